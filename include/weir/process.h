@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Child processes: started in a group of their own, fed and read by the task that waits for them, and ended with it.
+ *
+ *	weir_process_result res;
+ *	r = weir_process_run(ctx, &(weir_process_spec){ .argv = argv, .in = data, .in_len = n }, &res);
+ *
+ * When the context ends: SIGTERM to the process group, after `kill_ns` SIGKILL, then reap; only then does the call return.
+ */
+#ifndef WEIR_PROCESS_H
+#define WEIR_PROCESS_H
+
+#include <weir/ctx.h>
+
+WEIR_BEGIN
+
+typedef struct weir_process_spec {
+	char *const *argv;
+	char *const *env;      /* additions, "NAME=value", NULL at the end; or NULL */
+	const void *in;        /* its stdin */
+	size_t in_len;
+	size_t out_max;        /* bytes of stdout kept; the rest is read and dropped. 0: stdout is inherited */
+	int64_t kill_ns;       /* between SIGTERM and SIGKILL; default 5 s */
+	bool die_with_parent;  /* SIGKILL when this process dies (parent-death signal) */
+} weir_process_spec;
+
+typedef struct weir_process_result {
+	int code;              /* exit status, or -signal */
+	bool truncated;
+	char *out;             /* malloc'd, NUL-terminated; the caller frees */
+	size_t out_len;
+} weir_process_result;
+
+/* Waits until the process and all readers have ended. 0 (see ret->code), -ENOENT and other errors of its start, or the context's
+ * error after it was killed (ret is then filled too). */
+WEIR_API int weir_process_run(const weir_ctx *ctx, const weir_process_spec *spec, weir_process_result *ret);
+
+WEIR_END
+#endif

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/buf.h"
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void weir__buf_free(struct weir__buf *b)
+{
+	free(b->data);
+	*b = (struct weir__buf)WEIR__BUF_INIT;
+}
+
+bool weir__buf_reserve(struct weir__buf *b, size_t more)
+{
+	size_t want, cap = b->cap ? b->cap : 64;
+	char *p;
+
+	if (b->failed)
+		return false;
+	if (__builtin_add_overflow(b->len, more, &want) || __builtin_add_overflow(want, (size_t)1, &want) ||
+	    want > SIZE_MAX / 2) {
+		b->failed = true;
+		return false;
+	}
+	if (want <= b->cap)
+		return true;
+	while (cap < want)
+		cap *= 2;
+	p = realloc(b->data, cap);
+	if (!p) {
+		b->failed = true;
+		return false;
+	}
+	b->data = p;
+	b->cap = cap;
+	return true;
+}
+
+void weir__buf_add(struct weir__buf *b, const void *p, size_t n)
+{
+	if (!weir__buf_reserve(b, n))
+		return;
+	if (n)
+		memcpy(b->data + b->len, p, n);
+	b->len += n;
+	b->data[b->len] = 0;
+}
+
+void weir__buf_str(struct weir__buf *b, const char *s)
+{
+	weir__buf_add(b, s, strlen(s));
+}
+
+void weir__buf_byte(struct weir__buf *b, char c)
+{
+	weir__buf_add(b, &c, 1);
+}
+
+void weir__buf_vprintf(struct weir__buf *b, const char *fmt, va_list ap)
+{
+	va_list again;
+	int n;
+
+	va_copy(again, ap);
+	n = vsnprintf(NULL, 0, fmt, again);
+	va_end(again);
+	if (n < 0) {
+		b->failed = true;
+		return;
+	}
+	if (!weir__buf_reserve(b, (size_t)n))
+		return;
+	vsnprintf(b->data + b->len, (size_t)n + 1, fmt, ap);
+	b->len += (size_t)n;
+}
+
+void weir__buf_printf(struct weir__buf *b, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	weir__buf_vprintf(b, fmt, ap);
+	va_end(ap);
+}
+
+void weir__buf_consume(struct weir__buf *b, size_t n)
+{
+	if (!n)
+		return;
+	memmove(b->data, b->data + n, b->len - n);
+	b->len -= n;
+	b->data[b->len] = 0;
+}
+
+/* The length of the UTF-8 sequence at p, or 0 if it is not one (RFC 3629 §4). */
+static size_t utf8(const unsigned char *p, size_t n)
+{
+	size_t len = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf5 ? 4 : 0;
+
+	if (len > n)
+		return 0;
+	for (size_t i = 1; i < len; i++)
+		if ((p[i] & 0xc0) != 0x80)
+			return 0;
+	if (len > 2 && ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) ||
+	                (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f)))
+		return 0;
+	return len;
+}
+
+void weir__buf_json(struct weir__buf *b, const char *s, size_t n)
+{
+	const unsigned char *p = (const unsigned char *)s;
+
+	weir__buf_byte(b, '"');
+	for (size_t i = 0, len; i < n; i += len ? len : 1) {
+		len = utf8(p + i, n - i);
+		if (!len)
+			weir__buf_str(b, "\xef\xbf\xbd");
+		else if (p[i] == '"' || p[i] == '\\')
+			weir__buf_printf(b, "\\%c", p[i]);
+		else if (p[i] == '\n')
+			weir__buf_str(b, "\\n");
+		else if (p[i] < 0x20 || p[i] == 0x7f)
+			weir__buf_printf(b, "\\u%04x", p[i]);
+		else
+			weir__buf_add(b, p + i, len);
+	}
+	weir__buf_byte(b, '"');
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The log: one event a line on standard error, as text or JSON. Lines are written whole and never interleave.
+ * Text: "2026-01-01T00:00:00.000Z warn http: client too slow peer=…". Control bytes are escaped.
+ */
+#ifndef WEIR_BASE_LOG_H
+#define WEIR_BASE_LOG_H
+
+#include <stdbool.h>
+
+enum weir__log_level { WEIR__DEBUG, WEIR__INFO, WEIR__WARN, WEIR__ERROR };
+
+/* `area` is a layer or protocol ("http"); the sentence follows. Cut at 1000 bytes. Any thread. */
+void weir__log(enum weir__log_level level, const char *area, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* At most one line a second for the place of the call; the next one says how many were left out. */
+#define weir__log_rare(level, area, ...)                       \
+	do {                                                   \
+		static struct weir__log_limit limit_;          \
+		if (weir__log_allow(&limit_))                  \
+			weir__log(level, area, __VA_ARGS__);   \
+	} while (0)
+struct weir__log_limit {
+	long long last;
+};
+bool weir__log_allow(struct weir__log_limit *l);
+
+void weir__log_set(enum weir__log_level least, bool json);
+
+#endif

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The short lock: spins briefly, then sleeps on a futex. Held only for a few instructions and never across a switch of tasks.
+ * In a simulation every acquire and release is a point where the oracle may let another logical worker go on.
+ */
+#ifndef WEIR_RT_LOCK_H
+#define WEIR_RT_LOCK_H
+
+#include <stdint.h>
+#include <stdbool.h>
+
+#include "base/assert.h"
+
+typedef struct weir__lock {
+	uint32_t word; /* 0 free, 1 held, 2 held and somebody sleeps; accessed atomically */
+} weir__lock;
+
+#define WEIR__LOCK_INIT { 0 }
+
+extern bool weir__simulating;
+void weir__sim_point(void);
+void weir__lock_slow(weir__lock *l);
+void weir__lock_wake(weir__lock *l);
+
+/* Call where other workers could interfere: every lock and every atomic that carries a protocol. */
+static inline void weir__point(void)
+{
+	if (weir__unlikely(weir__simulating))
+		weir__sim_point();
+}
+
+static inline void weir__lock_acquire(weir__lock *l)
+{
+	uint32_t free_word = 0;
+
+	weir__point();
+	if (!__atomic_compare_exchange_n(&l->word, &free_word, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+		weir__lock_slow(l);
+}
+
+static inline void weir__lock_release(weir__lock *l)
+{
+	if (weir__unlikely(__atomic_exchange_n(&l->word, 0, __ATOMIC_RELEASE) == 2))
+		weir__lock_wake(l);
+	weir__point();
+}
+
+#endif

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT */
+/* Messages between workers: posted from any thread, run on the worker between tasks. fn must not wait and may free its message. */
+#ifndef WEIR_RT_MSG_H
+#define WEIR_RT_MSG_H
+
+struct weir__msg {
+	struct weir__msg *next;
+	void (*fn)(struct weir__msg *m);
+};
+
+void weir__post(int worker, struct weir__msg *m);
+
+#endif

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: MIT */
+#include "test.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { LIMIT_S = 120, LONG_LIMIT_S = 900 };
+
+bool test_long;
+volatile uint64_t *test_seed;
+
+static struct test *first, **last = &first;
+static uint64_t only_seed;
+
+void test_add(struct test *t)
+{
+	*last = t;
+	last = &t->next;
+}
+
+void test_fail(const char *file, int line, const char *fmt, ...)
+{
+	va_list ap;
+
+	fflush(stdout);
+	fprintf(stderr, "%s:%d: ", file, line);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+	_exit(1); /* A task cannot be unwound, and other workers still run. */
+}
+
+static int task_body(const weir_ctx *ctx, void *arg)
+{
+	const struct test *t = arg;
+
+	t->task(ctx);
+	return 0;
+}
+
+static void run(struct test *t)
+{
+	weir_options two = { .workers = 2 };
+	uint64_t seeds = t->seeds > 1000 && !test_long ? t->seeds / 10 : t->seeds;
+
+	switch (t->kind) {
+	case TEST_PLAIN:
+		t->plain();
+		break;
+	case TEST_TASK:
+		CHECK_EQ(weir_run(&two, task_body, t), 0);
+		break;
+	case TEST_SIM:
+		for (*test_seed = only_seed ? only_seed : 1; *test_seed <= (only_seed ? only_seed : seeds); ++*test_seed)
+			CHECK_EQ(weir_sim(*test_seed, task_body, t), 0);
+		*test_seed = 0;
+		break;
+	}
+}
+
+/* Waits for a child under a time limit: its wait status, or -1 after killing it. */
+static int reap(pid_t pid, int limit_s)
+{
+	struct pollfd p = { .events = POLLIN };
+	int status, r;
+
+	p.fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	do
+		r = poll(&p, 1, limit_s * 1000);
+	while (r < 0 && errno == EINTR);
+	close(p.fd);
+	if (r == 0)
+		kill(pid, SIGABRT);
+	waitpid(pid, &status, 0);
+	return r == 0 ? -1 : status;
+}
+
+void test_dies(const char *file, int line, void (*fn)(void), const char *text)
+{
+	char out[8192];
+	size_t len = 0;
+	ssize_t n;
+	int pipefd[2], status;
+	pid_t pid;
+
+	fflush(NULL);
+	if (pipe(pipefd) < 0)
+		test_fail(file, line, "pipe: %m");
+	pid = fork();
+	if (pid == 0) {
+		dup2(pipefd[1], STDERR_FILENO);
+		close(pipefd[0]);
+		close(pipefd[1]);
+		fn();
+		_exit(0);
+	}
+	close(pipefd[1]);
+	while (len < sizeof out - 1 && (n = read(pipefd[0], out + len, sizeof out - 1 - len)) > 0)
+		len += (size_t)n;
+	out[len] = 0;
+	close(pipefd[0]);
+	status = reap(pid, 60);
+	if (status == 0)
+		test_fail(file, line, "did not die; it was to say \"%s\"", text);
+	if (!strstr(out, text))
+		test_fail(file, line, "died without saying \"%s\":\n%s", text, out);
+}
+
+static bool wanted(const char *name, char **parts)
+{
+	if (!*parts)
+		return true;
+	for (; *parts; parts++)
+		if (strstr(name, *parts))
+			return true;
+	return false;
+}
+
+int main(int argc, char **argv)
+{
+	int passed = 0, failed = 0, a = 1;
+
+	for (; a < argc && argv[a][0] == '-'; a++) {
+		if (!strcmp(argv[a], "--long"))
+			test_long = true;
+		else if (!strcmp(argv[a], "--seed") && a + 1 < argc)
+			only_seed = strtoull(argv[++a], NULL, 0);
+		else {
+			fprintf(stderr, "usage: %s [--long] [--seed N] [NAME-PART …]\n", argv[0]);
+			return 2;
+		}
+	}
+	test_seed = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	for (struct test *t = first; t; t = t->next) {
+		struct timespec from, to;
+		int status;
+		pid_t pid;
+
+		if (!wanted(t->name, argv + a))
+			continue;
+		clock_gettime(CLOCK_MONOTONIC, &from);
+		*test_seed = 0;
+		fflush(NULL);
+		pid = fork();
+		if (pid == 0) {
+			run(t);
+			fflush(NULL);
+			exit(0);
+		}
+		status = reap(pid, test_long ? LONG_LIMIT_S : LIMIT_S);
+		clock_gettime(CLOCK_MONOTONIC, &to);
+		long ms = (to.tv_sec - from.tv_sec) * 1000 + (to.tv_nsec - from.tv_nsec) / 1000000;
+		if (status == 0) {
+			passed++;
+			printf("ok %s (%ld ms)\n", t->name, ms);
+			continue;
+		}
+		failed++;
+		printf("not ok %s (%ld ms)%s\n", t->name, ms, status == -1 ? ": took too long" : "");
+		if (status > 0 && WIFSIGNALED(status))
+			printf("  ended by signal %d\n", WTERMSIG(status));
+		if (*test_seed)
+			printf("  replay: %s --seed %llu %s\n", argv[0], (unsigned long long)*test_seed, t->name);
+	}
+	printf("%d passed, %d failed\n", passed, failed);
+	return failed != 0;
+}
