@@ -155,7 +155,8 @@ typedef struct weir_job_info {
 	char content_type[96];
 	void *data, *result;          /* copies, only with weir_job_get(…, true) */
 	weir_job_event history[16];   /* the last changes */
-	unsigned histories;
+	unsigned histories;           /* how many of it are filled: the oldest is left out first */
+	uint64_t changes;             /* told so far, the job's first is 1: the number of history's last entry. Progress counts none */
 } weir_job_info;
 /* 0 or -ENOENT (unknown, or finished and no longer kept). */
 WEIR_API int weir_job_get(weir_store *s, const char *id, bool payload, weir_job_info *ret);
