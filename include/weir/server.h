@@ -7,7 +7,7 @@
  *	r = weir_server_listen(s, ":8080");
  *	r = weir_server_run(ctx, s);            until drain; then the sequence of doc/design/server.md
  *
- * Services (owner tasks, workers, stores) are started before listening and stopped after, in reverse order.
+ * Services (owner tasks, workers, stores) are started before connections are served and stopped after the last has ended, in reverse order.
  */
 #ifndef WEIR_SERVER_H
 #define WEIR_SERVER_H
@@ -28,16 +28,34 @@ WEIR_API weir_server *weir_server_new(const weir_server_options *opt); /* NULL w
 WEIR_API void weir_server_free(weir_server *s);
 WEIR_API weir_http_server *weir_server_http(weir_server *s);
 
-/* As weir_listen(); also takes over LISTEN_FDS with "fd:3" . The real address in weir_server_addr(s, i). */
+/* As weir_listen(), and "fd:3" takes over a listening socket. Before running. The real address is in weir_server_addr(s, i). */
 WEIR_API int weir_server_listen(weir_server *s, const char *addr);
+
+/* Take over what systemd passed (LISTEN_PID, LISTEN_FDS): how many, 0 for none. */
+WEIR_API int weir_server_listen_inherited(weir_server *s);
 WEIR_API const char *weir_server_addr(const weir_server *s, size_t i); /* NULL past the end */
 
 /*
- * A service: `start` runs as a task of a group of its own, in order of adding, before connections are served. On the stop, after the
- * connections have ended, the groups are drained and joined in reverse order, each before the next. `report` (may be NULL) writes one
- * line about what was done into buf for the report.
+ * A service: what handlers use and what therefore starts before them and stops after them. In order of adding, `open` runs on the
+ * server's task, then `run` in a group of its own. On the stop, after the last connection has ended and in reverse order, the group is drained
+ * and joined, then `close` runs, each before the next. Every function may be NULL. A failing `open` ends weir_server_run() with its error.
+ * `run`'s context does not hear the program's drain but its own turn. `close` gets a context that is deaf to cancel, so that it can save
+ * what it holds. `report` writes one line about what was done into buf for the report; it may be called on any thread.
  */
-WEIR_API int weir_server_service(weir_server *s, const char *name, weir_task_fn *start, void *arg,
+typedef struct weir_service {
+	const char *name; /* static */
+	int (*open)(const weir_ctx *ctx, void *arg);
+	weir_task_fn *run;
+	int (*close)(const weir_ctx *ctx, void *arg);
+	int (*report)(char *buf, size_t n, void *arg);
+	void *arg;
+} weir_service;
+
+/* Before running. 0 or -ENOMEM. The struct is copied. */
+WEIR_API int weir_server_add(weir_server *s, const weir_service *service);
+
+/* The same for one that is just an owner task. */
+WEIR_API int weir_server_service(weir_server *s, const char *name, weir_task_fn *run, void *arg,
                                  int (*report)(char *buf, size_t n, void *arg));
 
 /* Hear the steps: "drain" (not ready any more), "listeners-closed", "drained", "cancel". On the server's task; must not wait. */
@@ -49,6 +67,10 @@ WEIR_API bool weir_server_ready(const weir_server *s);
 /* Waits until the context drains or is cancelled and then until all has stopped. 0 for a clean stop; the error of a listener. Prints the
  * report to stderr. Forced ends (the budget) are the supervisor's: exit status 3. */
 WEIR_API int weir_server_run(const weir_ctx *ctx, weir_server *s);
+
+/* What a forced stop prints: counts, and each request that is cut with its route, its peer, what its task waits for and how
+ * long. For weir_options.report; weir_server_run() sets it by itself in a program of weir_main(). Any thread; never waits. */
+WEIR_API void weir_server_report(int fd, void *server);
 
 WEIR_END
 #endif
