@@ -15,6 +15,7 @@
 enum { LIMIT_S = 120, LONG_LIMIT_S = 900 };
 
 bool test_long;
+static bool test_quick, no_sim;
 volatile uint64_t *test_seed;
 
 static struct test *first, **last = &first;
@@ -52,6 +53,8 @@ static void run(struct test *t)
 	weir_options two = { .workers = 2 };
 	uint64_t seeds = t->seeds > 1000 && !test_long ? t->seeds / 10 : t->seeds;
 
+	if (test_quick && seeds > 100)
+		seeds = 100;
 	switch (t->kind) {
 	case TEST_PLAIN:
 		t->plain();
@@ -132,10 +135,14 @@ int main(int argc, char **argv)
 	for (; a < argc && argv[a][0] == '-'; a++) {
 		if (!strcmp(argv[a], "--long"))
 			test_long = true;
+		else if (!strcmp(argv[a], "--quick"))
+			test_quick = true;
+		else if (!strcmp(argv[a], "--no-sim"))
+			no_sim = true;
 		else if (!strcmp(argv[a], "--seed") && a + 1 < argc)
 			only_seed = strtoull(argv[++a], NULL, 0);
 		else {
-			fprintf(stderr, "usage: %s [--long] [--seed N] [NAME-PART …]\n", argv[0]);
+			fprintf(stderr, "usage: %s [--long | --quick] [--no-sim] [--seed N] [NAME-PART …]\n", argv[0]);
 			return 2;
 		}
 	}
@@ -145,7 +152,7 @@ int main(int argc, char **argv)
 		int status;
 		pid_t pid;
 
-		if (!wanted(t->name, argv + a))
+		if (!wanted(t->name, argv + a) || (no_sim && t->kind == TEST_SIM))
 			continue;
 		clock_gettime(CLOCK_MONOTONIC, &from);
 		*test_seed = 0;

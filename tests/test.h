@@ -6,8 +6,9 @@
  *	TASK(channel_close_gives_zero) { … weir_chan_recv(ctx, c, &v) … }       in weir_run(), two workers
  *	SIM(send_races_close, 1000) { … }                                      in weir_sim(), seeds 1 … 1000
  *
- * TASK and SIM bodies get `ctx` and return when done. Counts over 1000 run a tenth without --long.
- * PROGRAM [--long] [--seed N] [NAME-PART …]; ends with "N passed, N failed".
+ * TASK and SIM bodies get `ctx` and return when done. Counts over 1000 run a tenth without --long,
+ * at most 100 with --quick, none with --no-sim (they have one thread: nothing for ThreadSanitizer).
+ * PROGRAM [--long | --quick] [--no-sim] [--seed N] [NAME-PART …]; ends with "N passed, N failed".
  */
 #ifndef WEIR_TEST_H
 #define WEIR_TEST_H

@@ -6,7 +6,7 @@
  *	r = weir_bus_open(ctx, "mem:", &bus);
  *	r = weir_bus_subscribe(ctx, bus, "orders.*", on_order, &state, &sub);
  *	r = weir_bus_publish(ctx, bus, "orders.new", "42", 2);
- *	r = weir_sub_drain(ctx, sub);          on_order has run for all that was published before
+ *	r = weir_sub_drain(ctx, sub);          // on_order has run for all that was published before
  */
 #ifndef WEIR_BUS_H
 #define WEIR_BUS_H

@@ -2,10 +2,10 @@
 /*
  * A port is a channel of calls: one task owns a state, others call it and wait for the reply.
  *
- *	caller:  r = weir_port_call(&soon, port, &id, &user);
+ *	r = weir_port_call(&soon, port, &id, &user);                  // a caller
  *
- *	owner:   while ((r = weir_port_recv(ctx, port, &call, &id)) > 0)
- *	                 weir_call_reply(call, lookup(id, &user), &user);
+ *	while ((r = weir_port_recv(ctx, port, &call, &id)) > 0)       // the owner
+ *		weir_call_reply(call, lookup(id, &user), &user);
  *
  * A reply to a caller who has left is discarded safely. A call carries its deadline by value.
  * A call that was received must be answered or dropped, once, by any task.

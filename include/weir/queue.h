@@ -4,7 +4,7 @@
  * vanished or whose lease ran out is run again, until its attempts are used up; then it is dead.
  *
  *	r = weir_store_open(ctx, "mem:", NULL, &store);
- *	r = weir_job_put(ctx, store, "mail", &(weir_job_spec){ .data = "hi", .len = 2 }, &id);
+ *	r = weir_job_put(ctx, store, "mail", &(weir_job_spec){ .data = "hi", .len = 2 }, id);
  *	while ((r = weir_job_take(ctx, store, "mail", &opt, &job)) > 0) {
  *		send(job);
  *		weir_job_ack(ctx, job, NULL, 0);

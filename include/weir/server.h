@@ -5,7 +5,7 @@
  *	weir_server *s = weir_server_new(NULL);
  *	r = weir_http_route(weir_server_http(s), "GET /", hello, NULL, NULL);
  *	r = weir_server_listen(s, ":8080");
- *	r = weir_server_run(ctx, s);            until drain; then the sequence of doc/design/server.md
+ *	r = weir_server_run(ctx, s);            // until drain; then the sequence of doc/design/server.md
  *
  * Services (owner tasks, workers, stores) are started before connections are served and stopped after the last has ended, in reverse order.
  */

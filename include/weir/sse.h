@@ -9,8 +9,8 @@
  *
  * A hub encodes an event once for all its clients, never waits for one, and holds an idle stream as a small record without
  * task or stack:
- *	r = weir_hub_publish(hub, "tick", "1", 1);           anywhere
- *	return weir_hub_join(ctx, x, hub, NULL);             a handler's last act
+ *	r = weir_hub_publish(hub, "tick", "1", 1);           // anywhere
+ *	return weir_hub_join(ctx, x, hub, NULL);             // a handler's last act
  */
 #ifndef WEIR_SSE_H
 #define WEIR_SSE_H

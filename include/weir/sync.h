@@ -4,11 +4,11 @@
  * nobody waits on them any more, and work across workers.
  *
  *	weir_latch done;
- *	weir_latch_init(&done, 3);          three weir_latch_down() open it
+ *	weir_latch_init(&done, 3);          // three weir_latch_down() open it
  *	r = weir_latch_wait(ctx, &done);
  *
  *	weir_rate limit;
- *	weir_rate_init(&limit, 5.0, 1);     five a second, one at once
+ *	weir_rate_init(&limit, 5.0, 1);     // five a second, one at once
  *	r = weir_rate_wait(ctx, &limit);
  */
 #ifndef WEIR_SYNC_H

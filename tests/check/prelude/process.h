@@ -1,0 +1,4 @@
+/* SPDX-License-Identifier: MIT */
+extern char *argv[];
+extern const void *data;
+extern size_t n;

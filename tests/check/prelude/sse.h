@@ -1,0 +1,4 @@
+/* SPDX-License-Identifier: MIT */
+extern weir_http *x;
+extern weir_ctx live;
+extern weir_hub *hub;
