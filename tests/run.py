@@ -39,6 +39,8 @@ def run(step):
     """(step, passed, failed, seconds, what to show)"""
     start = time.monotonic()
     log = LOGS / (re.sub(r"[^\w.-]", "_", step.name) + ".log")
+    if not os.access(step.command[0], os.X_OK):
+        return step, 0, 1, 0.0, "it is not there: did it build?"
     with open(log, "w") as out:
         p = subprocess.Popen(step.command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, cwd=ROOT,
                              env={**os.environ, **SANITIZERS, **step.env}, start_new_session=True)
@@ -79,7 +81,7 @@ def build(name):
         env = {**os.environ, "CC": cc}
         setup = ["meson", "setup", *(["--reconfigure"] if (ROOT / name / "build.ninja").exists() else []), name, *options]
         ok = subprocess.run(setup, cwd=ROOT, env=env, stdout=out, stderr=subprocess.STDOUT).returncode == 0 and \
-            subprocess.run(["ninja", "-C", name], cwd=ROOT, env=env, stdout=out, stderr=subprocess.STDOUT).returncode == 0
+            subprocess.run(["ninja", "-k", "0", "-C", name], cwd=ROOT, env=env, stdout=out, stderr=subprocess.STDOUT).returncode == 0
     text = log.read_text(errors="replace")
     log.unlink()
     print(f"built {name} in {time.monotonic() - start:.0f} s" if ok else f"not ok {name} builds", flush=True)
