@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The order in which a server starts, drains and stops.
+ *
+ * Everything hangs below one scope of this file, the inner one. It holds the program's drain back, so that the drain comes to each
+ * part when it is its turn:
+ *
+ *	start:  services in order (open, then run) → connections → ready
+ *	drain:  not ready → drain_wait → listeners close → connections drain and end → services in reverse (drain run, join, close) → report
+ *
+ * Cancel is not held back: it reaches all at once, when the supervisor cancels the root at two thirds of the budget. Owner
+ * tasks must outlive the handlers that call them even then, so a guard cancels the connections a little earlier, by a
+ * thirtieth of the budget. No step polls: the run's task waits for the drain, then for a group, then for the next group.
+ *
+ * What outlives the budget is the supervisor's: it prints weir_server_report() and ends the process.
+ *
+ * Rejected: one group for all with priorities (joining is the only proof that nobody uses a service any more); letting the program's
+ * drain reach services directly (an owner would leave while requests that were accepted still need it).
+ */
+#include "server/server.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/log.h"
+#include "base/units.h"
+#include "server/notify.h"
+
+enum {
+	GUARD_PART = 30,                  /* connections are cancelled a thirtieth of the budget before the rest */
+};
+
+/* How long one `close` may take at most; it is deaf to cancel, so it has to have an end of its own. */
+#define CLOSE_MAX WEIR_SEC(20)
+
+weir_server *weir_server_new(const weir_server_options *opt)
+{
+	weir_server *s = calloc(1, sizeof *s);
+
+	if (!s)
+		return NULL;
+	s->magic = WEIR__SERVER_MAGIC;
+	if (opt)
+		s->opt = *opt;
+	if (!s->opt.name)
+		s->opt.name = "weir";
+	s->http = weir_http_server_new(&s->opt.http);
+	if (!s->http) {
+		free(s);
+		return NULL;
+	}
+	return s;
+}
+
+void weir_server_free(weir_server *s)
+{
+	if (!s)
+		return;
+	weir__magic_check(s, WEIR__SERVER_MAGIC);
+	for (size_t i = 0; i < s->listeners_n; i++)
+		weir_listener_free(s->listeners[i]);
+	weir_http_server_free(s->http);
+	s->magic = 0;
+	free(s);
+}
+
+weir_http_server *weir_server_http(weir_server *s)
+{
+	weir__magic_check(s, WEIR__SERVER_MAGIC);
+	return s->http;
+}
+
+int weir_server_listen(weir_server *s, const char *addr)
+{
+	weir_listener *l;
+	int64_t fd;
+	int r;
+
+	weir__magic_check(s, WEIR__SERVER_MAGIC);
+	if (s->listeners_n == WEIR__LISTENERS_MAX)
+		return -ENOSPC;
+	if (strncmp(addr, "fd:", 3))
+		r = weir_listen(addr, &l);
+	else if (weir__parse_int(addr + 3, &fd) < 0 || fd < 0 || fd > INT32_MAX)
+		r = -EINVAL;
+	else
+		r = weir_listen_fd((int)fd, &l);
+	if (r < 0)
+		return r;
+	s->listeners[s->listeners_n++] = l;
+	return 0;
+}
+
+int weir_server_listen_inherited(weir_server *s)
+{
+	int n = weir__notify_listen_fds();
+
+	for (int i = 0; i < n; i++) {
+		char addr[16];
+		int r;
+
+		snprintf(addr, sizeof addr, "fd:%d", WEIR__LISTEN_FD_FIRST + i);
+		r = weir_server_listen(s, addr);
+		if (r < 0)
+			return r;
+	}
+	return n;
+}
+
+const char *weir_server_addr(const weir_server *s, size_t i)
+{
+	return i < s->listeners_n ? weir_listener_addr(s->listeners[i]) : NULL;
+}
+
+int weir_server_add(weir_server *s, const weir_service *service)
+{
+	weir__magic_check(s, WEIR__SERVER_MAGIC);
+	if (s->services_n == WEIR__SERVICES_MAX)
+		return -ENOMEM;
+	s->services[s->services_n++].is = *service;
+	return 0;
+}
+
+int weir_server_service(weir_server *s, const char *name, weir_task_fn *run, void *arg,
+                        int (*report)(char *buf, size_t n, void *arg))
+{
+	return weir_server_add(s, &(weir_service){ .name = name, .run = run, .report = report, .arg = arg });
+}
+
+void weir_server_on_step(weir_server *s, void (*fn)(const char *step, void *arg), void *arg)
+{
+	s->on_step = fn;
+	s->on_step_arg = arg;
+}
+
+bool weir_server_ready(const weir_server *s)
+{
+	return __atomic_load_n(&s->ready, __ATOMIC_ACQUIRE);
+}
+
+static void step(weir_server *s, const char *name)
+{
+	if (s->on_step)
+		s->on_step(name, s->on_step_arg);
+}
+
+/* The inner scope's drain is not passed on by anybody: each group below it is drained in its turn. */
+static void hold_drain(weir_hook *hook, int what)
+{
+	(void)hook;
+	(void)what;
+}
+
+static int open_services(weir_server *s)
+{
+	for (size_t i = 0; i < s->services_n; i++) {
+		struct weir__service *v = &s->services[i];
+		int r = v->is.open ? v->is.open(&s->inner, v->is.arg) : 0;
+
+		if (r < 0) {
+			weir__log(WEIR__ERROR, "server", "%s did not start: %s", v->is.name, strerror(-r));
+			return r;
+		}
+		v->opened = true;
+		if (!v->is.run)
+			continue;
+		weir_group_init(&v->group, &s->inner);
+		v->running = true;
+		r = weir_group_go_(&v->group, -1, v->is.run, v->is.arg, v->is.name, WEIR_HERE);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* Each is joined before the next hears of the stop. The first error. */
+static int close_services(weir_server *s)
+{
+	int r = 0, one;
+
+	for (size_t i = s->services_n; i-- > 0;) {
+		struct weir__service *v = &s->services[i];
+
+		if (v->running) {
+			weir_group_drain(&v->group);
+			one = weir_group_wait(&v->group);
+			v->running = false;
+			if (one < 0 && r == 0)
+				r = one;
+		}
+		if (v->opened && v->is.close) {
+			int64_t left = weir_stop_left();
+			weir_ctx deaf = weir_ctx_shield(&s->inner, left < CLOSE_MAX ? left : CLOSE_MAX);
+
+			one = v->is.close(&deaf, v->is.arg);
+			if (one < 0) {
+				weir__log(WEIR__ERROR, "server", "%s did not close well: %s", v->is.name, strerror(-one));
+				r = r ? r : one;
+			}
+		}
+		v->opened = false;
+	}
+	return r;
+}
+
+struct serving {
+	weir_server *server;
+	weir_listener *listener;
+};
+
+static int serve_listener(const weir_ctx *ctx, void *arg)
+{
+	struct serving *v = arg;
+	weir_server *s = v->server;
+	int r;
+
+	r = weir_http_serve(ctx, s->http, v->listener);
+	/* In a stop this is too late to matter; before one, a listener that failed ends the server. */
+	if (!__atomic_exchange_n(&s->ended_once, true, __ATOMIC_ACQ_REL))
+		weir_latch_down(&s->ended);
+	free(v);
+	return r;
+}
+
+/* The connections get their cancel before the services do. */
+static int guard(const weir_ctx *ctx, void *front)
+{
+	int64_t budget = weir_stop_left();
+	int r;
+
+	if (budget == WEIR_NEVER)
+		return 0;
+	r = weir_sleep(ctx, budget - budget / 3 - budget / GUARD_PART);
+	if (r == 0)
+		weir_scope_cancel(((weir_group *)front)->ctx.scope, -ESHUTDOWN, "the budget of the stop is used up");
+	return 0;
+}
+
+static int start_listeners(weir_server *s, weir_group *front)
+{
+	for (size_t i = 0; i < s->listeners_n; i++) {
+		struct serving *v = malloc(sizeof *v);
+		int r;
+
+		if (!v)
+			return -ENOMEM;
+		*v = (struct serving){ s, s->listeners[i] };
+		r = weir_group_go(front, serve_listener, v);
+		if (r < 0) {
+			free(v);
+			return r;
+		}
+	}
+	return 0;
+}
+
+static void begin_stop(const weir_ctx *ctx, weir_server *s)
+{
+	weir_http_server_stats(s->http, &s->before);
+	__atomic_store_n(&s->stop_at, weir_now(), __ATOMIC_RELEASE);
+	__atomic_store_n(&s->ready, false, __ATOMIC_RELEASE);
+	weir__notify("STOPPING=1");
+	step(s, "drain");
+	weir__log(WEIR__INFO, "server", "stopping: %llu requests and streams run", (unsigned long long)s->before.active);
+	if (s->opt.drain_wait_ns > 0)
+		(void)weir_sleep(ctx, s->opt.drain_wait_ns); /* Cut short only by cancel, and then all goes on as it should. */
+	for (size_t i = 0; i < s->listeners_n; i++)
+		weir_listener_close(s->listeners[i]);
+	step(s, "listeners-closed");
+}
+
+static int serve(const weir_ctx *ctx, weir_server *s)
+{
+	weir_ctx live = weir_ctx_until_drain(ctx);
+	weir_group front, watch;
+	int r, joined;
+
+	weir_group_init(&front, &s->inner);
+	r = start_listeners(s, &front);
+	if (r == 0) {
+		__atomic_store_n(&s->ready, true, __ATOMIC_RELEASE);
+		weir__notify("READY=1");
+		r = weir_latch_wait(&live, &s->ended);
+	}
+	begin_stop(ctx, s);
+	weir_group_init(&watch, &s->inner);
+	if (weir_group_go(&watch, guard, &front) < 0)
+		weir__log(WEIR__WARN, "server", "no memory to guard the order of the stop");
+	weir_group_drain(&front);
+	joined = weir_group_wait(&front);
+	weir_group_cancel(&watch);
+	(void)weir_group_wait(&watch);
+	step(s, weir_ctx_err(ctx) < 0 ? "cancel" : "drained");
+	if (r == -ESHUTDOWN || r == -ECANCELED || r == -ETIMEDOUT)
+		r = 0; /* That is how a server is meant to end. */
+	return r < 0 ? r : joined;
+}
+
+int weir_server_run(const weir_ctx *ctx, weir_server *s)
+{
+	int r, closed;
+
+	weir__magic_check(s, WEIR__SERVER_MAGIC);
+	r = weir_scope_open(ctx, &s->inner);
+	if (r < 0)
+		return r;
+	weir_latch_init(&s->ended, 1);
+	s->ended_once = false;
+	s->hold = (weir_hook){ .fn = hold_drain, .holds_drain = true };
+	r = weir_hook_add(s->inner.scope, &s->hold);
+	if (r < 0)
+		goto close;
+	r = open_services(s);
+	if (r == 0)
+		r = serve(ctx, s);
+	closed = close_services(s);
+	if (r == 0)
+		r = closed;
+	weir__server_report_end(s, r);
+	weir_hook_remove(&s->hold);
+close:
+	weir_scope_close(s->inner.scope);
+	return r;
+}

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT */
+/* The server's inside, shared by server.c (the order) and report.c (what is said about it). */
+#ifndef WEIR_SERVER_SERVER_H
+#define WEIR_SERVER_SERVER_H
+
+#include <weir/server.h>
+#include <weir/sync.h>
+
+enum { WEIR__SERVICES_MAX = 32, WEIR__LISTENERS_MAX = 64, WEIR__STRAGGLERS_MAX = 64 };
+
+struct weir__service {
+	weir_service is;
+	weir_group group; /* of `run` */
+	bool opened, running;
+};
+
+/* One request that is still there when the budget is used up. */
+struct weir__straggler {
+	uint64_t task;
+	int64_t since_ns;
+	char route[96], peer[64];
+	char state[16], waits_on[32], place[64];
+	int worker;
+	int64_t state_ns;
+};
+
+#define WEIR__SERVER_MAGIC 0x53525652u
+
+struct weir_server {
+	uint32_t magic;
+	weir_server_options opt;
+	weir_http_server *http;
+	weir_listener *listeners[WEIR__LISTENERS_MAX];
+	size_t listeners_n;
+	struct weir__service services[WEIR__SERVICES_MAX];
+	size_t services_n;
+	void (*on_step)(const char *step, void *arg);
+	void *on_step_arg;
+	bool ready;               /* atomic */
+
+	/* Of one run; the run's task writes, reports read. */
+	weir_ctx inner;           /* below the program's context, but deaf to its drain */
+	weir_hook hold;           /* what makes it so */
+	weir_latch ended;         /* opened by the first listener that ends by itself */
+	bool ended_once;          /* atomic */
+	int64_t stop_at;          /* atomic; 0: no stop has begun */
+	weir_http_stats before;   /* when the stop began */
+
+	/* The forced stop's, on the supervisor's thread only: it must not need memory then. */
+	struct weir__straggler stragglers[WEIR__STRAGGLERS_MAX];
+	size_t stragglers_n, stragglers_more;
+};
+
+/* The lines of a stop that ended by itself, into the log. */
+void weir__server_report_end(weir_server *s, int result);
+
+#endif
