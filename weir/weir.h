@@ -13,13 +13,30 @@
 
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_FORCED = 3, EXIT_NO_SERVER = 4 };
 
-enum { LISTEN_MAX = 16, ORIGINS_MAX = 32 };
+enum { LISTEN_MAX = 16, ORIGINS_MAX = 32, SETTINGS_MAX = 96 };
 
-/* What flags, the file and the environment said, with defaults filled in. Strings live as long as the program. */
+/* Where a setting's value came from, the weakest first. */
+enum origin { FROM_DEFAULT, FROM_FILE, FROM_ENV, FROM_FLAG };
+
+/* One of `queues:` in the file: what is not said there is 0, the default. */
+struct queue_config {
+	char name[65];
+	weir_queue_settings set;
+};
+
+/* One of `crons:` in the file. */
+struct cron_config {
+	char name[65];
+	const char *schedule, *queue, *payload;
+};
+
+/* What flags, the environment and the file said, with defaults filled in. Strings live until options_free(). */
 struct options {
 	const struct command *command;
-	int nargs;                       /* what stands after the subcommand and its flags: `work QUEUE -- CMD …` */
+	int nargs;                       /* what stands after the subcommand, flags left out */
 	char **args;                     /* NULL at the end */
+	int ntail;                       /* what stands after "--" where a command is to follow: `work QUEUE -- CMD …` */
+	char **tail;                     /* NULL at the end */
 
 	/* serve */
 	const char *listen[LISTEN_MAX];  /* --listen, repeatable; "127.0.0.1:8080" */
@@ -31,11 +48,18 @@ struct options {
 	size_t queue_bytes;              /* --queue-bytes; 256 MiB */
 	size_t memory_max;               /* --memory-max; 1 GiB */
 	unsigned queues_max;             /* --queues-max; 1000 */
+	size_t finished_max;             /* --finished-max: finished jobs kept per queue; 10000 */
+	int64_t finished_keep_ns;        /* --finished-keep; 24 h */
+	int64_t idempotency_window_ns;   /* --idempotency-window; 24 h */
 	size_t body_max;                 /* --body-max: bytes of a payload or message; 1 MiB */
 	unsigned conns_max;              /* --conns-max; 100000 */
 	unsigned streams_max;            /* --streams-max: event streams of each kind at a time; 10000 */
 	unsigned patterns_max;           /* --patterns-max: different subjects streamed at a time; 64 */
+	int64_t header_ns;               /* --header-timeout; 10 s */
+	int64_t idle_ns;                 /* --idle-timeout; 75 s */
+	int64_t read_ns;                 /* --read-timeout: a client has to send some bytes in it; 10 s */
 	int64_t write_ns;                /* --write-timeout: a client has to take some bytes in it; 10 s */
+	int64_t handler_ns;              /* --handler-timeout; 30 s */
 	int64_t grace_ns;                /* --grace; 30 s */
 	int64_t drain_wait_ns;           /* --drain-wait; 0 */
 	int workers;                     /* --workers; 0: one per core */
@@ -44,28 +68,53 @@ struct options {
 	const char *token_file;          /* --token-file; NULL: no tokens are asked for */
 	const char *allow_origin[ORIGINS_MAX]; /* --allow-origin, repeatable: "https://app.example" */
 	size_t allow_origins;
-
-	/* for all */
 	const char *config;              /* --config; NULL: none */
+	struct queue_config *queues;     /* `queues:` of the file */
+	size_t nqueues;
+	struct cron_config *crons;       /* `crons:` of the file */
+	size_t ncrons;
 
 	/* clients */
 	const char *server;              /* --server, WEIR_SERVER; "http://127.0.0.1:8080" */
 	const char *token;               /* --token, WEIR_TOKEN; NULL: none */
+	const char *token_path;          /* --token-path: the file that holds it */
+	bool json;                       /* --json: what the server said, for programs */
+	const char *from_file;           /* enqueue --from-file: a job a line */
+	const char *content_type;
+	const char *key, *idempotency_key;
+	int64_t delay_ns, timeout_ns, kill_after_ns;
+	int priority;
+	unsigned attempts;               /* 0: the queue's */
+	bool wait;
+	unsigned jobs;                   /* work, reply: commands at a time */
+	bool once, until_empty;          /* work */
+	const char *name;                /* work: as shown by the server */
+	uint64_t count;                  /* subscribe: end after so many; 0: never */
+	const char *last_id;             /* subscribe: resume behind it */
+	const char *state;               /* jobs */
+	unsigned limit;
 
-	void *client;                    /* what the flags of one client subcommand said; known to its file only */
+	/* Of options.c: where each setting's value came from, and the memory of all strings. */
+	struct { unsigned char from; unsigned line; } origins[SETTINGS_MAX];
+	struct owned { struct owned *next; } *owned;
 };
 
 struct command {
-	const char *name, *args, *summary; /* "work", "QUEUE -- CMD…", "Run a command for each job" */
+	const char *name, *args;   /* "work", "QUEUE -- CMD [ARG…]" */
+	const char *summary;       /* "Run a command for each job"; NULL: not shown in the list */
 	int (*run)(const struct options *o);
+	unsigned char least, most; /* how many arguments */
+	bool tail;                 /* a command follows after "--" */
+	const char *about;         /* the manual's text on it; NULL: the summary says all */
 };
 
 /* The table of main.c, ended by a NULL name. */
 extern const struct command commands[];
 
 /* Fills *o from flags, environment and file, in this order of weight. 0; 1 when all is done (--help was printed);
- * -EINVAL after it said on standard error what is wrong and what could have been meant. */
+ * -EINVAL after it said on standard error what is wrong and what could have been meant. *o can be freed in any case. */
 int options_load(struct options *o, int argc, char **argv);
+void options_free(struct options *o);
 
 int cmd_serve(const struct options *o);
 int cmd_enqueue(const struct options *o);
@@ -80,5 +129,8 @@ int cmd_status(const struct options *o);
 int cmd_drain(const struct options *o);
 int cmd_tasks(const struct options *o);
 int cmd_config(const struct options *o);
+int cmd_help(const struct options *o);
+int cmd_man(const struct options *o);
+int cmd_version(const struct options *o);
 
 #endif
