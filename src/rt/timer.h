@@ -22,7 +22,7 @@ void weir__timer_start(struct weir__timer *t, int64_t at_ns, void (*fn)(struct w
 void weir__timer_stop(struct weir__timer *t);
 static inline bool weir__timer_armed(const struct weir__timer *t) { return t->slot != 0; }
 
-/* Now, cheaply: never later than weir_now(), at most a scheduler tick (4 ms) behind. */
+/* Now, cheaply: never later than weir_now(), at most a millisecond behind. */
 int64_t weir__now_coarse(void);
 
 #endif

@@ -1,0 +1,476 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The scheduler: what a worker runs next, where a new task goes, and how a worker sleeps and is woken.
+ *
+ * A worker looks, in this order, at: its inbox (wake-ups and messages from other threads), its timers, run_next (the task
+ * readied last, so that a hand-off stays hot), its ready queue, its fresh queue (new tasks, which others may steal), the others' fresh
+ * queues; then it sleeps in epoll_wait. run_next inherits the budget of who readied it: after RUN_NEXT_MAX in a row the
+ * queue gets its turn. Every POLL_EVERY turns it looks at descriptors, timers and fresh tasks although others are ready.
+ *
+ * Stealing: only what never ran, and only from a queue of two or more, since the owner takes a single one soon; if it does
+ * not, the supervisor notices and lets a sleeper take it (steal_any).
+ *
+ * Sleeping: set `sleeping`, look once more at everything that a waker may have left, sleep. Waking: publish, then exchange `sleeping`; the one
+ * who gets 1 writes the eventfd. So a burst of messages to one sleeper costs one system call.
+ */
+#include <stdlib.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "rt/sim.h"
+#include "rt/super.h"
+#include "rt/task.h"
+
+enum { RUN_NEXT_MAX = 16, POLL_EVERY = 61 };
+
+struct weir__runtime weir__rt;
+__thread struct weir__worker *weir__self_tls;
+
+void weir__ready(weir__task *t)
+{
+	struct weir__worker *w = t->worker;
+
+	if (!w->run_next && !weir__simulating) {
+		w->run_next = t;
+		return;
+	}
+	t->next = NULL;
+	*w->ready_last = t;
+	w->ready_last = &t->next;
+}
+
+static weir__task *ready_pop(struct weir__worker *w)
+{
+	weir__task *t = w->ready_first;
+
+	if (!t)
+		return NULL;
+	if (weir__simulating && t->next && weir_random(2)) {
+		/* Let the oracle take the second instead. */
+		weir__task *second = t->next;
+		t->next = second->next;
+		if (!t->next)
+			w->ready_last = &t->next;
+		return second;
+	}
+	w->ready_first = t->next;
+	if (!w->ready_first)
+		w->ready_last = &w->ready_first;
+	return t;
+}
+
+/* ---- waking ---- */
+
+void weir__worker_kick(struct weir__worker *w)
+{
+	uint64_t one = 1;
+	int saved = errno;
+
+	if (weir__simulating) {
+		weir__sim_wake(w);
+		return;
+	}
+	if (!__atomic_exchange_n(&w->sleeping, 0, __ATOMIC_SEQ_CST))
+		return;
+	if (write(w->event, &one, sizeof one) < 0)
+		weir__die("cannot write an eventfd: %s", strerror(errno));
+	errno = saved;
+}
+
+void weir__post(int worker, struct weir__msg *m)
+{
+	struct weir__worker *w = &weir__rt.workers[worker];
+
+	weir__point();
+	m->next = __atomic_load_n(&w->inbox, __ATOMIC_RELAXED);
+	while (!__atomic_compare_exchange_n(&w->inbox, &m->next, m, true, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+		;
+	if (w != weir__self())
+		weir__worker_kick(w);
+}
+
+static void task_woken(struct weir__msg *m)
+{
+	weir__ready(weir__container(m, weir__task, msg));
+}
+
+static bool run_inbox(struct weir__worker *w)
+{
+	struct weir__msg *m, *next, *oldest = NULL;
+
+	if (!__atomic_load_n(&w->inbox, __ATOMIC_RELAXED))
+		return false;
+	m = __atomic_exchange_n(&w->inbox, NULL, __ATOMIC_ACQUIRE);
+	for (; m; m = next) {
+		next = m->next;
+		m->next = oldest;
+		oldest = m;
+	}
+	for (m = oldest; m; m = next) {
+		next = m->next;
+		m->fn(m);
+	}
+	return true;
+}
+
+/* ---- new tasks ---- */
+
+static void task_entry(void *arg)
+{
+	weir__task *t = arg;
+	struct weir__worker *w = t->worker;
+
+	weir__fiber_arrived(&t->fiber);
+	t->result = t->fn(&t->ctx, t->arg);
+	weir__assert(t->open_groups == 0, "task %s (%s) ended with a group that was not joined", t->name, t->place);
+	weir__scope_leave(&t->member);
+	weir__lock_acquire(&w->all_lock);
+	weir__list_remove(&t->all);
+	weir__lock_release(&w->all_lock);
+	__atomic_sub_fetch(&weir__rt.tasks, 1, __ATOMIC_RELAXED);
+	w->dead = t;
+	t->end(t);
+	weir__fiber_switch(&t->fiber, &w->fiber, true);
+	__builtin_unreachable();
+}
+
+static void bury(struct weir__worker *w)
+{
+	weir__task *t = w->dead;
+	void *stack = t->stack, *lowest = t->lowest;
+
+	w->dead = NULL;
+	t->magic = 0;
+	weir__fiber_fini(&t->fiber);
+	weir__stack_put(&w->stacks, stack, lowest);
+}
+
+/* A new task becomes this worker's for good. */
+static void settle(struct weir__worker *w, weir__task *t)
+{
+	t->worker = w;
+	weir__assert(weir__scope_join(t->ctx.scope, &t->member) == 0, "no memory to start a task");
+}
+
+/* Hands to a worker a task that nobody else may take. */
+static void placed(struct weir__msg *m)
+{
+	weir__task *t = weir__container(m, weir__task, msg);
+	struct weir__worker *w = weir__self();
+
+	weir__lock_acquire(&w->all_lock);
+	weir__list_append(&w->all, &t->all);
+	weir__lock_release(&w->all_lock);
+	m->fn = task_woken;
+	settle(w, t);
+	t->next = NULL;
+	*w->ready_last = t;
+	w->ready_last = &t->next;
+}
+
+static void wake_a_thief(struct weir__worker *not_this)
+{
+	if (!__atomic_load_n(&weir__rt.idle, __ATOMIC_SEQ_CST) ||
+	    __atomic_load_n(&weir__rt.searching, __ATOMIC_RELAXED))
+		return;
+	for (int i = 0; i < weir__rt.count; i++) {
+		struct weir__worker *w = &weir__rt.workers[i];
+		if (w == not_this || !__atomic_load_n(&w->sleeping, __ATOMIC_RELAXED))
+			continue;
+		weir__worker_kick(w);
+		return;
+	}
+}
+
+static void fresh_push(struct weir__worker *w, weir__task *t)
+{
+	uint32_t count;
+
+	weir__lock_acquire(&w->all_lock);
+	weir__list_append(&w->all, &t->all);
+	t->next = NULL;
+	*w->fresh_last = t;
+	w->fresh_last = &t->next;
+	count = __atomic_add_fetch(&w->fresh_count, 1, __ATOMIC_SEQ_CST);
+	weir__lock_release(&w->all_lock);
+	if (w != weir__self())
+		weir__worker_kick(w);
+	else if (count > 1)
+		wake_a_thief(w);
+}
+
+/* Under the lock. */
+static weir__task *fresh_take(struct weir__worker *w)
+{
+	weir__task *t = w->fresh_first;
+
+	if (!t)
+		return NULL;
+	w->fresh_first = t->next;
+	if (!w->fresh_first)
+		w->fresh_last = &w->fresh_first;
+	__atomic_sub_fetch(&w->fresh_count, 1, __ATOMIC_SEQ_CST);
+	return t;
+}
+
+static weir__task *fresh_pop(struct weir__worker *w)
+{
+	weir__task *t;
+
+	if (!__atomic_load_n(&w->fresh_count, __ATOMIC_RELAXED))
+		return NULL;
+	weir__lock_acquire(&w->all_lock);
+	t = fresh_take(w);
+	weir__lock_release(&w->all_lock);
+	if (t)
+		settle(w, t);
+	return t;
+}
+
+static bool can_steal_from(const struct weir__worker *from, uint32_t least)
+{
+	return __atomic_load_n(&from->fresh_count, __ATOMIC_SEQ_CST) >= least;
+}
+
+static weir__task *steal(struct weir__worker *w)
+{
+	uint32_t least = __atomic_exchange_n(&w->steal_any, 0, __ATOMIC_RELAXED) || weir__simulating ? 1 : 2;
+	uint32_t start = weir__rt.count > 1 ? weir_random((uint32_t)weir__rt.count) : 0;
+	weir__task *t = NULL;
+
+	__atomic_add_fetch(&weir__rt.searching, 1, __ATOMIC_RELAXED);
+	for (int i = 0; i < weir__rt.count && !t; i++) {
+		struct weir__worker *from = &weir__rt.workers[(start + (uint32_t)i) % (uint32_t)weir__rt.count];
+
+		if (from == w || !can_steal_from(from, least))
+			continue;
+		weir__lock_acquire(&from->all_lock);
+		/* Without memory for a part of its scope here, leave it where it is. */
+		if (from->fresh_first && weir__scope_part_here(from->fresh_first->ctx.scope)) {
+			t = fresh_take(from);
+			weir__list_remove(&t->all);
+		}
+		weir__lock_release(&from->all_lock);
+	}
+	__atomic_sub_fetch(&weir__rt.searching, 1, __ATOMIC_RELAXED);
+	if (!t)
+		return NULL;
+	weir__lock_acquire(&w->all_lock);
+	weir__list_append(&w->all, &t->all);
+	weir__lock_release(&w->all_lock);
+	w->stolen++;
+	settle(w, t);
+	return t;
+}
+
+int weir__spawn(const weir_ctx *ctx, int worker, weir_task_fn *fn, void *arg, const char *name,
+                const char *place, void (*end)(weir__task *t), void *owner)
+{
+	struct weir__worker *w = weir__self();
+	char *stack = weir__stack_get(w ? &w->stacks : NULL), *top;
+	weir__task *t;
+
+	if (!stack)
+		return -ENOMEM;
+	top = stack + WEIR__STACK_SIZE;
+	t = (weir__task *)((uintptr_t)(top - sizeof *t) & ~(uintptr_t)63);
+	weir__fiber_init(&t->fiber, stack, t, task_entry, t);
+	t->magic = WEIR__TASK_MAGIC;
+	t->stack = stack;
+	t->spent = 0;
+	t->worker = w;
+	t->wait = NULL;
+	t->open_groups = 0;
+	t->checked = NULL;
+	t->msg.fn = task_woken;
+	t->member.kind = WEIR__A_TASK;
+	t->member.link.next = NULL;
+	t->fn = fn;
+	t->arg = arg;
+	t->ctx = *ctx;
+	t->end = end;
+	t->owner = owner;
+	t->lowest = t;
+	t->id = __atomic_add_fetch(&weir__rt.next_id, 1, __ATOMIC_RELAXED);
+	t->place = place;
+	t->what = NULL;
+	t->on = NULL;
+	t->since_ns = w ? w->now_ns : weir__now_coarse();
+	t->until_ns = WEIR_NEVER;
+	t->running = false;
+	t->name[0] = 0;
+	strncat(t->name, name, sizeof t->name - 1);
+	__atomic_add_fetch(&weir__rt.tasks, 1, __ATOMIC_RELAXED);
+	if (worker >= 0) {
+		weir__assert(worker < weir__rt.count, "there is no worker %d", worker);
+		t->msg.fn = placed;
+		if (w && worker == w->index)
+			placed(&t->msg);
+		else
+			weir__post(worker, &t->msg);
+		return 0;
+	}
+	if (!w)
+		w = &weir__rt.workers[__atomic_fetch_add(&weir__rt.next_worker, 1, __ATOMIC_RELAXED) %
+		                      (uint32_t)weir__rt.count];
+	fresh_push(w, t);
+	return 0;
+}
+
+/* ---- the loop ---- */
+
+static weir__task *next_task(struct weir__worker *w)
+{
+	weir__task *t = w->run_next;
+
+	if (t && ++w->run_next_used <= RUN_NEXT_MAX) {
+		w->run_next = NULL;
+		return t;
+	}
+	w->run_next_used = 0;
+	if (t) {
+		w->run_next = NULL;
+		t->next = NULL;
+		*w->ready_last = t;
+		w->ready_last = &t->next;
+	}
+	if (weir__simulating ? weir_random(2) == 0 : w->tick % POLL_EVERY == 0)
+		if ((t = fresh_pop(w)))
+			return t;
+	if ((t = ready_pop(w)))
+		return t;
+	if ((t = fresh_pop(w)))
+		return t;
+	return weir__rt.count > 1 ? steal(w) : NULL;
+}
+
+static void run(struct weir__worker *w, weir__task *t)
+{
+	w->current = t;
+	t->spent = 0;
+	__atomic_store_n(&t->running, true, __ATOMIC_RELAXED);
+	__atomic_store_n(&w->turn, w->turn + 1, __ATOMIC_RELAXED);
+	weir__fiber_switch(&w->fiber, &t->fiber, false);
+	__atomic_store_n(&t->running, false, __ATOMIC_RELAXED);
+	w->current = NULL;
+	if (w->dead)
+		bury(w);
+}
+
+static bool work_around(const struct weir__worker *w)
+{
+	if (__atomic_load_n(&w->inbox, __ATOMIC_SEQ_CST) || __atomic_load_n(&w->fresh_count, __ATOMIC_SEQ_CST) ||
+	    __atomic_load_n(&weir__rt.stopping, __ATOMIC_SEQ_CST))
+		return true;
+	for (int i = 0; i < weir__rt.count; i++)
+		if (can_steal_from(&weir__rt.workers[i], 2))
+			return true;
+	return false;
+}
+
+static void look(struct weir__worker *w)
+{
+	weir__timers_run(w, weir__clock_refresh(w));
+	if (!weir__simulating)
+		weir__poll(w, 0);
+}
+
+static void go_idle(struct weir__worker *w)
+{
+	int64_t next;
+
+	if (weir__simulating) {
+		if (!work_around(w))
+			weir__sim_idle(w);
+		weir__timers_run(w, weir__clock_refresh(w));
+		return;
+	}
+	__atomic_store_n(&w->sleeping, 1, __ATOMIC_SEQ_CST);
+	__atomic_add_fetch(&weir__rt.idle, 1, __ATOMIC_SEQ_CST);
+	if (!work_around(w)) {
+		next = weir__timer_next(w);
+		if (next == WEIR_NEVER) {
+			weir__poll(w, WEIR_NEVER);
+		} else {
+			int64_t left = next - weir_now();
+			weir__poll(w, left > 0 ? left : 0);
+		}
+	}
+	__atomic_store_n(&w->sleeping, 0, __ATOMIC_SEQ_CST);
+	__atomic_sub_fetch(&weir__rt.idle, 1, __ATOMIC_SEQ_CST);
+	weir__super_wake();
+	weir__timers_run(w, weir__clock_refresh(w));
+}
+
+void weir__worker_loop(struct weir__worker *w)
+{
+	while (!__atomic_load_n(&weir__rt.stopping, __ATOMIC_RELAXED)) {
+		weir__task *t;
+
+		run_inbox(w);
+		if (++w->tick % POLL_EVERY == 0)
+			look(w);
+		t = next_task(w);
+		if (t)
+			run(w, t);
+		else
+			go_idle(w);
+	}
+	while (run_inbox(w))
+		;
+}
+
+int weir__worker_init(struct weir__worker *w, int index)
+{
+	struct epoll_event ev = { .events = EPOLLIN | EPOLLET };
+
+	memset(w, 0, sizeof *w);
+	w->index = index;
+	w->ready_last = &w->ready_first;
+	w->fresh_last = &w->fresh_first;
+	weir__list_init(&w->all);
+	w->now_ns = weir_now();
+	w->rng = ((uint64_t)index + 1) * 0x9e3779b97f4a7c15u ^ (uint64_t)w->now_ns;
+	w->epoll = w->event = -1;
+	if (weir__simulating)
+		return 0;
+	w->epoll = epoll_create1(EPOLL_CLOEXEC);
+	w->event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (w->epoll < 0 || w->event < 0 || epoll_ctl(w->epoll, EPOLL_CTL_ADD, w->event, &ev) < 0)
+		return -errno;
+	return 0;
+}
+
+void weir__worker_fini(struct weir__worker *w)
+{
+	if (w->epoll >= 0)
+		close(w->epoll);
+	if (w->event >= 0)
+		close(w->event);
+	free(w->heap);
+	weir__stack_cache_flush(&w->stacks);
+}
+
+uint32_t weir_random(uint32_t n)
+{
+	static __thread uint64_t foreign;
+	struct weir__worker *w = weir__self();
+	uint64_t *state = w ? &w->rng : &foreign, x;
+
+	if (weir__simulating) {
+		x = weir__sim_random();
+	} else {
+		if (!*state)
+			*state = (uint64_t)weir_now() | 1;
+		x = *state;
+		x ^= x << 13;
+		x ^= x >> 7;
+		x ^= x << 17;
+		*state = x;
+		x *= 0x2545f4914f6cdd1du;
+	}
+	return n ? (uint32_t)(((x >> 32) * n) >> 32) : 0;
+}

@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How a stop reaches everyone who waits under a scope, although a wait registers nothing and takes no lock.
+ *
+ * A scope has one *part* per worker that ever had a member of it; only that worker touches the part's members. Tasks and child scopes link
+ * into their worker's part once, when they first run or are made. To wait is: load the state, note {scope, flags} in the task, park.
+ *
+ * To stop is: OR the state, walk the own worker's part, post the embedded message of every other part. On its arrival that worker
+ * walks its members: parked tasks whose wait has ended are claimed and readied, child scopes are stopped in turn, hooks run. Since tasks are
+ * pinned, the look at the state, the park, and the message's arrival happen on one thread: a state that was set too late to
+ * be seen by the look is followed by a message that comes after the park. A new part is pushed by CAS and then the state is loaded again, both
+ * sequentially consistent: either the stopper finds the part, or the newcomer finds the stop.
+ *
+ * A part's message is embedded; `queued` drops duplicates, and in flight it holds a reference to the scope. The state of a child
+ * arrives asynchronously: weir_ctx_err() walks up.
+ *
+ * Rejected: a list of waiters per scope (every wait would lock it), and a stop channel as in Go (every select in the program
+ * would meet in its lock).
+ */
+#include "rt/scope.h"
+
+#include <stdlib.h>
+
+#include "rt/task.h"
+
+struct hook_priv {
+	struct weir__member member;
+};
+_Static_assert(sizeof(struct hook_priv) <= sizeof((weir_hook *)0)->priv, "weir_hook.priv is too small");
+
+static struct hook_priv *hook_priv(weir_hook *h)
+{
+	return (struct hook_priv *)h->priv;
+}
+
+static void part_init(struct weir__part *p, weir_scope *s, int worker)
+{
+	p->scope = s;
+	p->worker = worker;
+	weir__list_init(&p->members);
+}
+
+static int here(void)
+{
+	struct weir__worker *w = weir__self();
+	return w ? w->index : -1;
+}
+
+weir_scope *weir__scope_new(weir_scope *parent, weir__task *maker)
+{
+	weir_scope *s = calloc(1, sizeof *s);
+
+	if (!s)
+		return NULL;
+	s->magic = WEIR__SCOPE_MAGIC;
+	s->refs = 1;
+	s->maker = maker;
+	part_init(&s->home, s, here());
+	s->parts = &s->home;
+	s->member.kind = WEIR__A_SCOPE;
+	if (!parent)
+		return s;
+	__atomic_add_fetch(&parent->refs, 1, __ATOMIC_RELAXED);
+	s->parent = parent;
+	if (weir__scope_join(parent, &s->member) < 0) {
+		weir__scope_unref(parent);
+		free(s);
+		return NULL;
+	}
+	return s;
+}
+
+void weir__scope_unref(weir_scope *s)
+{
+	while (s && __atomic_sub_fetch(&s->refs, 1, __ATOMIC_ACQ_REL) == 0) {
+		weir_scope *parent = s->parent;
+		struct weir__part *next;
+
+		for (struct weir__part *p = s->parts; p; p = next) {
+			next = p->next;
+			weir__assert(weir__list_empty(&p->members), "a scope ended while it still had members");
+			if (p != &s->home)
+				free(p);
+		}
+		s->magic = 0;
+		free(s);
+		s = parent;
+	}
+}
+
+void weir__scope_free(weir_scope *s)
+{
+	weir__magic_check(s, WEIR__SCOPE_MAGIC);
+	if (s->parent)
+		weir__scope_leave(&s->member);
+	s->maker = NULL;
+	weir__scope_unref(s);
+}
+
+void weir__scope_adopt(weir_scope *s, weir__task *maker)
+{
+	s->maker = maker;
+}
+
+static struct weir__part *part_here(weir_scope *s)
+{
+	int worker = here();
+	struct weir__part *p, *mine;
+
+	for (p = __atomic_load_n(&s->parts, __ATOMIC_ACQUIRE); p; p = p->next)
+		if (p->worker == worker)
+			return p;
+	mine = calloc(1, sizeof *mine);
+	if (!mine)
+		return NULL;
+	part_init(mine, s, worker);
+	mine->next = __atomic_load_n(&s->parts, __ATOMIC_RELAXED);
+	do
+		weir__point();
+	while (!__atomic_compare_exchange_n(&s->parts, &mine->next, mine, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED));
+	return mine;
+}
+
+bool weir__scope_part_here(weir_scope *s)
+{
+	return part_here(s) != NULL;
+}
+
+static void scope_stop(weir_scope *s, uint32_t bits);
+static void tell(weir_scope *s, uint32_t state, struct weir__member *m);
+
+int weir__scope_join(weir_scope *s, struct weir__member *m)
+{
+	struct weir__part *p;
+	uint32_t state;
+
+	weir__magic_check(s, WEIR__SCOPE_MAGIC);
+	p = part_here(s);
+	if (!p)
+		return -ENOMEM;
+	m->part = p;
+	m->heard = 0;
+	weir__list_append(&p->members, &m->link);
+	state = weir__scope_state(s);
+	if (state & (WEIR__DRAINED | WEIR__CANCELED))
+		tell(s, state, m);
+	return 0;
+}
+
+void weir__scope_leave(struct weir__member *m)
+{
+	if (!weir__list_linked(&m->link))
+		return;
+	weir__assert(m->part->worker == here(), "a member left its scope on another worker than it joined");
+	weir__list_remove(&m->link);
+}
+
+/* A task's wait may be over: claim it if so. On its worker. */
+static void check_task(weir__task *t)
+{
+	struct weir__wait *w = t->wait;
+	int r;
+
+	if (!w || (t->wait_flags & WEIR__SHIELD) || !t->wait_scope)
+		return;
+	r = weir__stop_code(weir__scope_state(t->wait_scope), t->wait_flags);
+	if (r == 0 && (weir__scope_state(t->ctx.scope) & WEIR__CANCELED))
+		r = -ECANCELED;
+	if (r < 0 && weir__wait_claim(w, r))
+		weir__wait_wake(w);
+}
+
+static void tell_hook(weir_hook *h, struct weir__member *m, uint32_t state)
+{
+	/* The hook may remove or free itself in fn: note what it heard first, and look again only if it is still linked. */
+	if ((state & WEIR__DRAINED) && !(m->heard & WEIR_DRAIN)) {
+		bool both = (state & WEIR__CANCELED) != 0;
+
+		m->heard |= WEIR_DRAIN;
+		if (both)
+			m->heard |= WEIR_CANCEL;
+		h->fn(h, both ? WEIR_CANCEL : WEIR_DRAIN);
+		return;
+	}
+	if ((state & WEIR__CANCELED) && !(m->heard & WEIR_CANCEL)) {
+		m->heard |= WEIR_CANCEL;
+		h->fn(h, WEIR_CANCEL);
+	}
+}
+
+static void tell(weir_scope *s, uint32_t state, struct weir__member *m)
+{
+	switch (m->kind) {
+	case WEIR__A_TASK:
+		check_task(weir__container(m, weir__task, member));
+		break;
+	case WEIR__A_SCOPE: {
+		weir_scope *child = weir__container(m, weir_scope, member);
+		uint32_t bits = 0;
+
+		if (state & WEIR__CANCELED)
+			weir_scope_cancel(child, s->cause, s->why);
+		if (state & WEIR__MEMBERS)
+			bits |= WEIR__DRAINED;
+		if (bits)
+			scope_stop(child, bits);
+		break;
+	}
+	case WEIR__A_HOOK: {
+		weir_hook *h = weir__container((struct hook_priv *)weir__container(m, struct hook_priv, member),
+		                               weir_hook, priv);
+		/* Hooks that hold the drain hear it at once; the others with the members. */
+		if (!h->holds_drain && !(state & WEIR__MEMBERS))
+			state &= ~(uint32_t)WEIR__DRAINED;
+		tell_hook(h, m, state);
+		break;
+	}
+	}
+}
+
+/* On the part's worker. Members may come and go while they are told. */
+static void walk(struct weir__part *p)
+{
+	weir_scope *s = p->scope;
+	uint32_t state = weir__scope_state(s);
+	struct weir__list todo, *node;
+
+	if (p == &s->home && s->maker)
+		check_task(s->maker);
+	if (weir__list_empty(&p->members))
+		return;
+	__atomic_add_fetch(&s->refs, 1, __ATOMIC_RELAXED); /* A hook may close the scope. */
+	todo = p->members;
+	todo.next->prev = todo.prev->next = &todo;
+	weir__list_init(&p->members);
+	while ((node = weir__list_pop(&todo))) {
+		weir__list_append(&p->members, node);
+		tell(s, state, weir__container(node, struct weir__member, link));
+	}
+	weir__scope_unref(s);
+}
+
+static void part_arrived(struct weir__msg *m)
+{
+	struct weir__part *p = weir__container(m, struct weir__part, msg);
+
+	__atomic_store_n(&p->queued, 0, __ATOMIC_SEQ_CST);
+	walk(p);
+	weir__scope_unref(p->scope);
+}
+
+static void spread(weir_scope *s)
+{
+	int worker = here();
+	struct weir__part *own = NULL, *next;
+
+	for (struct weir__part *p = __atomic_load_n(&s->parts, __ATOMIC_SEQ_CST); p; p = next) {
+		next = p->next;
+		if (p->worker == worker) {
+			own = p;
+			continue;
+		}
+		if (__atomic_exchange_n(&p->queued, 1, __ATOMIC_SEQ_CST))
+			continue;
+		__atomic_add_fetch(&s->refs, 1, __ATOMIC_RELAXED);
+		p->msg.fn = part_arrived;
+		weir__post(p->worker, &p->msg);
+	}
+	if (own)
+		walk(own);
+}
+
+static void scope_stop(weir_scope *s, uint32_t bits)
+{
+	uint32_t old;
+
+	weir__point();
+	old = __atomic_load_n(&s->state, __ATOMIC_SEQ_CST);
+	if ((bits & WEIR__DRAINED) && !(old & WEIR__HOLDS))
+		bits |= WEIR__MEMBERS;
+	old = __atomic_fetch_or(&s->state, bits, __ATOMIC_SEQ_CST);
+	if ((old & bits) != bits)
+		spread(s);
+}
+
+void weir_scope_drain(weir_scope *s)
+{
+	weir__magic_check(s, WEIR__SCOPE_MAGIC);
+	scope_stop(s, WEIR__DRAINED);
+}
+
+void weir_scope_drain_members(weir_scope *s)
+{
+	weir__magic_check(s, WEIR__SCOPE_MAGIC);
+	scope_stop(s, WEIR__DRAINED | WEIR__MEMBERS);
+}
+
+void weir_scope_cancel(weir_scope *s, int cause, const char *why)
+{
+	weir__magic_check(s, WEIR__SCOPE_MAGIC);
+	if (!(__atomic_fetch_or(&s->state, WEIR__CAUSE, __ATOMIC_SEQ_CST) & WEIR__CAUSE)) {
+		s->cause = cause;
+		s->why = why;
+	}
+	scope_stop(s, WEIR__CANCELED);
+}
+
+int weir_scope_open(const weir_ctx *ctx, weir_ctx *ret)
+{
+	weir_scope *s;
+
+	weir__assert(!(ctx->flags & WEIR__SHIELD), "a scope was opened under weir_ctx_shield()");
+	s = weir__scope_new(ctx->scope, weir__current());
+	if (!s)
+		return -ENOMEM;
+	*ret = *ctx;
+	ret->scope = s;
+	return 0;
+}
+
+void weir_scope_close(weir_scope *s)
+{
+	weir__scope_free(s);
+}
+
+int weir_hook_add(weir_scope *s, weir_hook *h)
+{
+	struct hook_priv *p = hook_priv(h);
+
+	p->member.kind = WEIR__A_HOOK;
+	if (h->holds_drain)
+		__atomic_fetch_or(&s->state, WEIR__HOLDS, __ATOMIC_SEQ_CST);
+	return weir__scope_join(s, &p->member);
+}
+
+void weir_hook_remove(weir_hook *h)
+{
+	weir__scope_leave(&hook_priv(h)->member);
+}
+
+bool weir__scope_is_under(const weir_scope *s, const weir_scope *above)
+{
+	for (; s; s = s->parent)
+		if (s == above)
+			return true;
+	return false;
+}

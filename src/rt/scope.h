@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Scopes: the tree along which drain and cancel travel. scope.c tells how a stop reaches its waiters without a lock shared by them.
+ */
+#ifndef WEIR_RT_SCOPE_H
+#define WEIR_RT_SCOPE_H
+
+#include <weir/ctx.h>
+
+#include "base/list.h"
+#include "rt/msg.h"
+#include "rt/wait.h"
+
+enum {
+	WEIR__DRAINED = 1,   /* drain has reached this scope … */
+	WEIR__MEMBERS = 2,   /* … and its members: what until-drain waits look at */
+	WEIR__CANCELED = 4,
+	WEIR__CAUSE = 8,     /* cause and why are being or have been written */
+	WEIR__HOLDS = 16,    /* a hook holds the drain back from the members */
+};
+
+enum weir__ctx_flags { WEIR__UNTIL_DRAIN = 1, WEIR__SHIELD = 2 };
+
+struct weir__part;
+
+/* What a scope reaches on one worker: a task, a child scope or a hook. Only that worker touches it. */
+struct weir__member {
+	struct weir__list link;
+	enum { WEIR__A_TASK, WEIR__A_SCOPE, WEIR__A_HOOK } kind;
+	uint8_t heard; /* hooks: the steps it was told */
+	struct weir__part *part;
+};
+
+struct weir__part {
+	struct weir__part *next; /* pushed by CAS, never removed before the scope goes */
+	weir_scope *scope;
+	int worker;
+	uint32_t queued;         /* is msg in flight? atomic */
+	struct weir__list members;
+	struct weir__msg msg;
+};
+
+#define WEIR__SCOPE_MAGIC 0x5c09e001u
+
+struct weir_scope {
+	uint32_t magic;
+	uint32_t state;          /* atomic */
+	uint32_t refs;           /* atomic: its owner, its children, messages in flight */
+	int cause;
+	const char *why;
+	weir_scope *parent;
+	weir__task *maker;       /* the task whose waits may use this scope; NULL: none */
+	struct weir__member member; /* in the parent */
+	struct weir__part *parts;   /* atomic */
+	struct weir__part home;
+};
+
+/* A child of `parent` (NULL: a root) on the current worker. NULL without memory. */
+weir_scope *weir__scope_new(weir_scope *parent, weir__task *maker);
+/* By its owner, on its worker: leaves the parent and drops the owner's reference. Members must be gone. */
+void weir__scope_free(weir_scope *s);
+void weir__scope_unref(weir_scope *s);
+
+/* On the current worker: links the member into this worker's part. 0 or -ENOMEM. */
+int weir__scope_join(weir_scope *s, struct weir__member *m);
+void weir__scope_leave(struct weir__member *m);
+/* Makes sure that the current worker has a part, so that a later join cannot fail. */
+bool weir__scope_part_here(weir_scope *s);
+
+/* Let the calling task, in place of the maker, use the scope from now on. On the scope's worker. */
+void weir__scope_adopt(weir_scope *s, weir__task *maker);
+
+static inline uint32_t weir__scope_state(const weir_scope *s)
+{
+	return __atomic_load_n(&s->state, __ATOMIC_SEQ_CST);
+}
+
+/* The stop code for a wait under {state, flags}, or 0. */
+static inline int weir__stop_code(uint32_t state, unsigned flags)
+{
+	if (!(state & (WEIR__MEMBERS | WEIR__CANCELED)) || (flags & WEIR__SHIELD))
+		return 0;
+	if (state & WEIR__CANCELED)
+		return -ECANCELED;
+	return flags & WEIR__UNTIL_DRAIN ? -ESHUTDOWN : 0;
+}
+
+bool weir__scope_is_under(const weir_scope *s, const weir_scope *above);
+
+#endif

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The simulation: logical workers are fibers on one thread. The driver picks one of those that have something to do, by the oracle,
+ * and switches to wherever it was: in its scheduler, or in the middle of a task. weir__point(), which stands in every lock and
+ * every claim, switches back with a chance of one in SWITCH_ONE_IN. So claims race against parks, stops and timers as they would on
+ * real threads, but a seed replays them exactly.
+ *
+ * The clock stands still while anybody runs; when all logical workers are idle it jumps to the next timer. No timer left: deadlock.
+ *
+ * A logical worker that was switched out while it holds a short lock is waited for: weir__lock_slow() gives way until the lock is free.
+ */
+#include "rt/sim.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <weir/sim.h>
+
+#include "rt/task.h"
+
+enum { SWITCH_ONE_IN = 8, WORKERS_MAX = 3 };
+
+bool weir__simulating;
+
+static struct {
+	uint64_t seed, rng, trace;
+	int64_t now_ns;
+	struct weir__fiber driver;
+	bool ended;
+} sim;
+
+int64_t weir__sim_now(void)
+{
+	return sim.now_ns;
+}
+
+uint64_t weir_sim_trace(void)
+{
+	return sim.trace;
+}
+
+/* splitmix64; every choice goes into the trace. */
+uint64_t weir__sim_random(void)
+{
+	uint64_t z = sim.rng += 0x9e3779b97f4a7c15u;
+
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+	z ^= z >> 31;
+	sim.trace = (sim.trace ^ z ^ (uint64_t)sim.now_ns) * 0x100000001b3u;
+	return z;
+}
+
+static void to_driver(struct weir__worker *w)
+{
+	struct weir__fiber *at = w->current ? &w->current->fiber : &w->fiber;
+
+	w->sim_at = at;
+	weir__fiber_switch(at, &sim.driver, false);
+}
+
+void weir__sim_point(void)
+{
+	struct weir__worker *w = weir__self();
+
+	if (w && weir_random(SWITCH_ONE_IN) == 0)
+		to_driver(w);
+}
+
+void weir__sim_idle(struct weir__worker *w)
+{
+	w->sim_idle = true;
+	to_driver(w);
+}
+
+void weir__sim_wake(struct weir__worker *w)
+{
+	w->sim_idle = false;
+}
+
+static void worker_entry(void *arg)
+{
+	struct weir__worker *w = arg;
+
+	weir__fiber_arrived(&w->fiber);
+	weir__worker_loop(w);
+	w->sim_idle = true;
+	weir__fiber_switch(&w->fiber, &sim.driver, true);
+}
+
+static void root_ended(weir__task *t)
+{
+	weir__rt.result = t->result;
+	sim.ended = true;
+}
+
+/* The worker that goes on, or NULL when all are idle. */
+static struct weir__worker *pick(void)
+{
+	struct weir__worker *ready[WORKERS_MAX];
+	uint32_t n = 0;
+
+	for (int i = 0; i < weir__rt.count; i++)
+		if (!weir__rt.workers[i].sim_idle)
+			ready[n++] = &weir__rt.workers[i];
+	return n ? ready[n > 1 ? weir_random(n) : 0] : NULL;
+}
+
+static void jump(void)
+{
+	int64_t next = WEIR_NEVER;
+
+	for (int i = 0; i < weir__rt.count; i++)
+		if (weir__timer_next(&weir__rt.workers[i]) < next)
+			next = weir__timer_next(&weir__rt.workers[i]);
+	if (next == WEIR_NEVER) {
+		fprintf(stderr, "weir: deadlock in the simulation of seed %llu: every task waits for another\n",
+		        (unsigned long long)sim.seed);
+		weir_dump(STDERR_FILENO);
+		abort();
+	}
+	if (next > sim.now_ns)
+		sim.now_ns = next;
+	for (int i = 0; i < weir__rt.count; i++)
+		if (weir__timer_next(&weir__rt.workers[i]) <= sim.now_ns)
+			weir__rt.workers[i].sim_idle = false;
+}
+
+static void resume(struct weir__worker *w)
+{
+	weir__self_tls = w;
+	weir__fiber_switch(&sim.driver, w->sim_at, false);
+	weir__self_tls = NULL;
+}
+
+int weir_sim(uint64_t seed, weir_task_fn *fn, void *arg)
+{
+	static __attribute__((aligned(64))) struct weir__worker workers[WORKERS_MAX];
+	weir_ctx ctx = { .deadline_ns = WEIR_NEVER };
+	void *stacks[WORKERS_MAX];
+	struct weir__worker *w;
+	int r;
+
+	weir__assert(!weir__rt.workers, "weir_sim() was called while a run goes on");
+	memset(&weir__rt, 0, sizeof weir__rt);
+	memset(&sim, 0, sizeof sim);
+	sim.seed = sim.rng = seed;
+	sim.trace = 0xcbf29ce484222325u;
+	weir__simulating = true;
+	weir__fiber_init_thread(&sim.driver);
+	weir__rt.workers = workers;
+	weir__rt.grace_ns = WEIR_SEC(30);
+	weir__rt.count = 1 + (int)weir_random(WORKERS_MAX);
+	for (int i = 0; i < weir__rt.count; i++) {
+		weir__worker_init(&workers[i], i);
+		stacks[i] = weir__stack_get(NULL);
+		weir__assert(stacks[i] != NULL, "no memory for a simulation");
+		weir__fiber_init(&workers[i].fiber, stacks[i], (char *)stacks[i] + WEIR__STACK_SIZE, worker_entry,
+		                 &workers[i]);
+		workers[i].sim_at = &workers[i].fiber;
+	}
+	weir__self_tls = &workers[0];
+	weir__rt.root = ctx.scope = weir__scope_new(NULL, NULL);
+	weir__self_tls = NULL;
+	weir__assert(ctx.scope != NULL, "no memory for a simulation");
+	r = weir__spawn(&ctx, 0, fn, arg, "root", "weir_sim", root_ended, NULL);
+	while (r == 0 && !sim.ended) {
+		w = pick();
+		if (w)
+			resume(w);
+		else
+			jump();
+	}
+	__atomic_store_n(&weir__rt.stopping, 1, __ATOMIC_SEQ_CST);
+	for (int i = 0; i < weir__rt.count; i++)
+		workers[i].sim_idle = false;
+	while ((w = pick()))
+		resume(w);
+	weir__assert(weir__rt.tasks == 0, "%u tasks were leaked in the simulation of seed %llu", weir__rt.tasks,
+	             (unsigned long long)seed);
+	for (int i = 0; i < weir__rt.count; i++) {
+		weir__fiber_fini(&workers[i].fiber);
+		weir__worker_fini(&workers[i]);
+		weir__stack_put(NULL, stacks[i], stacks[i]);
+	}
+	weir__self_tls = &workers[0];
+	weir__scope_free(weir__rt.root);
+	weir__self_tls = NULL;
+	weir__rt.workers = NULL;
+	weir__simulating = false;
+	return r < 0 ? r : weir__rt.result;
+}

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Tasks and workers as the runtime sees them. A task's struct lies at the top of its own stack, in the page that is touched
+ * anyway. Fields are the home worker's unless they say otherwise; those that the dump reads from elsewhere are written with
+ * relaxed atomics.
+ */
+#ifndef WEIR_RT_TASK_H
+#define WEIR_RT_TASK_H
+
+#include <pthread.h>
+#include <weir/sim.h>
+#include <weir/task.h>
+
+#include "base/list.h"
+#include "rt/fiber.h"
+#include "rt/msg.h"
+#include "rt/scope.h"
+#include "rt/stack.h"
+#include "rt/timer.h"
+#include "rt/wait.h"
+
+#define WEIR__TASK_MAGIC 0x7a5c0001u
+enum { WEIR__TASK_NAME = 32, WEIR__BUDGET = 128 };
+
+struct weir__worker;
+
+struct weir__task {
+	uint32_t magic;
+	uint32_t spent;               /* operations since it was switched to */
+	struct weir__fiber fiber;
+	struct weir__worker *worker;  /* its home, once it has run or was placed */
+	struct weir__task *next;      /* in a run queue */
+	struct weir__wait *wait;      /* what it is parked on */
+	weir_scope *wait_scope;
+	unsigned wait_flags;
+	unsigned open_groups;
+	weir_scope *checked;          /* the last scope found fit for its waits */
+	struct weir__msg msg;         /* its wake-up from another worker; its start when placed */
+	struct weir__member member;   /* in its scope */
+	weir_task_fn *fn;
+	void *arg;
+	weir_ctx ctx;                 /* what fn gets */
+	int result;
+	void (*end)(weir__task *t);   /* called on its worker after fn, as the last act on its stack */
+	void *owner;                  /* for end: its group */
+	void *stack;                  /* its lowest byte */
+	void *lowest;                 /* the deepest stack pointer seen at a switch */
+	/* For the dump; `all` and name under the worker's all_lock. */
+	struct weir__list all;
+	uint64_t id;
+	const char *place;
+	const char *what;             /* what it waits on; NULL: ready or running */
+	const void *on;
+	int64_t since_ns, until_ns;
+	bool running;
+	char name[WEIR__TASK_NAME];
+};
+
+struct weir__heap_entry {
+	int64_t at_ns;
+	struct weir__timer *timer;
+};
+
+struct weir__worker {
+	int index;
+	pthread_t thread;
+	struct weir__fiber fiber;     /* the scheduler's own stack */
+	weir__task *current, *run_next, *ready_first, **ready_last;
+	unsigned run_next_used, tick;
+	struct weir__stack_cache stacks;
+	int64_t now_ns;               /* as of the last look at the clock … */
+	uint64_t now_cycles;          /* … which was when the counter stood here */
+	struct weir__heap_entry *heap;
+	uint32_t heap_len, heap_cap;
+	uint64_t rng;
+	int epoll, event;
+	struct weir__msg *grave;      /* descriptors whose memory is freed after the current batch of events */
+	weir__task *dead;             /* ended, its stack is free once it is left */
+	uint32_t io_waiters;
+
+	/* Shared with others. */
+	__attribute__((aligned(64))) struct weir__msg *inbox; /* atomic, newest first */
+	uint32_t sleeping;            /* atomic */
+	uint32_t steal_any;           /* atomic: the supervisor saw an old task on somebody's queue */
+	uint64_t turn;                /* atomic, relaxed: switches so far */
+	uint64_t stolen, switches_in;
+	int64_t turn_since_ns;
+	weir__lock all_lock;          /* guards all of: */
+	struct weir__list all;        /* the tasks that live here or are queued here */
+	weir__task *fresh_first, **fresh_last; /* new tasks that may be stolen */
+	uint32_t fresh_count;         /* atomic too, for a look without the lock */
+
+	/* Simulation. */
+	struct weir__fiber sim_fiber; /* the scheduler's stack when logical */
+	struct weir__fiber *sim_at;   /* where it goes on */
+	bool sim_idle;
+};
+
+struct weir__runtime {
+	struct weir__worker *workers;
+	int count;
+	uint32_t idle;                /* atomic: workers asleep */
+	uint32_t searching;           /* atomic: workers looking for work to steal */
+	uint32_t next_worker;         /* atomic: for spawns from foreign threads */
+	uint32_t stopping;            /* atomic: workers leave when set */
+	uint64_t next_id;             /* atomic */
+	uint32_t tasks;               /* atomic: alive */
+	uint32_t offloads;            /* atomic: in flight */
+	weir_scope *root;
+	weir_options opt;
+	int64_t grace_ns;
+	int result;
+};
+
+extern struct weir__runtime weir__rt;
+
+/* The worker of the calling thread (in a simulation: the logical one), or NULL. */
+extern __thread struct weir__worker *weir__self_tls;
+static inline struct weir__worker *weir__self(void)
+{
+	return weir__self_tls;
+}
+static inline weir__task *weir__current(void)
+{
+	return weir__self_tls ? weir__self_tls->current : NULL;
+}
+
+/* Starts a task under a context's scope: on `worker`, or (-1) here and stealable until it runs. 0 or -ENOMEM. From any thread. */
+int weir__spawn(const weir_ctx *ctx, int worker, weir_task_fn *fn, void *arg, const char *name,
+                const char *place, void (*end)(weir__task *t), void *owner);
+
+/* Puts a task of this worker on its run queue. */
+void weir__ready(weir__task *t);
+
+/* The scheduler, until the runtime stops. */
+void weir__worker_loop(struct weir__worker *w);
+int weir__worker_init(struct weir__worker *w, int index);
+void weir__worker_fini(struct weir__worker *w);
+void weir__worker_kick(struct weir__worker *w);
+
+/* timer.c */
+int64_t weir__timer_next(const struct weir__worker *w); /* WEIR_NEVER: none */
+void weir__timers_run(struct weir__worker *w, int64_t now_ns);
+
+/* poll.c: wait for events up to timeout_ns (0: only look; WEIR_NEVER: no end). */
+void weir__poll(struct weir__worker *w, int64_t timeout_ns);
+
+/* clock.c: how far weir__now_coarse() may lag behind; and a look at the exact clock. */
+int64_t weir__clock_resolution(void);
+int64_t weir__clock_refresh(struct weir__worker *w);
+
+#endif
