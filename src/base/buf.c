@@ -110,6 +110,18 @@ static size_t utf8(const unsigned char *p, size_t n)
 	return len;
 }
 
+bool weir__utf8_valid(const void *data, size_t n)
+{
+	const unsigned char *p = data;
+
+	for (size_t i = 0, len; i < n; i += len) {
+		len = utf8(p + i, n - i);
+		if (!len)
+			return false;
+	}
+	return true;
+}
+
 void weir__buf_json(struct weir__buf *b, const char *s, size_t n)
 {
 	const unsigned char *p = (const unsigned char *)s;

@@ -28,5 +28,6 @@ void weir__buf_printf(struct weir__buf *b, const char *fmt, ...) __attribute__((
 void weir__buf_vprintf(struct weir__buf *b, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
 void weir__buf_consume(struct weir__buf *b, size_t n);          /* drop the first n bytes */
 void weir__buf_json(struct weir__buf *b, const char *s, size_t n); /* as a quoted JSON string; invalid UTF-8 becomes U+FFFD */
+bool weir__utf8_valid(const void *p, size_t n);                 /* is it UTF-8 throughout (RFC 3629 §4)? */
 
 #endif
