@@ -24,7 +24,7 @@
 #include "rt/super.h"
 #include "rt/task.h"
 
-enum { RUN_NEXT_MAX = 16, POLL_EVERY = 61 };
+enum { RUN_NEXT_MAX = 16, POLL_EVERY = 61, STEAL_MAX = 64 };
 
 struct weir__runtime weir__rt;
 __thread struct weir__worker *weir__self_tls;
@@ -235,35 +235,53 @@ static bool can_steal_from(const struct weir__worker *from, uint32_t least)
 	return __atomic_load_n(&from->fresh_count, __ATOMIC_SEQ_CST) >= least;
 }
 
+/* Moves half of the other's new tasks here, at most STEAL_MAX. Takes both locks in turn, never together. */
+static bool steal_from(struct weir__worker *w, struct weir__worker *from)
+{
+	weir__task *first = NULL, **last = &first, *t;
+	uint32_t n;
+
+	weir__lock_acquire(&from->all_lock);
+	n = (from->fresh_count + 1) / 2;
+	if (n > STEAL_MAX)
+		n = STEAL_MAX;
+	/* Without memory for a part of its scope here, leave it where it is. */
+	while (n-- && from->fresh_first && weir__scope_part_here(from->fresh_first->ctx.scope)) {
+		t = fresh_take(from);
+		weir__list_remove(&t->all);
+		t->next = NULL;
+		*last = t;
+		last = &t->next;
+	}
+	weir__lock_release(&from->all_lock);
+	if (!first)
+		return false;
+	weir__lock_acquire(&w->all_lock);
+	for (t = first; t; t = t->next) {
+		weir__list_append(&w->all, &t->all);
+		__atomic_add_fetch(&w->fresh_count, 1, __ATOMIC_SEQ_CST);
+		w->stolen++;
+	}
+	*w->fresh_last = first;
+	w->fresh_last = last;
+	weir__lock_release(&w->all_lock);
+	return true;
+}
+
 static weir__task *steal(struct weir__worker *w)
 {
 	uint32_t least = __atomic_exchange_n(&w->steal_any, 0, __ATOMIC_RELAXED) || weir__simulating ? 1 : 2;
-	uint32_t start = weir__rt.count > 1 ? weir_random((uint32_t)weir__rt.count) : 0;
-	weir__task *t = NULL;
+	uint32_t start = weir_random((uint32_t)weir__rt.count);
+	bool got = false;
 
 	__atomic_add_fetch(&weir__rt.searching, 1, __ATOMIC_RELAXED);
-	for (int i = 0; i < weir__rt.count && !t; i++) {
+	for (int i = 0; i < weir__rt.count && !got; i++) {
 		struct weir__worker *from = &weir__rt.workers[(start + (uint32_t)i) % (uint32_t)weir__rt.count];
 
-		if (from == w || !can_steal_from(from, least))
-			continue;
-		weir__lock_acquire(&from->all_lock);
-		/* Without memory for a part of its scope here, leave it where it is. */
-		if (from->fresh_first && weir__scope_part_here(from->fresh_first->ctx.scope)) {
-			t = fresh_take(from);
-			weir__list_remove(&t->all);
-		}
-		weir__lock_release(&from->all_lock);
+		got = from != w && can_steal_from(from, least) && steal_from(w, from);
 	}
 	__atomic_sub_fetch(&weir__rt.searching, 1, __ATOMIC_RELAXED);
-	if (!t)
-		return NULL;
-	weir__lock_acquire(&w->all_lock);
-	weir__list_append(&w->all, &t->all);
-	weir__lock_release(&w->all_lock);
-	w->stolen++;
-	settle(w, t);
-	return t;
+	return got ? fresh_pop(w) : NULL;
 }
 
 int weir__spawn(const weir_ctx *ctx, int worker, weir_task_fn *fn, void *arg, const char *name,

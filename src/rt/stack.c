@@ -28,10 +28,11 @@
 #define MADV_GUARD_INSTALL 102
 #endif
 
-enum { SLAB = 64 << 20, GUARD_MIN = 36 * 1024, SLABS_MAX = 1 << 15, CACHE_MAX = 256, KEEP = 16 * 1024 };
+enum { SLAB = 64 << 20, GUARD_MIN = 36 * 1024, SLABS_MAX = 1 << 15, CACHE_MAX = 256, SHARED_KEEP = 16384, KEEP = 16 * 1024 };
 
 static weir__lock lock;
 static void *shared;              /* free stacks given back by the caches */
+static uint32_t shared_count;     /* read without the lock as a hint */
 static char *slabs[SLABS_MAX];
 static uint32_t slab_count;
 static size_t carved = SLAB;      /* bytes of the last slab in use */
@@ -107,9 +108,10 @@ void *weir__stack_get(struct weir__stack_cache *cache)
 	}
 	weir__lock_acquire(&lock);
 	stack = shared;
-	if (stack)
+	if (stack) {
 		shared = *link_of(stack);
-	else
+		shared_count--;
+	} else
 		stack = carve();
 	weir__lock_release(&lock);
 	return stack;
@@ -130,11 +132,13 @@ void weir__stack_put(struct weir__stack_cache *cache, void *stack, void *deepest
 		cache->count++;
 		return;
 	}
-	/* The shared list may hold very many: they keep one page each, the one with the link. */
-	madvise(stack, WEIR__STACK_SIZE - 4096, MADV_DONTNEED);
+	/* Beyond what soon is used again, they keep one page each: the one with the link. */
+	if (__atomic_load_n(&shared_count, __ATOMIC_RELAXED) > SHARED_KEEP)
+		madvise(stack, WEIR__STACK_SIZE - 4096, MADV_DONTNEED);
 	weir__lock_acquire(&lock);
 	*link_of(stack) = shared;
 	shared = stack;
+	shared_count++;
 	weir__lock_release(&lock);
 }
 
@@ -142,7 +146,7 @@ void weir__stack_cache_flush(struct weir__stack_cache *cache)
 {
 	while (cache->first) {
 		void *stack = weir__stack_get(cache);
-		weir__stack_put(NULL, stack, stack);
+		weir__stack_put(NULL, stack, link_of(stack));
 	}
 }
 
