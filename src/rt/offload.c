@@ -74,7 +74,7 @@ static bool begin(struct record *rec)
 }
 
 /* The function has ended, or never ran because its waiter had left. */
-static void finish(struct record *rec, bool ran)
+static void finish(struct record *rec)
 {
 	struct weir__wait *wait;
 
@@ -89,8 +89,7 @@ static void finish(struct record *rec, bool ran)
 		weir__wait_wake(wait);
 	else if (rec->drop)
 		rec->drop(rec->arg);
-	(void)ran;
-	__atomic_sub_fetch(&weir__rt.offloads, 1, __ATOMIC_RELAXED);
+	weir__outside(-1);
 	unref(rec);
 }
 
@@ -107,10 +106,9 @@ static void *thread_main(void *arg)
 			if (!p->first)
 				p->last = &p->first;
 			pthread_mutex_unlock(&p->mutex);
-			bool run = begin(rec);
-			if (run)
+			if (begin(rec))
 				rec->result = rec->fn(rec->arg);
-			finish(rec, run);
+			finish(rec);
 			pthread_mutex_lock(&p->mutex);
 			continue;
 		}
@@ -159,7 +157,7 @@ static int enqueue(struct pool *p, struct record *rec)
 
 static void sim_completed(struct weir__timer *t)
 {
-	finish(weir__container(t, struct record, timer), true);
+	finish(weir__container(t, struct record, timer));
 }
 
 static void sim_started(struct weir__timer *t)
@@ -167,7 +165,7 @@ static void sim_started(struct weir__timer *t)
 	struct record *rec = weir__container(t, struct record, timer);
 
 	if (!begin(rec)) {
-		finish(rec, false);
+		finish(rec);
 		return;
 	}
 	rec->result = rec->fn(rec->arg);
@@ -176,14 +174,14 @@ static void sim_started(struct weir__timer *t)
 
 static int submit(struct record *rec, int pool)
 {
-	__atomic_add_fetch(&weir__rt.offloads, 1, __ATOMIC_RELAXED);
+	weir__outside(1);
 	if (weir__simulating) {
 		weir__timer_start(&rec->timer, weir_now() + weir_random(1000000), sim_started);
 		return 0;
 	}
 	int r = enqueue(&pools[pool], rec);
 	if (r < 0)
-		__atomic_sub_fetch(&weir__rt.offloads, 1, __ATOMIC_RELAXED);
+		weir__outside(-1);
 	return r;
 }
 

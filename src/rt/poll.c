@@ -42,8 +42,10 @@ static int enlist(struct weir__fd *f)
 	if (f->worker >= 0)
 		return 0;
 	f->worker = (int16_t)w->index;
-	if (epoll_ctl(w->epoll, EPOLL_CTL_ADD, f->fd, &ev) == 0)
+	if (epoll_ctl(w->epoll, EPOLL_CTL_ADD, f->fd, &ev) == 0) {
+		weir__outside(1);
 		return 0;
+	}
 	f->worker = -1;
 	return -errno;
 }
@@ -186,6 +188,7 @@ void weir__fd_close(struct weir__fd *f, void (*done)(struct weir__fd *f))
 	worker = f->worker;
 	if (worker >= 0) {
 		epoll_ctl(weir__rt.workers[worker].epoll, EPOLL_CTL_DEL, fd, NULL);
+		weir__outside(-1);
 		post_once(f);
 	}
 	weir__lock_release(&f->lock);

@@ -406,10 +406,12 @@ static void go_idle(struct weir__worker *w)
 		weir__timers_run(w, weir__clock_refresh(w));
 		return;
 	}
+	__atomic_store_n(&w->sleeps_until, 0, __ATOMIC_RELAXED);
 	__atomic_store_n(&w->sleeping, 1, __ATOMIC_SEQ_CST);
 	__atomic_add_fetch(&weir__rt.idle, 1, __ATOMIC_SEQ_CST);
 	if (!work_around(w)) {
 		next = weir__timer_next(w);
+		__atomic_store_n(&w->sleeps_until, next, __ATOMIC_RELAXED);
 		if (next == WEIR_NEVER) {
 			weir__poll(w, WEIR_NEVER);
 		} else {

@@ -32,7 +32,7 @@ static struct {
 	sigset_t old_mask;
 	uint32_t resting, done, stop_asked; /* atomic */
 	int64_t stop_at;                    /* atomic; 0: not stopping */
-	bool canceled;
+	bool canceled, told_deadlock;
 	weir__lock tick_lock;
 	struct weir__list ticks;
 	struct watched { uint64_t turn; unsigned same; uint32_t fresh; } *watched;
@@ -100,7 +100,7 @@ int weir__super_init(void)
 
 	super.resting = super.done = super.stop_asked = 0;
 	super.stop_at = 0;
-	super.canceled = false;
+	super.canceled = super.told_deadlock = false;
 	super.signals = -1;
 	super.event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	super.watched = calloc((size_t)weir__rt.count, sizeof *super.watched);
@@ -231,6 +231,33 @@ static bool watch(void)
 	return active;
 }
 
+/* All workers sleep, no timer is armed, and nothing outside can wake a task: then only a signal's drain is left as a way out,
+ * and only for who waits until drain. */
+static void check_deadlock(void)
+{
+	if (super.told_deadlock || super.stop_at || __atomic_load_n(&weir__rt.outside, __ATOMIC_RELAXED) ||
+	    !__atomic_load_n(&weir__rt.tasks, __ATOMIC_RELAXED))
+		return;
+	for (int i = 0; i < weir__rt.count; i++) {
+		struct weir__worker *w = &weir__rt.workers[i];
+		bool waits_for_drain = false;
+
+		if (!__atomic_load_n(&w->sleeping, __ATOMIC_SEQ_CST) ||
+		    __atomic_load_n(&w->sleeps_until, __ATOMIC_RELAXED) != WEIR_NEVER)
+			return;
+		weir__lock_acquire(&w->all_lock);
+		weir__list_each(node, &w->all)
+			waits_for_drain |= __atomic_load_n(&weir__container(node, weir__task, all)->wait_flags,
+			                                   __ATOMIC_RELAXED) & WEIR__UNTIL_DRAIN;
+		weir__lock_release(&w->all_lock);
+		if (waits_for_drain)
+			return;
+	}
+	super.told_deadlock = true;
+	weir__log(WEIR__ERROR, "rt", "deadlock: every task waits for another");
+	weir_dump(STDERR_FILENO);
+}
+
 static void tick(void)
 {
 	weir__lock_acquire(&super.tick_lock);
@@ -274,5 +301,7 @@ void weir__super_loop(void)
 		step();
 		tick();
 		active = watch();
+		if (!active)
+			check_deadlock();
 	}
 }

@@ -81,6 +81,7 @@ struct weir__worker {
 	/* Shared with others. */
 	__attribute__((aligned(64))) struct weir__msg *inbox; /* atomic, newest first */
 	uint32_t sleeping;            /* atomic */
+	int64_t sleeps_until;         /* atomic: while sleeping */
 	uint32_t steal_any;           /* atomic: the supervisor saw an old task on somebody's queue */
 	uint64_t turn;                /* atomic, relaxed: switches so far */
 	uint64_t stolen, switches_in;
@@ -105,7 +106,8 @@ struct weir__runtime {
 	uint32_t stopping;            /* atomic: workers leave when set */
 	uint64_t next_id;             /* atomic */
 	uint32_t tasks;               /* atomic: alive */
-	uint32_t offloads;            /* atomic: in flight */
+	uint32_t outside;             /* atomic: what may wake a task although all wait: descriptors under epoll,
+	                               * offloaded calls, foreign channels, holds of groups */
 	weir_scope *root;
 	weir_options opt;
 	int64_t grace_ns;
@@ -137,6 +139,12 @@ void weir__worker_loop(struct weir__worker *w);
 int weir__worker_init(struct weir__worker *w, int index);
 void weir__worker_fini(struct weir__worker *w);
 void weir__worker_kick(struct weir__worker *w);
+
+/* Counts what can wake a task from outside the runtime; with none, and all waiting, the supervisor reports a deadlock. */
+static inline void weir__outside(int change)
+{
+	__atomic_add_fetch(&weir__rt.outside, (uint32_t)change, __ATOMIC_RELAXED);
+}
 
 /* timer.c */
 int64_t weir__timer_next(const struct weir__worker *w); /* WEIR_NEVER: none */

@@ -79,7 +79,7 @@ static int park(struct weir__wait *w, weir_scope *scope, unsigned flags, int64_t
 		weir__timer_start(&d.timer, at_ns, expired);
 	t->wait = w;
 	t->wait_scope = scope;
-	t->wait_flags = flags;
+	__atomic_store_n(&t->wait_flags, flags, __ATOMIC_RELAXED);
 	__atomic_store_n(&t->on, on, __ATOMIC_RELAXED);
 	__atomic_store_n(&t->since_ns, t->worker->now_ns, __ATOMIC_RELAXED);
 	__atomic_store_n(&t->until_ns, at_ns, __ATOMIC_RELAXED);

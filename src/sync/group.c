@@ -142,10 +142,12 @@ int weir_group_hold(weir_group *g)
 	if (!p->scope)
 		return -ENOMEM;
 	__atomic_add_fetch(&p->count, 1, __ATOMIC_RELAXED);
+	weir__outside(1);
 	return 0;
 }
 
 void weir_group_release(weir_group *g)
 {
+	weir__outside(-1);
 	put(inner(g));
 }

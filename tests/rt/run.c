@@ -90,12 +90,12 @@ TEST(a_stop_ends_even_while_the_only_worker_spins_and_names_it)
 }
 
 #if WEIR__STACK_SIZE == 64 * 1024
-static __attribute__((noinline)) int recurse(volatile char *up)
+static __attribute__((noinline)) int recurse(volatile char *up, volatile int depth)
 {
 	volatile char page[1024];
 
 	page[0] = up[0];
-	return recurse(page) + page[1];
+	return depth ? recurse(page, depth - 1) + page[1] : 0;
 }
 
 static int overflow(const weir_ctx *ctx, void *arg)
@@ -104,7 +104,7 @@ static int overflow(const weir_ctx *ctx, void *arg)
 	(void)ctx;
 	(void)arg;
 	weir_task_name("deep one");
-	return recurse(&c);
+	return recurse(&c, 1 << 20);
 }
 
 static void run_overflow(void)
@@ -157,6 +157,34 @@ static void run_siblings(void)
 TEST(a_wait_under_a_siblings_context_aborts)
 {
 	CHECK_DIES(run_siblings, "neither above nor below");
+}
+
+static int joins_forever(const weir_ctx *ctx, void *arg)
+{
+	(void)arg;
+	weir_task_name("waits forever");
+	return weir_sleep(ctx, WEIR_NEVER);
+}
+
+static int deadlocked(const weir_ctx *ctx, void *arg)
+{
+	weir_group g;
+
+	(void)arg;
+	weir_group_init(&g, ctx);
+	weir_group_go(&g, joins_forever, NULL);
+	return weir_group_wait(&g);
+}
+
+static void run_deadlocked(void)
+{
+	alarm(2); /* It would wait for ever. */
+	weir_run(NULL, deadlocked, NULL);
+}
+
+TEST(a_program_in_which_every_task_waits_is_reported)
+{
+	CHECK_DIES(run_deadlocked, "deadlock: every task waits for another");
 }
 
 /* ---- the poller ---- */
