@@ -23,7 +23,7 @@ WEIR_BEGIN
 typedef struct weir_latch { void *priv[4]; } weir_latch;
 WEIR_API void weir_latch_init(weir_latch *l, unsigned n);
 WEIR_API void weir_latch_down(weir_latch *l); /* any task or foreign thread; below zero aborts */
-WEIR_API int weir_latch_wait(const weir_ctx *ctx, weir_latch *l);
+WEIR_API int weir_latch_wait(const weir_ctx *ctx, weir_latch *l) WEIR_MUST_USE;
 
 /* Not recursive. Barging, with hand-off to who has waited for 1 ms. A task that ends holding one aborts in debug builds. */
 typedef struct weir_mutex { void *priv[5]; } weir_mutex;
@@ -39,13 +39,18 @@ WEIR_API int weir_sem_take(const weir_ctx *ctx, weir_sem *s) WEIR_MUST_USE;
 WEIR_API int weir_sem_try_take(weir_sem *s) WEIR_MUST_USE; /* 0 or -EAGAIN */
 WEIR_API void weir_sem_give(weir_sem *s);
 
-/* Token bucket (GCRA): `per_sec` on average, `burst` at once. A waiter whose context ends gives its place
- * back only if nobody came after it. */
-typedef struct weir_rate { int64_t every_ns, at_ns; int64_t burst; void *priv[2]; } weir_rate;
+/*
+ * Token bucket (GCRA): `per_sec` (above 0) on average, `burst` (at least 1) at once. Waiters are served first
+ * come, first served, and try gets nothing while somebody waits. A waiter whose context ends has used
+ * nothing up.
+ */
+typedef struct weir_rate { int64_t every_ns, at_ns, slack_ns; void *priv[4]; } weir_rate;
 WEIR_API void weir_rate_init(weir_rate *r, double per_sec, unsigned burst);
-WEIR_API int weir_rate_wait(const weir_ctx *ctx, weir_rate *r);
-WEIR_API int weir_rate_try(weir_rate *r);          /* 0 or -EAGAIN */
-WEIR_API int64_t weir_rate_next(const weir_rate *r); /* ns until one is free */
+WEIR_API int weir_rate_wait(const weir_ctx *ctx, weir_rate *r) WEIR_MUST_USE;
+WEIR_API int weir_rate_try(weir_rate *r) WEIR_MUST_USE; /* 0 or -EAGAIN */
+
+/* The nanoseconds until who comes now would be served: 0 for at once. */
+WEIR_API int64_t weir_rate_next(const weir_rate *r);
 
 WEIR_END
 #endif

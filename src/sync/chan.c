@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Channels. The job: move values by copy from senders to receivers, in order, each exactly once.
+ *
+ * Invariants, under the lock (a waiter is *open* while nobody has claimed its wait):
+ *  - an open receiver waits only while the buffer is empty and no open sender waits;
+ *  - an open sender waits only while the buffer is full;
+ *  - nobody open waits on a closed channel.
+ * So a value overtakes none: who finds a waiting receiver hands it the value directly, by copy to
+ * the receiver's stack, and who makes a place by taking from a full buffer puts the first waiting
+ * sender's value there itself. Both queues are first come, first served. Nodes whose wait was
+ * claimed by a deadline or a stop may stand in a queue until their task runs; they count as absent.
+ *
+ * Locks: one channel's lock is taken alone, or by a select together with others in the order of
+ * weir_chan.id. Waking takes place after the unlock.
+ *
+ * Rejected: a lock-free ring (select needs to see several channels at once, and direct hand-off
+ * beats a ring when tasks share a worker); addresses as the lock order (a simulation replays by
+ * seed, and addresses differ from run to run); waking the receiver to take from the buffer itself
+ * (another could come first, and each message would cost two turns of the lock).
+ */
+#include "sync/chan.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <weir/task.h>
+
+static uint64_t last_id;
+
+/* Most values are a word or a pointer; a call of memcpy would cost more than the rest of a send. */
+static inline void copy(void *to, const void *from, size_t size)
+{
+	if (weir__likely(size == 8))
+		memcpy(to, from, 8);
+	else
+		memcpy(to, from, size);
+}
+
+void weir__chan_check(const weir_chan *c, size_t size, const char *call)
+{
+	weir__assert(c->magic == WEIR__CHAN_MAGIC, "%s: not a live channel", call);
+	weir__assert(c->size == size, "%s: a value of %zu bytes, but the channel made at %s carries %zu",
+	             call, size, c->place, c->size);
+	weir__assert(c->foreign || weir_worker() >= 0,
+	             "%s: the channel made at %s is for tasks; a foreign thread needs "
+	             "weir_chan_new_foreign()",
+	             call, c->place);
+}
+
+weir_chan *weir_chan_new_(size_t size, size_t cap, bool foreign, const char *place)
+{
+	size_t bytes;
+	weir_chan *c;
+
+	if (__builtin_mul_overflow(size, cap, &bytes) ||
+	    __builtin_add_overflow(bytes, sizeof *c, &bytes))
+		return NULL;
+	c = malloc(bytes);
+	if (!c)
+		return NULL;
+	*c = (weir_chan){ .magic = WEIR__CHAN_MAGIC, .foreign = foreign, .size = size, .cap = cap };
+	c->place = place;
+	c->id = __atomic_add_fetch(&last_id, 1, __ATOMIC_RELAXED);
+	weir__list_init(&c->recvq);
+	weir__list_init(&c->sendq);
+	return c;
+}
+
+void weir_chan_close(weir_chan *c)
+{
+	struct weir__list won;
+
+	weir__chan_check(c, c->size, "weir_chan_close");
+	weir__list_init(&won);
+	weir__lock_acquire(&c->lock);
+	weir__assert(!c->closed, "weir_chan_close: the channel made at %s is closed already", c->place);
+	c->closed = true;
+	weir__waiter_claim_all(&c->recvq, WEIR__CHAN_CLOSED, &won);
+	weir__waiter_claim_all(&c->sendq, WEIR__CHAN_CLOSED, &won);
+	weir__lock_release(&c->lock);
+	weir__waiter_wake_all(&won);
+}
+
+void weir_chan_free(weir_chan *c)
+{
+	bool waited;
+
+	if (!c)
+		return;
+	weir__assert(c->magic == WEIR__CHAN_MAGIC, "weir_chan_free: not a live channel");
+	/* Whoever made the last use of it may still be on the way out of the lock. */
+	weir__lock_acquire(&c->lock);
+	waited = !weir__list_empty(&c->recvq) || !weir__list_empty(&c->sendq);
+	weir__lock_release(&c->lock);
+	weir__assert(!waited, "weir_chan_free: a task waits on the channel made at %s", c->place);
+	c->magic = 0;
+	free(c);
+}
+
+static size_t next(const weir_chan *c, size_t slot)
+{
+	return slot + 1 == c->cap ? 0 : slot + 1;
+}
+
+static void append(weir_chan *c, const void *v)
+{
+	copy(c->buf + c->tail * c->size, v, c->size);
+	c->tail = next(c, c->tail);
+	c->len++;
+}
+
+int weir__chan_put(weir_chan *c, const void *v, struct weir__wait **ret_wake)
+{
+	struct weir__waiter *receiver;
+
+	*ret_wake = NULL;
+	if (c->closed)
+		return -EPIPE;
+	receiver = weir__waiter_claim(&c->recvq, 0);
+	if (receiver) {
+		copy(receiver->data, v, c->size);
+		*ret_wake = receiver->wait;
+		if (WEIR__PLANT(DOUBLE_DELIVERY) && c->len < c->cap)
+			append(c, v);
+		return 0;
+	}
+	if (c->len == c->cap)
+		return -EAGAIN;
+	append(c, v);
+	return 0;
+}
+
+int weir__chan_take(weir_chan *c, void *v, struct weir__wait **ret_wake)
+{
+	struct weir__waiter *sender;
+
+	*ret_wake = NULL;
+	if (c->len > 0) {
+		copy(v, c->buf + c->head * c->size, c->size);
+		c->head = next(c, c->head);
+		c->len--;
+		sender = weir__waiter_claim(&c->sendq, 0);
+		if (sender) {
+			append(c, sender->data);
+			*ret_wake = sender->wait;
+		}
+		return 1;
+	}
+	sender = weir__waiter_claim(&c->sendq, 0);
+	if (sender) {
+		copy(v, sender->data, c->size);
+		*ret_wake = sender->wait;
+		return 1;
+	}
+	return c->closed ? 0 : -EAGAIN;
+}
+
+int weir_chan_send_(const weir_ctx *ctx, weir_chan *c, const void *v, size_t size)
+{
+	struct weir__wait *wake;
+	int r;
+
+	weir__chan_check(c, size, "weir_chan_send");
+	r = WEIR__PLANT(MISSED_CANCEL) ? 0 : weir__wait_check(ctx);
+	if (r < 0)
+		return r;
+	weir__lock_acquire(&c->lock);
+	r = weir__chan_put(c, v, &wake);
+	if (r == -EAGAIN) {
+		r = weir__waiter_park(ctx, &c->sendq, &c->lock, (void *)v, "chan send", c);
+		return r == WEIR__CHAN_CLOSED ? -EPIPE : r;
+	}
+	weir__lock_release(&c->lock);
+	if (wake)
+		weir__wait_wake(wake);
+	return r;
+}
+
+int weir_chan_recv_(const weir_ctx *ctx, weir_chan *c, void *v, size_t size)
+{
+	struct weir__wait *wake;
+	int r;
+
+	weir__chan_check(c, size, "weir_chan_recv");
+	r = weir__wait_check(ctx);
+	if (r < 0)
+		return r;
+	weir__lock_acquire(&c->lock);
+	r = weir__chan_take(c, v, &wake);
+	if (r == -EAGAIN) {
+		r = weir__waiter_park(ctx, &c->recvq, &c->lock, v, "chan recv", c);
+		return r < 0 ? r : r != WEIR__CHAN_CLOSED;
+	}
+	weir__lock_release(&c->lock);
+	if (wake)
+		weir__wait_wake(wake);
+	return r;
+}
+
+int weir_chan_try_send_(weir_chan *c, const void *v, size_t size)
+{
+	struct weir__wait *wake;
+	int r;
+
+	weir__chan_check(c, size, "weir_chan_try_send");
+	weir__lock_acquire(&c->lock);
+	r = weir__chan_put(c, v, &wake);
+	weir__lock_release(&c->lock);
+	if (wake)
+		weir__wait_wake(wake);
+	return r;
+}
+
+int weir_chan_try_recv_(weir_chan *c, void *v, size_t size)
+{
+	struct weir__wait *wake;
+	int r;
+
+	weir__chan_check(c, size, "weir_chan_try_recv");
+	weir__lock_acquire(&c->lock);
+	r = weir__chan_take(c, v, &wake);
+	weir__lock_release(&c->lock);
+	if (wake)
+		weir__wait_wake(wake);
+	return r;
+}
+
+size_t weir_chan_len(const weir_chan *c)
+{
+	weir_chan *locked = (weir_chan *)c;
+	size_t len;
+
+	weir__chan_check(c, c->size, "weir_chan_len");
+	weir__lock_acquire(&locked->lock);
+	len = c->len;
+	weir__lock_release(&locked->lock);
+	return len;
+}

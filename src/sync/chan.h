@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/* What chan.c shows to select.c. */
+#ifndef WEIR_SYNC_CHAN_H
+#define WEIR_SYNC_CHAN_H
+
+#include <weir/chan.h>
+
+#include "sync/waiter.h"
+
+enum {
+	WEIR__CHAN_MAGIC = 0x6368616e,
+	WEIR__CHAN_CLOSED = 1 << 8, /* added to the index with which a waiter is claimed */
+};
+
+struct weir_chan {
+	weir__lock lock;    /* guards all below that changes */
+	uint32_t magic;
+	bool foreign, closed;
+	size_t size, cap;   /* of a value; values */
+	size_t len, head, tail;
+	struct weir__list recvq, sendq;
+	uint64_t id;        /* the order in which a select locks its channels */
+	const char *place;
+	char buf[];
+};
+
+/* Aborts when the channel is freed, of another size, or not for this thread. */
+void weir__chan_check(const weir_chan *c, size_t size, const char *call);
+
+/*
+ * Under the lock, without waiting. -EAGAIN, or what the call returns; then *ret_wake, if not NULL,
+ * must be woken after the unlock.
+ */
+int weir__chan_put(weir_chan *c, const void *v, struct weir__wait **ret_wake);
+int weir__chan_take(weir_chan *c, void *v, struct weir__wait **ret_wake);
+
+#endif

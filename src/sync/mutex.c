@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The mutex. Barging: unlock makes the mutex free and wakes the first waiter, who tries again with
+ * whoever else comes; a running task may thus take and give it many times without a switch. Who has
+ * waited for 1 ms gets it handed over instead, so nobody starves.
+ *
+ * `state` is HELD, WAITERS, both or 0. Without WAITERS, lock and unlock are one CAS each. With it,
+ * everything goes through the inner lock, which guards the queue. The bit is set and cleared only
+ * under the inner lock, and cleared only by who takes the mutex, so that the unlocker's last touch
+ * is the unlocking store of the inner lock: whoever has the mutex next may free it.
+ *
+ * No wake-up is lost: a waiter woken to try again first looks whether the mutex is free, then
+ * queues (at the head, where it was) and only then can its context end it; until then the mutex is
+ * held by somebody who will see WAITERS.
+ */
+#include <weir/sync.h>
+
+#include "sync/waiter.h"
+
+enum { MUTEX_MAGIC = 0x6d7478 };
+enum { HELD = 1, WAITERS = 2 };
+enum { RETRY = 0, HANDED = 1 }; /* what a waiter's wait is claimed with */
+
+static const int64_t patience_ns = WEIR_MS(1);
+
+struct mutex {
+	uint32_t state; /* accessed atomically */
+	weir__lock lock;
+	uint32_t magic;
+	struct weir__list waiters;
+};
+_Static_assert(sizeof(struct mutex) <= sizeof(weir_mutex), "a mutex fits in its public struct");
+
+struct mutex_waiter {
+	struct weir__waiter base;
+	int64_t since_ns;
+};
+
+static struct mutex *inner(weir_mutex *m)
+{
+	struct mutex *in = (struct mutex *)(void *)m;
+
+	weir__assert(in->magic == MUTEX_MAGIC, "weir_mutex: not a mutex");
+	return in;
+}
+
+void weir_mutex_init(weir_mutex *public)
+{
+	struct mutex *m = (struct mutex *)(void *)public;
+
+	*m = (struct mutex){ .magic = MUTEX_MAGIC };
+	weir__list_init(&m->waiters);
+}
+
+static bool change(struct mutex *m, uint32_t from, uint32_t to)
+{
+	weir__point();
+	return __atomic_compare_exchange_n(&m->state, &from, to, false, __ATOMIC_ACQ_REL,
+	                                   __ATOMIC_RELAXED);
+}
+
+/* Under the inner lock: takes the mutex if it is free, else announces a waiter. */
+static bool take_or_announce(struct mutex *m)
+{
+	uint32_t waiters = weir__list_empty(&m->waiters) ? 0 : WAITERS;
+
+	for (;;) {
+		uint32_t state = __atomic_load_n(&m->state, __ATOMIC_RELAXED);
+
+		if (!(state & HELD)) {
+			if (change(m, state, HELD | waiters))
+				return true;
+		} else if (change(m, state, HELD | WAITERS)) {
+			return false;
+		}
+	}
+}
+
+static int lock_slow(const weir_ctx *ctx, struct mutex *m)
+{
+	struct weir__wait wait;
+	struct mutex_waiter n = { .base.wait = &wait };
+	int r;
+
+	for (;;) {
+		weir__lock_acquire(&m->lock);
+		if (take_or_announce(m)) {
+			weir__lock_release(&m->lock);
+			return 0;
+		}
+		weir__wait_init(&wait);
+		if (n.since_ns == 0) {
+			n.since_ns = weir_now();
+			weir__list_append(&m->waiters, &n.base.link);
+		} else {
+			weir__list_prepend(&m->waiters, &n.base.link);
+		}
+		weir__lock_release(&m->lock);
+		r = weir__wait_park(&wait, ctx, "mutex", m);
+		if (r == HANDED)
+			return 0;
+		if (r < 0) {
+			weir__waiter_leave(&n.base, &m->lock);
+			return r;
+		}
+	}
+}
+
+int weir_mutex_lock(const weir_ctx *ctx, weir_mutex *public)
+{
+	struct mutex *m = inner(public);
+	int r;
+
+	r = weir__wait_check(ctx);
+	if (r < 0)
+		return r;
+	return change(m, 0, HELD) ? 0 : lock_slow(ctx, m);
+}
+
+int weir_mutex_try_lock(weir_mutex *public)
+{
+	struct mutex *m = inner(public);
+	bool got;
+
+	if (change(m, 0, HELD))
+		return 0;
+	if (__atomic_load_n(&m->state, __ATOMIC_RELAXED) & HELD)
+		return -EAGAIN;
+	/* Free, but WAITERS is set: only the inner lock tells whether somebody still waits. */
+	weir__lock_acquire(&m->lock);
+	got = !(__atomic_load_n(&m->state, __ATOMIC_RELAXED) & HELD) && take_or_announce(m);
+	weir__lock_release(&m->lock);
+	return got ? 0 : -EAGAIN;
+}
+
+/* Pops the first open waiter and claims it, for a hand-off if its patience has run out. */
+static struct mutex_waiter *claim_first(struct mutex *m, int *ret_how)
+{
+	struct weir__list *link;
+
+	while ((link = weir__list_pop(&m->waiters))) {
+		struct weir__waiter *base = weir__container(link, struct weir__waiter, link);
+		struct mutex_waiter *n = weir__container(base, struct mutex_waiter, base);
+
+		*ret_how = weir_now() - n->since_ns >= patience_ns ? HANDED : RETRY;
+		if (weir__wait_claim(base->wait, *ret_how))
+			return n;
+	}
+	return NULL;
+}
+
+void weir_mutex_unlock(weir_mutex *public)
+{
+	struct mutex *m = inner(public);
+	struct mutex_waiter *n;
+	int how = RETRY;
+
+	if (change(m, HELD, 0))
+		return;
+	weir__lock_acquire(&m->lock);
+	weir__assert(__atomic_load_n(&m->state, __ATOMIC_RELAXED) == (HELD | WAITERS),
+	             "weir_mutex_unlock: the mutex is not locked");
+	n = claim_first(m, &how);
+	if (!n || how == RETRY)
+		__atomic_store_n(&m->state, WAITERS, __ATOMIC_RELEASE);
+	weir__lock_release(&m->lock);
+	if (n)
+		weir__wait_wake(n->base.wait);
+}

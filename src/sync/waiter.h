@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The node by which a waiting task stands in the queue of a channel, port, latch, mutex or
+ * semaphore. It lives on the waiting task's stack (a select's nodes in its weir_cases), so a wait
+ * allocates nothing.
+ *
+ * Invariants: a node is linked and unlinked only under the lock of the object it waits on. Whoever
+ * pops a node must try to claim its wait under that same lock, for after the unlock a loser's
+ * waiter may be gone. Who claimed it may touch the node until weir__wait_wake(), and nothing after.
+ */
+#ifndef WEIR_SYNC_WAITER_H
+#define WEIR_SYNC_WAITER_H
+
+#include "base/list.h"
+#include "rt/wait.h"
+
+/*
+ * tests/sync/planted.c compiles these files with bugs planted here, to see that the race tests
+ * find them. In the library there are none.
+ */
+#ifndef WEIR__PLANT
+#define WEIR__PLANT(bug) false
+#endif
+
+struct weir__waiter {
+	struct weir__list link;
+	struct weir__wait *wait; /* a select's nodes share one */
+	void *data;              /* where the value is, or is to go */
+	int index;               /* what the wait is claimed with: a select's case, else 0 */
+};
+
+/* Pops until one claim wins: the node, or NULL when nobody waits. `add` is added to its index. */
+static inline struct weir__waiter *weir__waiter_claim(struct weir__list *queue, int add)
+{
+	struct weir__list *link;
+
+	while ((link = weir__list_pop(queue))) {
+		struct weir__waiter *n = weir__container(link, struct weir__waiter, link);
+
+		if (weir__wait_claim(n->wait, n->index + add))
+			return n;
+		if (WEIR__PLANT(LOST_WAKEUP))
+			return NULL;
+	}
+	return NULL;
+}
+
+/* Claims all and gathers those won in `won`, for weir__waiter_wake_all() after the unlock. */
+static inline void weir__waiter_claim_all(struct weir__list *queue, int add, struct weir__list *won)
+{
+	struct weir__waiter *n;
+
+	while ((n = weir__waiter_claim(queue, add)))
+		weir__list_append(won, &n->link);
+}
+
+static inline void weir__waiter_wake_all(struct weir__list *won)
+{
+	struct weir__list *link;
+
+	while ((link = weir__list_pop(won)))
+		weir__wait_wake(weir__container(link, struct weir__waiter, link)->wait);
+}
+
+/* Unlinks a node after its wait was claimed by somebody who did not pop it. */
+static inline void weir__waiter_leave(struct weir__waiter *n, weir__lock *lock)
+{
+	weir__lock_acquire(lock);
+	if (weir__list_linked(&n->link))
+		weir__list_remove(&n->link);
+	weir__lock_release(lock);
+}
+
+/*
+ * The whole wait of who stands in one queue: with the lock held, appends a node, unlocks and parks.
+ * The claim's value, or the context's error, after which the node is unlinked.
+ */
+static inline int weir__waiter_park(const weir_ctx *ctx, struct weir__list *queue, weir__lock *lock,
+                                    void *data, const char *what, const void *on)
+{
+	struct weir__wait wait;
+	struct weir__waiter n = { .wait = &wait, .data = data };
+	int r;
+
+	weir__wait_init(&wait);
+	weir__list_append(queue, &n.link);
+	weir__lock_release(lock);
+	r = weir__wait_park(&wait, ctx, what, on);
+	if (r < 0)
+		weir__waiter_leave(&n, lock);
+	return r;
+}
+
+#endif
