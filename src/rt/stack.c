@@ -32,7 +32,7 @@ enum { SLAB = 64 << 20, GUARD_MIN = 36 * 1024, SLABS_MAX = 1 << 15, CACHE_MAX = 
 
 static weir__lock lock;
 static void *shared;              /* free stacks given back by the caches */
-static uint32_t shared_count;     /* read without the lock as a hint */
+static uint32_t shared_count;
 static char *slabs[SLABS_MAX];
 static uint32_t slab_count;
 static size_t carved = SLAB;      /* bytes of the last slab in use */
@@ -120,6 +120,7 @@ void *weir__stack_get(struct weir__stack_cache *cache)
 void weir__stack_put(struct weir__stack_cache *cache, void *stack, void *deepest)
 {
 	char *top = (char *)stack + WEIR__STACK_SIZE;
+	bool full;
 
 #ifdef WEIR__ASAN
 	__asan_unpoison_memory_region(stack, WEIR__STACK_SIZE);
@@ -132,8 +133,11 @@ void weir__stack_put(struct weir__stack_cache *cache, void *stack, void *deepest
 		cache->count++;
 		return;
 	}
+	weir__lock_acquire(&lock);
+	full = shared_count > SHARED_KEEP;
+	weir__lock_release(&lock);
 	/* Beyond what soon is used again, they keep one page each: the one with the link. */
-	if (__atomic_load_n(&shared_count, __ATOMIC_RELAXED) > SHARED_KEEP)
+	if (full)
 		madvise(stack, WEIR__STACK_SIZE - 4096, MADV_DONTNEED);
 	weir__lock_acquire(&lock);
 	*link_of(stack) = shared;
