@@ -50,11 +50,11 @@ void suggest_offer(struct suggest *s, const char *candidate)
 {
 	unsigned d = suggest_distance(s->wrong, candidate);
 	size_t n = strlen(s->wrong), m = strlen(candidate);
-	/* A third of the letters may be wrong; a name that was only begun ("--queue" for "--queue-max") is near too. */
+	/* A third of the letters may be wrong; a name that was only begun ("--queue-m") is as near as one letter. */
 	size_t limit = (n > m ? n : m) / 3 + (n < 3 && m < 3);
 
-	if (d > limit && n >= 3 && n < m && !strncmp(s->wrong, candidate, n))
-		d = (unsigned)limit;
+	if (n >= 3 && n < m && !strncmp(s->wrong, candidate, n))
+		d = 1;
 	if (d > limit || (s->best && d >= s->distance))
 		return;
 	s->best = candidate;

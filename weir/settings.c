@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: MIT */
+#include "settings.h"
+
+#include <stddef.h>
+
+/* What is left out of a row is 0. */
+#define AT(field)          .at = offsetof(struct options, field), .size = sizeof(((struct options *)0)->field)
+#define LIST_AT(list, n)   AT(list), .count_at = offsetof(struct options, n), .most_items = sizeof(((struct options *)0)->list) / sizeof(char *)
+#define IN_QUEUE(field)    .at = offsetof(weir_queue_settings, field), .size = sizeof(((weir_queue_settings *)0)->field)
+
+#define SERVER  " serve config "
+#define CLIENTS " enqueue work publish subscribe request reply jobs queues status drain tasks "
+#define BOTH    (SET_KEY | SET_ENV)
+
+#define NO_END   INT64_MAX
+#define A_YEAR   WEIR_HOUR(24 * 366)
+#define MILLION  1000000
+
+const struct setting settings[] = {
+	{ "config", 0, SET_ENV, SET_PATH, SERVER, AT(config), .arg = "FILE",
+	  .help = "read settings from this YAML file; flags and environment weigh more", .heading = "What is served" },
+	{ "listen", 0, BOTH, SET_LIST, SERVER, LIST_AT(listen, listens), .arg = "ADDR", .fallback = "127.0.0.1:8080",
+	  .check = setting_check_address, .help = "HOST:PORT, :PORT for all interfaces, or unix:PATH; may be repeated" },
+	{ "data", 0, BOTH, SET_PATH, SERVER, AT(data), .arg = "DIR", .fallback = "./weir-data",
+	  .help = "where jobs outlive a restart; one server at a time" },
+	{ "store", 0, BOTH, SET_WORD, SERVER, AT(store), .arg = "KIND", .fallback = "mem", .choices = "mem",
+	  .help = "how queues are kept: mem holds them in memory, and in the data directory over a clean stop" },
+	{ "workers", 0, BOTH, SET_NUMBER, SERVER, AT(workers), .arg = "N", .fallback = "0", .least = 0, .most = 256,
+	  .help = "threads that run tasks; 0 is one per core" },
+	{ "log", 0, BOTH, SET_CHOICE, SERVER, AT(log_json), .arg = "FORM", .fallback = "text", .choices = "text|json",
+	  .help = "text or json: the form of the log on standard error" },
+	{ "log-level", 0, BOTH, SET_CHOICE, SERVER, AT(log_debug), .arg = "LEVEL", .fallback = "info",
+	  .choices = "info|debug", .help = "info or debug: how much is logged" },
+
+	{ "queue-max", 0, BOTH, SET_NUMBER, SERVER, AT(queue_max), .arg = "N", .fallback = "100000", .least = 1,
+	  .most = 1000 * MILLION, .help = "jobs that a queue holds; beyond it: 503, try later", .heading = "Bounds" },
+	{ "queue-bytes", 0, BOTH, SET_BYTES, SERVER, AT(queue_bytes), .arg = "SIZE", .fallback = "256MiB", .least = 1,
+	  .most = NO_END, .help = "bytes of payload that a queue holds" },
+	{ "memory-max", 0, BOTH, SET_BYTES, SERVER, AT(memory_max), .arg = "SIZE", .fallback = "1GiB", .least = 1 << 20,
+	  .most = NO_END, .help = "memory of all queues together, finished jobs too; beyond it: 507" },
+	{ "queues-max", 0, BOTH, SET_NUMBER, SERVER, AT(queues_max), .arg = "N", .fallback = "1000", .least = 1,
+	  .most = MILLION, .help = "queues there may be" },
+	{ "finished-max", 0, BOTH, SET_NUMBER, SERVER, AT(finished_max), .arg = "N", .fallback = "10000", .least = 1,
+	  .most = 1000 * MILLION, .help = "finished jobs that a queue remembers" },
+	{ "finished-keep", 0, BOTH, SET_DURATION, SERVER, AT(finished_keep_ns), .arg = "TIME", .fallback = "24h",
+	  .least = WEIR_SEC(1), .most = A_YEAR, .help = "how long it remembers them" },
+	{ "idempotency-window", 0, BOTH, SET_DURATION, SERVER, AT(idempotency_window_ns), .arg = "TIME", .fallback = "24h",
+	  .least = WEIR_SEC(1), .most = A_YEAR, .help = "how long an Idempotency-Key finds its first job" },
+	{ "body-max", 0, BOTH, SET_BYTES, SERVER, AT(body_max), .arg = "SIZE", .fallback = "1MiB", .least = 1,
+	  .most = 1 << 30, .help = "bytes of a payload or message; beyond it: 413" },
+	{ "conns-max", 0, BOTH, SET_NUMBER, SERVER, AT(conns_max), .arg = "N", .fallback = "100000", .least = 1,
+	  .most = 10 * MILLION, .help = "connections at a time; beyond it new ones wait" },
+	{ "streams-max", 0, BOTH, SET_NUMBER, SERVER, AT(streams_max), .arg = "N", .fallback = "10000", .least = 1,
+	  .most = 10 * MILLION, .help = "event streams of each kind at a time; beyond it: 503" },
+	{ "patterns-max", 0, BOTH, SET_NUMBER, SERVER, AT(patterns_max), .arg = "N", .fallback = "64", .least = 1,
+	  .most = 65536, .help = "different subjects streamed at a time; beyond it: 503" },
+
+	{ "header-timeout", 0, BOTH, SET_DURATION, SERVER, AT(header_ns), .arg = "TIME", .fallback = "10s",
+	  .least = WEIR_MS(1), .most = A_YEAR, .help = "for the whole head of a request to arrive", .heading = "Time limits" },
+	{ "idle-timeout", 0, BOTH, SET_DURATION, SERVER, AT(idle_ns), .arg = "TIME", .fallback = "75s",
+	  .least = WEIR_MS(1), .most = A_YEAR, .help = "between two requests of a connection" },
+	{ "read-timeout", 0, BOTH, SET_DURATION, SERVER, AT(read_ns), .arg = "TIME", .fallback = "10s",
+	  .least = WEIR_MS(1), .most = A_YEAR, .help = "for some bytes of a body to arrive" },
+	{ "write-timeout", 0, BOTH, SET_DURATION, SERVER, AT(write_ns), .arg = "TIME", .fallback = "10s",
+	  .least = WEIR_MS(1), .most = A_YEAR, .help = "for a client to take some bytes" },
+	{ "handler-timeout", 0, BOTH, SET_DURATION, SERVER, AT(handler_ns), .arg = "TIME", .fallback = "30s",
+	  .least = WEIR_MS(1), .most = A_YEAR, .help = "until an answer begins; then: 503" },
+	{ "grace", 0, BOTH, SET_DURATION, " serve config work reply ", AT(grace_ns), .arg = "TIME", .fallback = "30s",
+	  .least = WEIR_MS(100), .most = WEIR_HOUR(24), .help = "the budget of a stop; what is not done by then is cut" },
+	{ "drain-wait", 0, BOTH, SET_DURATION, SERVER, AT(drain_wait_ns), .arg = "TIME", .fallback = "0", .least = 0,
+	  .most = WEIR_HOUR(24), .help = "go on accepting for so long after a stop began; 5s suits Kubernetes" },
+
+	{ "token-file", 0, BOTH, SET_PATH, SERVER, AT(token_file), .arg = "FILE",
+	  .help = "names, tokens and rights; without it nobody is asked for a token", .heading = "Who may do what" },
+	{ "allow-origin", 0, BOTH, SET_LIST, SERVER, LIST_AT(allow_origin, allow_origins), .arg = "ORIGIN",
+	  .check = setting_check_origin, .help = "a web origin whose pages may use this server; may be repeated" },
+
+	{ "delay", 0, 0, SET_DURATION, " enqueue ", AT(delay_ns), .arg = "TIME", .most = A_YEAR,
+	  .help = "run it no earlier than in so long" },
+	{ "priority", 0, 0, SET_NUMBER, " enqueue ", AT(priority), .arg = "N", .least = -1000, .most = 1000,
+	  .help = "0 is normal, smaller is sooner" },
+	{ "key", 0, 0, SET_TEXT, " enqueue ", AT(key), .arg = "KEY", .check = setting_check_key,
+	  .help = "what jobs of one kind share, for limits per key" },
+	{ "idempotency-key", 0, 0, SET_TEXT, " enqueue ", AT(idempotency_key), .arg = "KEY", .check = setting_check_key,
+	  .help = "the same key again gives the first job" },
+	{ "timeout", 0, 0, SET_DURATION, " enqueue ", AT(timeout_ns), .arg = "TIME", .least = WEIR_MS(1), .most = A_YEAR,
+	  .help = "how long one run may take" },
+	{ "attempts", 0, 0, SET_NUMBER, " enqueue ", AT(attempts), .arg = "N", .least = 1, .most = 1000,
+	  .help = "how often it may be tried" },
+	{ "content-type", 0, 0, SET_TEXT, " enqueue ", AT(content_type), .arg = "TYPE", .check = setting_check_header,
+	  .help = "the payload's media type" },
+	{ "from-file", 0, 0, SET_PATH, " enqueue ", AT(from_file), .arg = "FILE",
+	  .help = "a job for each line of a file, or of standard input for -" },
+	{ "wait", 0, 0, SET_SWITCH, " enqueue ", AT(wait), .help = "wait until the job has ended and print its result" },
+
+	{ "jobs", 'j', 0, SET_NUMBER, " work reply ", AT(jobs), .arg = "N", .fallback = "1", .least = 1, .most = 1000,
+	  .help = "how many commands run at a time" },
+	{ "once", 0, 0, SET_SWITCH, " work ", AT(once), .help = "end after one job; the exit status tells how it went" },
+	{ "drain", 0, 0, SET_SWITCH, " work ", AT(until_empty), .help = "end when the queue is empty" },
+	{ "kill-after", 0, 0, SET_DURATION, " work reply ", AT(kill_after_ns), .arg = "TIME", .fallback = "5s",
+	  .least = WEIR_MS(1), .most = WEIR_HOUR(1), .help = "between SIGTERM and SIGKILL for a command that has to go" },
+	{ "name", 0, 0, SET_TEXT, " work ", AT(name), .arg = "NAME", .check = setting_check_header,
+	  .help = "the worker's name in lists; else host and process" },
+	{ "timeout", 0, 0, SET_DURATION, " request ", AT(timeout_ns), .arg = "TIME", .fallback = "1s",
+	  .least = WEIR_MS(1), .most = WEIR_HOUR(1), .help = "how long to wait for the answer" },
+	{ "count", 'n', 0, SET_NUMBER, " subscribe ", AT(count), .arg = "N", .least = 1, .most = NO_END,
+	  .help = "end after so many messages" },
+	{ "last-id", 0, 0, SET_TEXT, " subscribe ", AT(last_id), .arg = "ID", .check = setting_check_header,
+	  .help = "begin behind the message with this id, as far as the server remembers" },
+	{ "state", 0, 0, SET_WORD, " jobs ", AT(state), .arg = "STATE",
+	  .choices = "queued|delayed|running|done|dead|cancelled", .help = "only jobs in this state" },
+	{ "limit", 0, 0, SET_NUMBER, " jobs ", AT(limit), .arg = "N", .fallback = "100", .least = 1, .most = 1000,
+	  .help = "list at most so many" },
+
+	{ "json", 0, 0, SET_SWITCH, " enqueue publish subscribe request jobs queues status tasks config version ", AT(json),
+	  .help = "print JSON, for programs" },
+	{ "server", 0, SET_ENV, SET_TEXT, CLIENTS, AT(server), .arg = "URL", .fallback = "http://127.0.0.1:8080",
+	  .check = setting_check_server, .help = "the server, http://HOST:PORT or unix:PATH", .heading = "The server" },
+	{ "token", 0, SET_ENV, SET_TEXT, CLIENTS, AT(token), .arg = "TOKEN", .check = setting_check_header,
+	  .help = "who asks; better by WEIR_TOKEN, since others can read command lines" },
+	{ "token-path", 0, SET_ENV, SET_PATH, CLIENTS, AT(token_path), .arg = "FILE", .help = "a file that holds the token" },
+};
+const size_t settings_n = sizeof settings / sizeof settings[0];
+_Static_assert(sizeof settings / sizeof settings[0] <= SETTINGS_MAX, "struct options notes the origin of each");
+
+const struct setting queue_settings[] = {
+	{ "max", 0, SET_KEY, SET_NUMBER, NULL, IN_QUEUE(max), .arg = "N", .least = 1, .most = 1000 * MILLION,
+	  .help = "jobs it holds, instead of queue-max" },
+	{ "max-bytes", 0, SET_KEY, SET_BYTES, NULL, IN_QUEUE(max_bytes), .arg = "SIZE", .least = 1, .most = NO_END,
+	  .help = "bytes of payload it holds, instead of queue-bytes" },
+	{ "lease", 0, SET_KEY, SET_DURATION, NULL, IN_QUEUE(lease_ns), .arg = "TIME", .least = WEIR_MS(100),
+	  .most = WEIR_HOUR(24), .help = "how long a worker may stay silent; 30s" },
+	{ "attempts", 0, SET_KEY, SET_NUMBER, NULL, IN_QUEUE(attempts_max), .arg = "N", .least = 1, .most = 1000,
+	  .help = "how often a job is tried; 10" },
+	{ "timeout", 0, SET_KEY, SET_DURATION, NULL, IN_QUEUE(timeout_ns), .arg = "TIME", .least = WEIR_MS(1),
+	  .most = A_YEAR, .help = "how long one run may take; no limit" },
+	{ "backoff", 0, SET_KEY, SET_DURATION, NULL, IN_QUEUE(backoff_ns), .arg = "TIME", .least = WEIR_MS(1),
+	  .most = WEIR_HOUR(24), .help = "before the second attempt, doubled with each; 1s" },
+	{ "backoff-max", 0, SET_KEY, SET_DURATION, NULL, IN_QUEUE(backoff_max_ns), .arg = "TIME", .least = WEIR_MS(1),
+	  .most = A_YEAR, .help = "the longest pause between attempts; 1h" },
+	{ "rate", 0, SET_KEY, SET_RATE, NULL, IN_QUEUE(rate), .arg = "N/s",
+	  .help = "jobs given out in a time: 10/s, 100/m, 5/h; no limit" },
+	{ "burst", 0, SET_KEY, SET_NUMBER, NULL, IN_QUEUE(rate_burst), .arg = "N", .least = 1, .most = MILLION,
+	  .help = "how many of them at once; 1" },
+	{ "concurrency", 0, SET_KEY, SET_NUMBER, NULL, IN_QUEUE(concurrency), .arg = "N", .least = 1, .most = MILLION,
+	  .help = "jobs that run at a time; no limit" },
+	{ "key-concurrency", 0, SET_KEY, SET_NUMBER, NULL, IN_QUEUE(key_concurrency), .arg = "N", .least = 1,
+	  .most = MILLION, .help = "jobs of one key that run at a time; no limit" },
+	{ "finished-max", 0, SET_KEY, SET_NUMBER, NULL, IN_QUEUE(finished_max), .arg = "N", .least = 1,
+	  .most = 1000 * MILLION, .help = "finished jobs it remembers" },
+	{ "finished-keep", 0, SET_KEY, SET_DURATION, NULL, IN_QUEUE(finished_ns), .arg = "TIME", .least = WEIR_SEC(1),
+	  .most = A_YEAR, .help = "how long it remembers them" },
+	{ "paused", 0, SET_KEY, SET_SWITCH, NULL, IN_QUEUE(paused), .help = "start without giving out jobs" },
+};
+const size_t queue_settings_n = sizeof queue_settings / sizeof queue_settings[0];
