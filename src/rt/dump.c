@@ -40,7 +40,7 @@ void weir_each_task(void (*fn)(const weir_task_info *info, void *arg), void *arg
 			bool running = __atomic_load_n(&t->running, __ATOMIC_RELAXED);
 			weir_task_info info = {
 				.id = t->id,
-				.name = t->name,
+				.name = weir__task_name(t),
 				.place = t->place,
 				.state = what ? "waiting" : running ? "running" : "ready",
 				.waits_on = what,
@@ -82,7 +82,7 @@ void weir__die(const char *fmt, ...)
 	va_end(ap);
 	if (t)
 		dprintf(STDERR_FILENO, "weir: %s\n  in task #%llu %s, started at %s\n", text,
-		        (unsigned long long)t->id, t->name, t->place);
+		        (unsigned long long)t->id, weir__task_name(t), t->place);
 	else
 		dprintf(STDERR_FILENO, "weir: %s\n", text);
 	abort();

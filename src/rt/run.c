@@ -128,12 +128,12 @@ int weir_run(const weir_options *opt, weir_task_fn *fn, void *arg)
 		weir_dump(STDERR_FILENO);
 		weir__die("%u tasks were leaked", weir__rt.tasks);
 	}
-	for (int i = 0; i < total; i++)
-		weir__worker_fini(&weir__rt.workers[i]);
-	weir__super_fini();
 	weir__self_tls = &weir__rt.workers[0];
 	weir__scope_free(weir__rt.root);
 	weir__self_tls = NULL;
+	for (int i = 0; i < total; i++)
+		weir__worker_fini(&weir__rt.workers[i]);
+	weir__super_fini();
 	free(weir__rt.workers);
 	weir__rt.workers = NULL;
 	return r;

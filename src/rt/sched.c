@@ -125,13 +125,15 @@ static void task_entry(void *arg)
 
 	weir__fiber_arrived(&t->fiber);
 	t->result = t->fn(&t->ctx, t->arg);
-	weir__assert(t->open_groups == 0, "task %s (%s) ended with a group that was not joined", t->name, t->place);
+	weir__assert(t->open_groups == 0, "task %s (%s) ended with a group that was not joined",
+	             weir__task_name(t), t->place);
 	weir__scope_leave(&t->member);
 	weir__lock_acquire(&w->all_lock);
 	weir__list_remove(&t->all);
 	weir__lock_release(&w->all_lock);
 	__atomic_sub_fetch(&weir__rt.tasks, 1, __ATOMIC_RELAXED);
 	w->dead = t;
+	__atomic_store_n(&t->running, false, __ATOMIC_RELAXED);
 	t->end(t);
 	weir__fiber_switch(&t->fiber, &w->fiber, true);
 	__builtin_unreachable();
@@ -319,8 +321,8 @@ int weir__spawn(const weir_ctx *ctx, int worker, weir_task_fn *fn, void *arg, co
 	t->since_ns = w ? w->now_ns : weir__now_coarse();
 	t->until_ns = WEIR_NEVER;
 	t->running = false;
+	t->given = name;
 	t->name[0] = 0;
-	strncat(t->name, name, sizeof t->name - 1);
 	__atomic_add_fetch(&weir__rt.tasks, 1, __ATOMIC_RELAXED);
 	if (worker >= 0) {
 		weir__assert(worker < weir__rt.count, "there is no worker %d", worker);
@@ -365,14 +367,40 @@ static weir__task *next_task(struct weir__worker *w)
 	return weir__rt.count > 1 ? steal(w) : NULL;
 }
 
-static void run(struct weir__worker *w, weir__task *t)
+static void mark(struct weir__worker *w, weir__task *t)
 {
 	w->current = t;
 	t->spent = 0;
 	__atomic_store_n(&t->running, true, __ATOMIC_RELAXED);
 	__atomic_store_n(&w->turn, w->turn + 1, __ATOMIC_RELAXED);
-	weir__fiber_switch(&w->fiber, &t->fiber, false);
+}
+
+void weir__leave(weir__task *t)
+{
+	struct weir__worker *w = t->worker;
+	weir__task *next = w->run_next;
+	struct weir__fiber *to = &w->fiber;
+	void *sp = __builtin_frame_address(0);
+	int saved = errno;
+
+	if (sp < t->lowest)
+		t->lowest = sp;
 	__atomic_store_n(&t->running, false, __ATOMIC_RELAXED);
+	/* A hand-off from task to task spares the way through the scheduler, within the same bounds. */
+	if (next && w->run_next_used < RUN_NEXT_MAX && !__atomic_load_n(&w->inbox, __ATOMIC_RELAXED)) {
+		w->run_next = NULL;
+		w->run_next_used++;
+		mark(w, next);
+		to = &next->fiber;
+	}
+	weir__fiber_switch(&t->fiber, to, false);
+	errno = saved;
+}
+
+static void run(struct weir__worker *w, weir__task *t)
+{
+	mark(w, t);
+	weir__fiber_switch(&w->fiber, &t->fiber, false);
 	w->current = NULL;
 	if (w->dead)
 		bury(w);
@@ -472,6 +500,7 @@ void weir__worker_fini(struct weir__worker *w)
 		close(w->event);
 	free(w->heap);
 	weir__stack_cache_flush(&w->stacks);
+	weir__scopes_flush(w);
 }
 
 uint32_t weir_random(uint32_t n)

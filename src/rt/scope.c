@@ -20,8 +20,15 @@
 #include "rt/scope.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "rt/task.h"
+
+#ifdef WEIR__ASAN
+static const int SCOPES_KEPT = 0; /* so that a use after the end is seen */
+#else
+enum { SCOPES_KEPT = 256 };
+#endif
 
 struct hook_priv {
 	struct weir__member member;
@@ -46,12 +53,50 @@ static int here(void)
 	return w ? w->index : -1;
 }
 
+/* A few free scopes are kept by each worker: every group and every request makes one. */
+static weir_scope *scope_get(void)
+{
+	struct weir__worker *w = weir__self();
+	weir_scope *s;
+
+	if (!w || !w->scopes)
+		return malloc(sizeof *s);
+	s = w->scopes;
+	w->scopes = s->parent;
+	w->scope_count--;
+	return s;
+}
+
+static void scope_put(weir_scope *s)
+{
+	struct weir__worker *w = weir__self();
+
+	if (!w || (int)w->scope_count >= SCOPES_KEPT) {
+		free(s);
+		return;
+	}
+	s->parent = w->scopes;
+	w->scopes = s;
+	w->scope_count++;
+}
+
+void weir__scopes_flush(struct weir__worker *w)
+{
+	weir_scope *s;
+
+	while ((s = w->scopes)) {
+		w->scopes = s->parent;
+		free(s);
+	}
+}
+
 weir_scope *weir__scope_new(weir_scope *parent, weir__task *maker)
 {
-	weir_scope *s = calloc(1, sizeof *s);
+	weir_scope *s = scope_get();
 
 	if (!s)
 		return NULL;
+	memset(s, 0, sizeof *s);
 	s->magic = WEIR__SCOPE_MAGIC;
 	s->refs = 1;
 	s->maker = maker;
@@ -64,7 +109,7 @@ weir_scope *weir__scope_new(weir_scope *parent, weir__task *maker)
 	s->parent = parent;
 	if (weir__scope_join(parent, &s->member) < 0) {
 		weir__scope_unref(parent);
-		free(s);
+		scope_put(s);
 		return NULL;
 	}
 	return s;
@@ -83,7 +128,7 @@ void weir__scope_unref(weir_scope *s)
 				free(p);
 		}
 		s->magic = 0;
-		free(s);
+		scope_put(s);
 		s = parent;
 	}
 }

@@ -179,14 +179,14 @@ int weir_sim(uint64_t seed, weir_task_fn *fn, void *arg)
 		resume(w);
 	weir__assert(weir__rt.tasks == 0, "%u tasks were leaked in the simulation of seed %llu", weir__rt.tasks,
 	             (unsigned long long)seed);
+	weir__self_tls = &workers[0];
+	weir__scope_free(weir__rt.root);
+	weir__self_tls = NULL;
 	for (int i = 0; i < weir__rt.count; i++) {
 		weir__fiber_fini(&workers[i].fiber);
 		weir__worker_fini(&workers[i]);
 		weir__stack_put(NULL, stacks[i], stacks[i]);
 	}
-	weir__self_tls = &workers[0];
-	weir__scope_free(weir__rt.root);
-	weir__self_tls = NULL;
 	weir__rt.workers = NULL;
 	weir__simulating = false;
 	return r < 0 ? r : weir__rt.result;

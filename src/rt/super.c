@@ -191,7 +191,7 @@ static void report_hog(struct weir__worker *w)
 		weir__task *t = weir__container(node, weir__task, all);
 		if (__atomic_load_n(&t->running, __ATOMIC_RELAXED))
 			weir__log(WEIR__WARN, "rt", "task %s (%s) has kept worker %d for a second without waiting",
-			          t->name, t->place, w->index);
+			          weir__task_name(t), t->place, w->index);
 	}
 	weir__lock_release(&w->all_lock);
 }

@@ -53,8 +53,14 @@ struct weir__task {
 	const void *on;
 	int64_t since_ns, until_ns;
 	bool running;
-	char name[WEIR__TASK_NAME];
+	const char *given;            /* the name of its function … */
+	char name[WEIR__TASK_NAME];   /* … until it names itself */
 };
+
+static inline const char *weir__task_name(const weir__task *t)
+{
+	return t->name[0] ? t->name : t->given;
+}
 
 struct weir__heap_entry {
 	int64_t at_ns;
@@ -68,6 +74,8 @@ struct weir__worker {
 	weir__task *current, *run_next, *ready_first, **ready_last;
 	unsigned run_next_used, tick;
 	struct weir__stack_cache stacks;
+	weir_scope *scopes;           /* free ones, linked through parent */
+	uint32_t scope_count;
 	int64_t now_ns;               /* as of the last look at the clock … */
 	uint64_t now_cycles;          /* … which was when the counter stood here */
 	struct weir__heap_entry *heap;
@@ -131,6 +139,9 @@ static inline weir__task *weir__current(void)
 int weir__spawn(const weir_ctx *ctx, int worker, weir_task_fn *fn, void *arg, const char *name,
                 const char *place, void (*end)(weir__task *t), void *owner);
 
+/* Leaves the current task, which is parked or queued: to the task readied last, if it may run at once, else to the scheduler. */
+void weir__leave(weir__task *t);
+
 /* Puts a task of this worker on its run queue. */
 void weir__ready(weir__task *t);
 
@@ -145,6 +156,9 @@ static inline void weir__outside(int change)
 {
 	__atomic_add_fetch(&weir__rt.outside, (uint32_t)change, __ATOMIC_RELAXED);
 }
+
+/* scope.c */
+void weir__scopes_flush(struct weir__worker *w);
 
 /* timer.c */
 int64_t weir__timer_next(const struct weir__worker *w); /* WEIR_NEVER: none */

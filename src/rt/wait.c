@@ -49,18 +49,6 @@ void weir__wait_init(struct weir__wait *w)
 	w->claim = WEIR__OPEN;
 }
 
-static void suspend(weir__task *t)
-{
-	struct weir__worker *w = t->worker;
-	int saved = errno;
-	void *sp = __builtin_frame_address(0);
-
-	if (sp < t->lowest)
-		t->lowest = sp;
-	weir__fiber_switch(&t->fiber, &w->fiber, false);
-	errno = saved;
-}
-
 static void expired(struct weir__timer *timer)
 {
 	struct deadline *d = weir__container(timer, struct deadline, timer);
@@ -84,7 +72,7 @@ static int park(struct weir__wait *w, weir_scope *scope, unsigned flags, int64_t
 	__atomic_store_n(&t->since_ns, t->worker->now_ns, __ATOMIC_RELAXED);
 	__atomic_store_n(&t->until_ns, at_ns, __ATOMIC_RELAXED);
 	__atomic_store_n(&t->what, what, __ATOMIC_RELEASE);
-	suspend(t);
+	weir__leave(t);
 	__atomic_store_n(&t->what, NULL, __ATOMIC_RELAXED);
 	t->wait = NULL;
 	t->spent = 0;
@@ -139,6 +127,6 @@ int weir_yield(const weir_ctx *ctx)
 	t->next = NULL;
 	*t->worker->ready_last = t;
 	t->worker->ready_last = &t->next;
-	suspend(t);
+	weir__leave(t);
 	return weir_ctx_err(ctx);
 }

@@ -26,6 +26,8 @@
 
 #include <weir/task.h>
 
+#include "rt/task.h"
+
 static uint64_t last_id;
 
 /* Most values are a word or a pointer; a call of memcpy would cost more than the rest of a send. */
@@ -60,6 +62,8 @@ weir_chan *weir_chan_new_(size_t size, size_t cap, bool foreign, const char *pla
 	if (!c)
 		return NULL;
 	*c = (weir_chan){ .magic = WEIR__CHAN_MAGIC, .foreign = foreign, .size = size, .cap = cap };
+	if (foreign)
+		weir__outside(1);
 	c->place = place;
 	c->id = __atomic_add_fetch(&last_id, 1, __ATOMIC_RELAXED);
 	weir__list_init(&c->recvq);
@@ -94,6 +98,8 @@ void weir_chan_free(weir_chan *c)
 	waited = !weir__list_empty(&c->recvq) || !weir__list_empty(&c->sendq);
 	weir__lock_release(&c->lock);
 	weir__assert(!waited, "weir_chan_free: a task waits on the channel made at %s", c->place);
+	if (c->foreign)
+		weir__outside(-1);
 	c->magic = 0;
 	free(c);
 }
