@@ -69,5 +69,16 @@ WEIR_API void weir_conn_free(weir_conn *c);
 /* "127.0.0.1:51234", "unix", "mem:name"; lives as long as the connection. */
 WEIR_API const char *weir_conn_peer(const weir_conn *c);
 
+/*
+ * In a simulation: how "mem:" streams behave from now on, for all of them. At first bytes take up to 1 ms, reads and writes
+ * are often partial, and no connection is lost.
+ */
+typedef struct weir_sim_net {
+	int64_t latency_ns; /* at most; 0: none */
+	uint32_t loss;      /* one read or write in so many loses its connection, both ends see -ECONNRESET; 0: none */
+	bool whole;         /* no partial reads and writes */
+} weir_sim_net;
+WEIR_API void weir_sim_net_set(const weir_sim_net *net);
+
 WEIR_END
 #endif

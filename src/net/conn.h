@@ -65,10 +65,12 @@ struct weir__conn_ops {
 	ssize_t (*try_writev)(weir_conn *c, const struct iovec *iov, int n);
 	int (*wait)(const weir_ctx *ctx, weir_conn *c, enum weir__dir dir, const char *what); /* after -EAGAIN */
 	int (*watch)(weir_conn *c, enum weir__dir dir);
-	bool (*unwatch)(weir_conn *c, enum weir__dir dir);
-	int (*attach)(weir_conn *c);   /* from now on hear that the peer leaves */
+	void (*unwatch)(weir_conn *c, enum weir__dir dir);
+	int (*attach)(weir_conn *c);   /* from now on hear that the peer leaves; 1: it has */
+	void (*quiet)(weir_conn *c);   /* its owner is about to free it: no callback from now on */
 	void (*shut_write)(weir_conn *c);
 	void (*shut)(weir_conn *c);    /* both ways; wakes waits and watches */
+	int (*worker)(const weir_conn *c);
 	void (*destroy)(weir_conn *c); /* nobody is in an operation any more */
 };
 
@@ -91,11 +93,15 @@ void weir__conn_init(weir_conn *c, const struct weir__conn_ops *ops);
 void weir__conn_fire(weir_conn *c, enum weir__dir dir);
 void weir__conn_fire_gone(weir_conn *c);
 
-/* Drop an operation's bit; the last one out of a freed connection destroys it. */
-void weir__conn_leave(weir_conn *c, uint32_t bit);
+/* Drop a bit of BUSY. True: the caller was the last one out of a freed connection and has to destroy it. */
+bool weir__conn_leave(weir_conn *c, uint32_t bit);
+void weir__conn_destroy(weir_conn *c);
 
 /* Takes over a connected, non-blocking stream descriptor. 0 or -ENOMEM (the descriptor is then still the caller's). */
 int weir__conn_from_fd(int fd, const char *peer, weir_conn **ret);
+
+/* Of such a connection only. */
+struct weir__fd *weir__conn_fd(weir_conn *c);
 
 /* Errors of the kernel without the three stop codes, which come from contexts only. */
 int weir__net_error(int err);
