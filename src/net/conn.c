@@ -48,10 +48,10 @@ bool weir__conn_leave(weir_conn *c, uint32_t bit)
 	return (left & WEIR__CONN_FREED) && !(left & WEIR__CONN_BUSY);
 }
 
-static void leave(weir_conn *c, enum weir__dir dir)
+static void leave(weir_conn *c, uint32_t bit)
 {
 	weir__point();
-	if (weir__conn_leave(c, bit_of(dir)))
+	if (weir__conn_leave(c, bit))
 		weir__conn_destroy(c);
 }
 
@@ -66,7 +66,7 @@ static int enter(weir_conn *c, enum weir__dir dir)
 	if (old & bit_of(dir))
 		return -EBUSY;
 	if (old & WEIR__CONN_SHUT) {
-		leave(c, dir);
+		leave(c, bit_of(dir));
 		return -EPIPE;
 	}
 	return 0;
@@ -122,7 +122,7 @@ ssize_t weir_conn_read(const weir_ctx *ctx, weir_conn *c, void *buf, size_t n)
 			break;
 		}
 	}
-	leave(c, WEIR__IN);
+	leave(c, WEIR__CONN_READING);
 	return got;
 }
 
@@ -169,7 +169,7 @@ int weir_conn_writev(const weir_ctx *ctx, weir_conn *c, const struct iovec *iov,
 			i++;
 		}
 	}
-	leave(c, WEIR__OUT);
+	leave(c, WEIR__CONN_WRITING);
 	return r;
 }
 
@@ -192,7 +192,7 @@ ssize_t weir__conn_writev_some(const weir_ctx *ctx, weir_conn *c, const struct i
 	if (r < 0)
 		return r;
 	sent = writev_some(ctx, c, iov, n);
-	leave(c, WEIR__OUT);
+	leave(c, WEIR__CONN_WRITING);
 	return sent;
 }
 
@@ -205,7 +205,7 @@ ssize_t weir__conn_try_read(weir_conn *c, void *buf, size_t n)
 	if (r < 0)
 		return r;
 	got = try_read(c, buf, n);
-	leave(c, WEIR__IN);
+	leave(c, WEIR__CONN_READING);
 	return got;
 }
 
@@ -218,7 +218,7 @@ ssize_t weir__conn_try_writev(weir_conn *c, const struct iovec *iov, int n)
 	if (r < 0)
 		return r;
 	sent = try_writev(c, iov, n);
-	leave(c, WEIR__OUT);
+	leave(c, WEIR__CONN_WRITING);
 	return sent;
 }
 
@@ -243,12 +243,31 @@ void weir_conn_shutdown_write(weir_conn *c)
 	c->ops->shut_write(c);
 }
 
+/* The reader that it wakes may free the connection before it is through; ENDING keeps it. */
 void weir_conn_shutdown(weir_conn *c)
 {
+	uint32_t old;
+
 	weir__magic_check(c, WEIR__CONN_MAGIC);
 	weir__point();
-	if (!(__atomic_fetch_or(&c->state, WEIR__CONN_SHUT, __ATOMIC_ACQ_REL) & WEIR__CONN_SHUT))
-		c->ops->shut(c);
+	old = __atomic_load_n(&c->state, __ATOMIC_ACQUIRE);
+	do {
+		if (old & WEIR__CONN_SHUT)
+			return;
+	} while (!__atomic_compare_exchange_n(&c->state, &old, old | WEIR__CONN_SHUT | WEIR__CONN_ENDING, false,
+	                                      __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE));
+	c->ops->shut(c);
+	leave(c, WEIR__CONN_ENDING);
+}
+
+/* Stores only what changes: an owner elsewhere that never asked for a callback must not race with the worker's looks. */
+static weir__conn_fn *forget(struct weir__conn_call *call)
+{
+	weir__conn_fn *fn = call->fn;
+
+	if (fn)
+		call->fn = NULL;
+	return fn;
 }
 
 void weir_conn_free(weir_conn *c)
@@ -259,9 +278,9 @@ void weir_conn_free(weir_conn *c)
 		return;
 	weir__magic_check(c, WEIR__CONN_MAGIC);
 	c->ops->quiet(c);
-	c->on_gone.fn = NULL;
-	c->watch[WEIR__IN].fn = NULL;
-	c->watch[WEIR__OUT].fn = NULL;
+	forget(&c->on_gone);
+	forget(&c->watch[WEIR__IN]);
+	forget(&c->watch[WEIR__OUT]);
 	weir_conn_shutdown(c);
 	weir__point();
 	old = __atomic_fetch_or(&c->state, WEIR__CONN_FREED, __ATOMIC_ACQ_REL);
@@ -277,21 +296,19 @@ int weir__conn_watch(weir_conn *c, enum weir__dir dir, weir__conn_fn *fn, void *
 	weir__magic_check(c, WEIR__CONN_MAGIC);
 	if (c->watch[dir].fn)
 		return -EBUSY;
-	c->watch[dir].fn = fn;
-	c->watch[dir].arg = arg;
+	c->watch[dir] = (struct weir__conn_call){ .fn = fn, .arg = arg };
 	r = c->ops->watch(c, dir);
 	if (r < 0)
-		c->watch[dir].fn = NULL;
+		forget(&c->watch[dir]);
 	return r;
 }
 
 bool weir__conn_unwatch(weir_conn *c, enum weir__dir dir)
 {
-	if (!c->watch[dir].fn)
+	/* Callbacks come on this worker, so without fn none can. */
+	if (!forget(&c->watch[dir]))
 		return false;
 	c->ops->unwatch(c, dir);
-	/* Callbacks come on this worker, so without fn none can. */
-	c->watch[dir].fn = NULL;
 	return true;
 }
 
@@ -300,7 +317,7 @@ int weir__conn_on_gone(weir_conn *c, weir__conn_fn *fn, void *arg)
 	int r;
 
 	weir__magic_check(c, WEIR__CONN_MAGIC);
-	c->on_gone.fn = NULL;
+	forget(&c->on_gone);
 	if (!fn)
 		return 0;
 	if (!c->gone) {
@@ -311,26 +328,23 @@ int weir__conn_on_gone(weir_conn *c, weir__conn_fn *fn, void *arg)
 	}
 	if (c->gone)
 		return 1;
-	c->on_gone.fn = fn;
-	c->on_gone.arg = arg;
+	c->on_gone = (struct weir__conn_call){ .fn = fn, .arg = arg };
 	return 0;
 }
 
 void weir__conn_fire(weir_conn *c, enum weir__dir dir)
 {
-	weir__conn_fn *fn = c->watch[dir].fn;
+	weir__conn_fn *fn = forget(&c->watch[dir]);
 
-	c->watch[dir].fn = NULL;
 	if (fn)
 		fn(c, c->watch[dir].arg);
 }
 
 void weir__conn_fire_gone(weir_conn *c)
 {
-	weir__conn_fn *fn = c->on_gone.fn;
+	weir__conn_fn *fn = forget(&c->on_gone);
 
 	c->gone = true;
-	c->on_gone.fn = NULL;
 	if (fn)
 		fn(c, c->on_gone.arg);
 }

@@ -57,7 +57,8 @@ enum {
 	WEIR__CONN_SHUT    = 4, /* weir_conn_shutdown() was called */
 	WEIR__CONN_FREED   = 8,
 	WEIR__CONN_MSG     = 16, /* a message of the connection is on its way to its worker */
-	WEIR__CONN_BUSY    = WEIR__CONN_READING | WEIR__CONN_WRITING | WEIR__CONN_MSG,
+	WEIR__CONN_ENDING  = 32, /* somebody is in weir_conn_shutdown() */
+	WEIR__CONN_BUSY    = WEIR__CONN_READING | WEIR__CONN_WRITING | WEIR__CONN_MSG | WEIR__CONN_ENDING,
 };
 
 struct weir__conn_ops {
@@ -74,15 +75,17 @@ struct weir__conn_ops {
 	void (*destroy)(weir_conn *c); /* nobody is in an operation any more */
 };
 
+struct weir__conn_call {
+	weir__conn_fn *fn; /* NULL: nobody asked */
+	void *arg;
+};
+
 struct weir_conn {
 	uint32_t magic;
 	uint32_t state;    /* atomic */
 	uint64_t written;  /* atomic; by the one writer */
 	const struct weir__conn_ops *ops;
-	struct {
-		weir__conn_fn *fn;
-		void *arg;
-	} watch[2], on_gone; /* touched on the connection's worker only */
+	struct weir__conn_call watch[2], on_gone; /* touched on the connection's worker only */
 	bool gone;           /* the same */
 	char peer[58];
 };

@@ -349,7 +349,7 @@ const char *weir_listener_addr(const weir_listener *l)
 
 static bool is_closed(const weir_listener *l)
 {
-	return __atomic_load_n(&l->closed, __ATOMIC_ACQUIRE);
+	return __atomic_load_n(&l->state, __ATOMIC_ACQUIRE) & WEIR__LISTENER_CLOSED;
 }
 
 static bool out_of_descriptors(int r)
@@ -402,28 +402,47 @@ int weir_accept(const weir_ctx *ctx, weir_listener *l, weir_conn **ret)
 	r = weir__wait_check(ctx);
 	if (r < 0)
 		return r;
-	if (__atomic_exchange_n(&l->accepting, true, __ATOMIC_ACQ_REL))
+	if (__atomic_fetch_or(&l->state, WEIR__LISTENER_ACCEPTING, __ATOMIC_ACQ_REL) & WEIR__LISTENER_ACCEPTING)
 		return -EBUSY;
 	r = accept_one(ctx, l, ret);
-	__atomic_store_n(&l->accepting, false, __ATOMIC_RELEASE);
+	__atomic_and_fetch(&l->state, ~WEIR__LISTENER_ACCEPTING, __ATOMIC_ACQ_REL);
 	return r;
 }
 
+static void destroy(weir_listener *l)
+{
+	l->magic = 0;
+	l->ops->destroy(l);
+}
+
+/* The task that it wakes may free the listener before it is through; then the last one here destroys it. */
 void weir_listener_close(weir_listener *l)
 {
+	uint32_t old;
+
 	weir__magic_check(l, WEIR__LISTENER_MAGIC);
 	weir__point();
-	if (!__atomic_exchange_n(&l->closed, true, __ATOMIC_ACQ_REL))
-		l->ops->close(l);
+	old = __atomic_load_n(&l->state, __ATOMIC_ACQUIRE);
+	do {
+		if (old & WEIR__LISTENER_CLOSED)
+			return;
+	} while (!__atomic_compare_exchange_n(&l->state, &old, old | WEIR__LISTENER_CLOSED | WEIR__LISTENER_CLOSING,
+	                                      false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE));
+	l->ops->close(l);
+	weir__point();
+	if (__atomic_and_fetch(&l->state, ~WEIR__LISTENER_CLOSING, __ATOMIC_ACQ_REL) & WEIR__LISTENER_FREED)
+		destroy(l);
 }
 
 void weir_listener_free(weir_listener *l)
 {
+	uint32_t old;
+
 	if (!l)
 		return;
 	weir_listener_close(l);
-	weir__assert(!__atomic_load_n(&l->accepting, __ATOMIC_ACQUIRE),
-	             "weir_listener_free() while a task is in weir_accept()");
-	l->magic = 0;
-	l->ops->destroy(l);
+	old = __atomic_fetch_or(&l->state, WEIR__LISTENER_FREED, __ATOMIC_ACQ_REL);
+	weir__assert(!(old & WEIR__LISTENER_ACCEPTING), "weir_listener_free() while a task is in weir_accept()");
+	if (!(old & WEIR__LISTENER_CLOSING))
+		destroy(l);
 }

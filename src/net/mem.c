@@ -308,8 +308,10 @@ static int mem_wait(const weir_ctx *ctx, weir_conn *conn, enum weir__dir dir, co
 	weir_ctx until = *ctx;
 	struct weir__wait w;
 	int64_t at = 0;
-	int r;
+	int r = weir__wait_check(ctx);
 
+	if (r < 0)
+		return r;
 	weir__wait_init(&w);
 	weir__lock_acquire(&p->lock);
 	settle(c);

@@ -100,14 +100,15 @@ static int mem_accept_wait(const weir_ctx *ctx, weir_listener *base)
 {
 	struct mem_listener *l = (struct mem_listener *)base;
 	struct weir__wait w;
-	int r = 0;
+	int r = weir__wait_check(ctx);
 
+	if (r < 0)
+		return r;
 	weir__wait_init(&w);
 	weir__lock_acquire(&names_lock);
 	if (l->queued > 0 || l->closed) {
-		r = l->closed ? -EPIPE : 0;
 		weir__lock_release(&names_lock);
-		return r;
+		return 0;
 	}
 	l->waiter = &w;
 	weir__lock_release(&names_lock);
