@@ -25,7 +25,7 @@ WEIR_API void weir_latch_init(weir_latch *l, unsigned n);
 WEIR_API void weir_latch_down(weir_latch *l); /* any task or foreign thread; below zero aborts */
 WEIR_API int weir_latch_wait(const weir_ctx *ctx, weir_latch *l) WEIR_MUST_USE;
 
-/* Not recursive. Barging, with hand-off to who has waited for 1 ms. A task that ends holding one aborts in debug builds. */
+/* Not recursive. Barging, with hand-off to who has waited for 1 ms. */
 typedef struct weir_mutex { void *priv[5]; } weir_mutex;
 WEIR_API void weir_mutex_init(weir_mutex *m);
 WEIR_API int weir_mutex_lock(const weir_ctx *ctx, weir_mutex *m) WEIR_MUST_USE;
