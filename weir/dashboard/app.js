@@ -192,7 +192,6 @@ function chipFor(job)
 	text(line.lastChild, tail(job.id));
 	text(note, describe(job));
 	bar.hidden = progress === null;
-	bar.style.display = "block";
 	bar.firstChild.style.width = (progress || 0) * 100 + "%";
 	b.setAttribute("aria-label", job.queue + " job " + job.id + ", " + job.state);
 	return c;
@@ -294,12 +293,12 @@ function lanesSoon()
 }
 
 /* Fill the lanes from what the queues hold: at the start, and when events were missed. */
-let seeding = false, seededAt = 0;
+let seeding = null, seededAt = 0; /* while seeding: the ids that events told of meanwhile, which is newer */
 async function seed()
 {
-	if (seeding || Date.now() - seededAt < 2000)
+	if (seeding || Date.now() - seededAt < 4000)
 		return;
-	seeding = true;
+	seeding = new Map();
 	try {
 		const busy = [...queues.values()].map((q) => q.info)
 			.sort((a, b) => b.running - a.running || b.queued - a.queued).slice(0, 8);
@@ -315,12 +314,13 @@ async function seed()
 		}
 		const order = (j) => +(when(j.finished_at) || when(j.started_at) || when(j.created_at) || 0);
 		jobs.clear();
-		found.sort((a, b) => order(a) - order(b)).forEach(remember);
+		found.filter((j) => !seeding.has(j.id)).sort((a, b) => order(a) - order(b)).forEach(remember);
+		seeding.forEach(remember);
 		lanesSoon();
 	} catch {
 		/* The next poll says what is wrong. */
 	} finally {
-		seeding = false;
+		seeding = null;
 		seededAt = Date.now();
 	}
 }
@@ -347,6 +347,8 @@ function onEvent(e)
 	if (!m || !m.job || !m.job.id)
 		return;
 	remember(m.job);
+	if (seeding)
+		seeding.set(m.job.id, m.job);
 	recent.push(performance.now());
 	logEvent(m.event || m.job.state, m.job);
 	lanesSoon();
@@ -493,7 +495,7 @@ function takeQueues(list)
 		const k = section.dataset.state;
 		behind = behind || (k === "running" && section.known > totals.running) || (k === "queued" && section.known > totals.queued + totals.delayed);
 	}
-	if (behind && recent.length === 0)
+	if (behind)
 		seed();
 }
 
