@@ -108,7 +108,8 @@ int weir_run(const weir_options *opt, weir_task_fn *fn, void *arg)
 		r = weir__worker_init(&weir__rt.workers[i], i);
 		weir__assert(r == 0, "cannot start worker %d: %s", i, strerror(-r));
 	}
-	signal(SIGPIPE, SIG_IGN);
+	if (signal(SIGPIPE, SIG_IGN) != SIG_DFL)
+		weir__log(WEIR__DEBUG, "rt", "SIGPIPE was not at its default and is ignored from now on");
 	r = weir__super_init();
 	weir__assert(r == 0, "cannot start the supervisor: %s", strerror(-r));
 	weir__self_tls = &weir__rt.workers[0]; /* The root scope's home. */

@@ -82,9 +82,7 @@ struct weir__worker {
 	uint32_t heap_len, heap_cap;
 	uint64_t rng;
 	int epoll, event;
-	struct weir__msg *grave;      /* descriptors whose memory is freed after the current batch of events */
 	weir__task *dead;             /* ended, its stack is free once it is left */
-	uint32_t io_waiters;
 
 	/* Shared with others. */
 	__attribute__((aligned(64))) struct weir__msg *inbox; /* atomic, newest first */
@@ -92,8 +90,7 @@ struct weir__worker {
 	int64_t sleeps_until;         /* atomic: while sleeping */
 	uint32_t steal_any;           /* atomic: the supervisor saw an old task on somebody's queue */
 	uint64_t turn;                /* atomic, relaxed: switches so far */
-	uint64_t stolen, switches_in;
-	int64_t turn_since_ns;
+	uint64_t stolen;              /* atomic, relaxed: for the counters */
 	weir__lock all_lock;          /* guards all of: */
 	struct weir__list all;        /* the tasks that live here or are queued here */
 	weir__task *fresh_first, **fresh_last; /* new tasks that may be stolen */
