@@ -478,7 +478,7 @@ static void read_stream(struct reader *r)
 
 static char *read_file(const char *path, size_t *ret_n, struct problems *p)
 {
-	FILE *f = fopen(path, "re");
+	FILE *f = fopen(path, "re"); /* no task yet */
 	char *data = NULL;
 	size_t n;
 
@@ -487,7 +487,7 @@ static char *read_file(const char *path, size_t *ret_n, struct problems *p)
 		return NULL;
 	}
 	data = malloc(FILE_MAX + 1);
-	n = data ? fread(data, 1, FILE_MAX + 1, f) : 0;
+	n = data ? fread(data, 1, FILE_MAX + 1, f) : 0; /* no task yet */
 	if (!data) {
 		problem(p, "%s: out of memory", path);
 	} else if (ferror(f)) {

@@ -91,7 +91,7 @@ static bool check_port(const char *text)
 {
 	size_t n = strspn(text, "0123456789");
 
-	return n > 0 && n <= 5 && !text[n] && atoi(text) <= 65535;
+	return n > 0 && n <= 5 && !text[n] && strtoul(text, NULL, 10) <= 65535;
 }
 
 bool setting_check_address(const char *text, const char **ret_why)

@@ -30,7 +30,7 @@ static int lookup_run(void *arg)
 	int r;
 
 	snprintf(port, sizeof port, "%u", q->port);
-	r = getaddrinfo(q->host, port, &hints, &list);
+	r = getaddrinfo(q->host, port, &hints, &list); /* offloaded */
 	if (r == EAI_MEMORY)
 		return -ENOMEM;
 	if (r != 0)
