@@ -20,9 +20,9 @@ void weir_task_name(const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(name, sizeof name, fmt, ap);
 	va_end(ap);
-	weir__lock_acquire(&t->worker->all_lock);
+	weir__bias_acquire(&t->worker->all_lock, weir__here());
 	memcpy(t->name, name, sizeof name);
-	weir__lock_release(&t->worker->all_lock);
+	weir__bias_release(&t->worker->all_lock, weir__here());
 }
 
 void weir_each_task(void (*fn)(const weir_task_info *info, void *arg), void *arg)
@@ -32,7 +32,7 @@ void weir_each_task(void (*fn)(const weir_task_info *info, void *arg), void *arg
 	for (int i = 0; i < weir__rt.count; i++) {
 		struct weir__worker *w = &weir__rt.workers[i];
 
-		weir__lock_acquire(&w->all_lock);
+		weir__bias_acquire(&w->all_lock, weir__here());
 		weir__list_each(node, &w->all) {
 			weir__task *t = weir__container(node, weir__task, all);
 			const char *what = __atomic_load_n(&t->what, __ATOMIC_ACQUIRE);
@@ -50,7 +50,7 @@ void weir_each_task(void (*fn)(const weir_task_info *info, void *arg), void *arg
 			};
 			fn(&info, arg);
 		}
-		weir__lock_release(&w->all_lock);
+		weir__bias_release(&w->all_lock, weir__here());
 	}
 }
 

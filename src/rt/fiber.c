@@ -39,9 +39,10 @@ void weir__fiber_init(struct weir__fiber *f, void *bottom, void *top, void (*ent
 #if defined(__x86_64__)
 	sp -= 9;
 	memset(sp, 0, 9 * sizeof *sp);
-	sp[0] = (uintptr_t)weir__fiber_start; /* then r15 r14 r13 r12 rbx rbp, and two words for alignment */
-	sp[3] = (uintptr_t)arg;
-	sp[4] = (uintptr_t)entry;
+	/* r15 r14 r13 r12 rbx rbp, the return address, and two words for alignment. */
+	sp[2] = (uintptr_t)arg;
+	sp[3] = (uintptr_t)entry;
+	sp[6] = (uintptr_t)weir__fiber_start;
 #elif defined(__aarch64__)
 	sp -= 20;
 	memset(sp, 0, 20 * sizeof *sp);

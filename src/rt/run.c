@@ -100,6 +100,7 @@ int weir_run(const weir_options *opt, weir_task_fn *fn, void *arg)
 	if (opt)
 		weir__rt.opt = *opt;
 	weir__rt.grace_ns = weir__rt.opt.grace_ns > 0 ? weir__rt.opt.grace_ns : env_seconds("WEIR_GRACE", WEIR_SEC(30));
+	weir__bias_probe();
 	weir__rt.count = total = worker_count(&weir__rt.opt);
 	weir__rt.workers = aligned_alloc(align, (size_t)total * sizeof(struct weir__worker));
 	if (!weir__rt.workers)

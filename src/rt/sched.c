@@ -128,9 +128,9 @@ static void task_entry(void *arg)
 	weir__assert(t->open_groups == 0, "task %s (%s) ended with a group that was not joined",
 	             weir__task_name(t), t->place);
 	weir__scope_leave(&t->member);
-	weir__lock_acquire(&w->all_lock);
+	weir__bias_acquire(&w->all_lock, weir__here());
 	weir__list_remove(&t->all);
-	weir__lock_release(&w->all_lock);
+	weir__bias_release(&w->all_lock, weir__here());
 	__atomic_sub_fetch(&weir__rt.tasks, 1, __ATOMIC_RELAXED);
 	w->dead = t;
 	__atomic_store_n(&t->running, false, __ATOMIC_RELAXED);
@@ -163,9 +163,9 @@ static void placed(struct weir__msg *m)
 	weir__task *t = weir__container(m, weir__task, msg);
 	struct weir__worker *w = weir__self();
 
-	weir__lock_acquire(&w->all_lock);
+	weir__bias_acquire(&w->all_lock, weir__here());
 	weir__list_append(&w->all, &t->all);
-	weir__lock_release(&w->all_lock);
+	weir__bias_release(&w->all_lock, weir__here());
 	m->fn = task_woken;
 	settle(w, t);
 	t->next = NULL;
@@ -191,13 +191,13 @@ static void fresh_push(struct weir__worker *w, weir__task *t)
 {
 	uint32_t count;
 
-	weir__lock_acquire(&w->all_lock);
+	weir__bias_acquire(&w->all_lock, weir__here());
 	weir__list_append(&w->all, &t->all);
 	t->next = NULL;
 	*w->fresh_last = t;
 	w->fresh_last = &t->next;
 	count = __atomic_add_fetch(&w->fresh_count, 1, __ATOMIC_SEQ_CST);
-	weir__lock_release(&w->all_lock);
+	weir__bias_release(&w->all_lock, weir__here());
 	if (w != weir__self())
 		weir__worker_kick(w);
 	else if (count > 1)
@@ -224,9 +224,9 @@ static weir__task *fresh_pop(struct weir__worker *w)
 
 	if (!__atomic_load_n(&w->fresh_count, __ATOMIC_RELAXED))
 		return NULL;
-	weir__lock_acquire(&w->all_lock);
+	weir__bias_acquire(&w->all_lock, weir__here());
 	t = fresh_take(w);
-	weir__lock_release(&w->all_lock);
+	weir__bias_release(&w->all_lock, weir__here());
 	if (t)
 		settle(w, t);
 	return t;
@@ -243,7 +243,7 @@ static bool steal_from(struct weir__worker *w, struct weir__worker *from)
 	weir__task *first = NULL, **last = &first, *t;
 	uint32_t n;
 
-	weir__lock_acquire(&from->all_lock);
+	weir__bias_acquire(&from->all_lock, weir__here());
 	n = (from->fresh_count + 1) / 2;
 	if (n > STEAL_MAX)
 		n = STEAL_MAX;
@@ -255,10 +255,10 @@ static bool steal_from(struct weir__worker *w, struct weir__worker *from)
 		*last = t;
 		last = &t->next;
 	}
-	weir__lock_release(&from->all_lock);
+	weir__bias_release(&from->all_lock, weir__here());
 	if (!first)
 		return false;
-	weir__lock_acquire(&w->all_lock);
+	weir__bias_acquire(&w->all_lock, weir__here());
 	for (t = first; t; t = t->next) {
 		weir__list_append(&w->all, &t->all);
 		__atomic_add_fetch(&w->fresh_count, 1, __ATOMIC_SEQ_CST);
@@ -266,7 +266,7 @@ static bool steal_from(struct weir__worker *w, struct weir__worker *from)
 	}
 	*w->fresh_last = first;
 	w->fresh_last = last;
-	weir__lock_release(&w->all_lock);
+	weir__bias_release(&w->all_lock, weir__here());
 	return true;
 }
 
@@ -480,6 +480,7 @@ int weir__worker_init(struct weir__worker *w, int index)
 	w->ready_last = &w->ready_first;
 	w->fresh_last = &w->fresh_first;
 	weir__list_init(&w->all);
+	weir__bias_init_owned(&w->all_lock, index);
 	w->now_ns = weir_now();
 	w->rng = ((uint64_t)index + 1) * 0x9e3779b97f4a7c15u ^ (uint64_t)w->now_ns;
 	w->epoll = w->event = -1;

@@ -47,12 +47,6 @@ static void part_init(struct weir__part *p, weir_scope *s, int worker)
 	weir__list_init(&p->members);
 }
 
-static int here(void)
-{
-	struct weir__worker *w = weir__self();
-	return w ? w->index : -1;
-}
-
 /* A few free scopes are kept by each worker: every group and every request makes one. */
 static weir_scope *scope_get(void)
 {
@@ -100,7 +94,7 @@ weir_scope *weir__scope_new(weir_scope *parent, weir__task *maker)
 	s->magic = WEIR__SCOPE_MAGIC;
 	s->refs = 1;
 	s->maker = maker;
-	part_init(&s->home, s, here());
+	part_init(&s->home, s, weir__here());
 	s->parts = &s->home;
 	s->member.kind = WEIR__A_SCOPE;
 	if (!parent)
@@ -149,7 +143,7 @@ void weir__scope_adopt(weir_scope *s, weir__task *maker)
 
 static struct weir__part *part_here(weir_scope *s)
 {
-	int worker = here();
+	int worker = weir__here();
 	struct weir__part *p, *mine;
 
 	for (p = __atomic_load_n(&s->parts, __ATOMIC_ACQUIRE); p; p = p->next)
@@ -196,7 +190,7 @@ void weir__scope_leave(struct weir__member *m)
 {
 	if (!weir__list_linked(&m->link))
 		return;
-	weir__assert(m->part->worker == here(), "a member left its scope on another worker than it joined");
+	weir__assert(m->part->worker == weir__here(), "a member left its scope on another worker than it joined");
 	weir__list_remove(&m->link);
 }
 
@@ -296,7 +290,7 @@ static void part_arrived(struct weir__msg *m)
 
 static void spread(weir_scope *s)
 {
-	int worker = here();
+	int worker = weir__here();
 	struct weir__part *own = NULL, *next;
 
 	for (struct weir__part *p = __atomic_load_n(&s->parts, __ATOMIC_SEQ_CST); p; p = next) {

@@ -186,14 +186,14 @@ static void step(void)
 /* Names a task that has kept its worker for a second. */
 static void report_hog(struct weir__worker *w)
 {
-	weir__lock_acquire(&w->all_lock);
+	weir__bias_acquire(&w->all_lock, weir__here());
 	weir__list_each(node, &w->all) {
 		weir__task *t = weir__container(node, weir__task, all);
 		if (__atomic_load_n(&t->running, __ATOMIC_RELAXED))
 			weir__log(WEIR__WARN, "rt", "task %s (%s) has kept worker %d for a second without waiting",
 			          weir__task_name(t), t->place, w->index);
 	}
-	weir__lock_release(&w->all_lock);
+	weir__bias_release(&w->all_lock, weir__here());
 }
 
 /* True when something has run since the last tick. */
@@ -245,11 +245,11 @@ static void check_deadlock(void)
 		if (!__atomic_load_n(&w->sleeping, __ATOMIC_SEQ_CST) ||
 		    __atomic_load_n(&w->sleeps_until, __ATOMIC_RELAXED) != WEIR_NEVER)
 			return;
-		weir__lock_acquire(&w->all_lock);
+		weir__bias_acquire(&w->all_lock, weir__here());
 		weir__list_each(node, &w->all)
 			waits_for_drain |= __atomic_load_n(&weir__container(node, weir__task, all)->wait_flags,
 			                                   __ATOMIC_RELAXED) & WEIR__UNTIL_DRAIN;
-		weir__lock_release(&w->all_lock);
+		weir__bias_release(&w->all_lock, weir__here());
 		if (waits_for_drain)
 			return;
 	}

@@ -12,6 +12,7 @@
 #include <weir/task.h>
 
 #include "base/list.h"
+#include "rt/bias.h"
 #include "rt/fiber.h"
 #include "rt/msg.h"
 #include "rt/scope.h"
@@ -91,7 +92,7 @@ struct weir__worker {
 	uint32_t steal_any;           /* atomic: the supervisor saw an old task on somebody's queue */
 	uint64_t turn;                /* atomic, relaxed: switches so far */
 	uint64_t stolen;              /* atomic, relaxed: for the counters */
-	weir__lock all_lock;          /* guards all of: */
+	struct weir__bias all_lock;   /* its own, seldom taken by others; guards all of: */
 	struct weir__list all;        /* the tasks that live here or are queued here */
 	weir__task *fresh_first, **fresh_last; /* new tasks that may be stolen */
 	uint32_t fresh_count;         /* atomic too, for a look without the lock */
@@ -126,6 +127,10 @@ extern __thread struct weir__worker *weir__self_tls;
 static inline struct weir__worker *weir__self(void)
 {
 	return weir__self_tls;
+}
+static inline int weir__here(void)
+{
+	return weir__self_tls ? weir__self_tls->index : -1;
 }
 static inline weir__task *weir__current(void)
 {

@@ -26,8 +26,6 @@
 
 #include <weir/task.h>
 
-#include "rt/task.h"
-
 static uint64_t last_id;
 
 /* Most values are a word or a pointer; a call of memcpy would cost more than the rest of a send. */
@@ -39,12 +37,36 @@ static inline void copy(void *to, const void *from, size_t size)
 		memcpy(to, from, size);
 }
 
+/* With the channel locked: stands in one of its queues, unlocks and parks. The claim's value, or the context's error. */
+static int wait_in(const weir_ctx *ctx, weir_chan *c, struct weir__list *queue, void *data, const char *what)
+{
+	struct weir__wait wait;
+	struct weir__waiter n = { .wait = &wait, .data = data };
+	int r;
+
+	weir__wait_init(&wait);
+	weir__list_append(queue, &n.link);
+	weir__chan_unlock(c);
+	r = weir__wait_park(&wait, ctx, what, c);
+	if (r < 0)
+		weir__chan_leave(c, &n);
+	return r;
+}
+
+void weir__chan_leave(weir_chan *c, struct weir__waiter *n)
+{
+	weir__chan_lock(c);
+	if (weir__list_linked(&n->link))
+		weir__list_remove(&n->link);
+	weir__chan_unlock(c);
+}
+
 void weir__chan_check(const weir_chan *c, size_t size, const char *call)
 {
 	weir__assert(c->magic == WEIR__CHAN_MAGIC, "%s: not a live channel", call);
 	weir__assert(c->size == size, "%s: a value of %zu bytes, but the channel made at %s carries %zu",
 	             call, size, c->place, c->size);
-	weir__assert(c->foreign || weir_worker() >= 0,
+	weir__assert(c->foreign || weir__self(),
 	             "%s: the channel made at %s is for tasks; a foreign thread needs "
 	             "weir_chan_new_foreign()",
 	             call, c->place);
@@ -61,7 +83,8 @@ weir_chan *weir_chan_new_(size_t size, size_t cap, bool foreign, const char *pla
 	c = malloc(bytes);
 	if (!c)
 		return NULL;
-	*c = (weir_chan){ .magic = WEIR__CHAN_MAGIC, .foreign = foreign, .size = size, .cap = cap };
+	*c = (weir_chan){ .lock = WEIR__BIAS_INIT, .magic = WEIR__CHAN_MAGIC, .foreign = foreign, .size = size };
+	c->cap = cap;
 	if (foreign)
 		weir__outside(1);
 	c->place = place;
@@ -77,12 +100,12 @@ void weir_chan_close(weir_chan *c)
 
 	weir__chan_check(c, c->size, "weir_chan_close");
 	weir__list_init(&won);
-	weir__lock_acquire(&c->lock);
+	weir__chan_lock(c);
 	weir__assert(!c->closed, "weir_chan_close: the channel made at %s is closed already", c->place);
 	c->closed = true;
 	weir__waiter_claim_all(&c->recvq, WEIR__CHAN_CLOSED, &won);
 	weir__waiter_claim_all(&c->sendq, WEIR__CHAN_CLOSED, &won);
-	weir__lock_release(&c->lock);
+	weir__chan_unlock(c);
 	weir__waiter_wake_all(&won);
 }
 
@@ -94,9 +117,9 @@ void weir_chan_free(weir_chan *c)
 		return;
 	weir__assert(c->magic == WEIR__CHAN_MAGIC, "weir_chan_free: not a live channel");
 	/* Whoever made the last use of it may still be on the way out of the lock. */
-	weir__lock_acquire(&c->lock);
+	weir__chan_lock(c);
 	waited = !weir__list_empty(&c->recvq) || !weir__list_empty(&c->sendq);
-	weir__lock_release(&c->lock);
+	weir__chan_unlock(c);
 	weir__assert(!waited, "weir_chan_free: a task waits on the channel made at %s", c->place);
 	if (c->foreign)
 		weir__outside(-1);
@@ -171,13 +194,13 @@ int weir_chan_send_(const weir_ctx *ctx, weir_chan *c, const void *v, size_t siz
 	r = WEIR__PLANT(MISSED_CANCEL) ? 0 : weir__wait_check(ctx);
 	if (r < 0)
 		return r;
-	weir__lock_acquire(&c->lock);
+	weir__chan_lock(c);
 	r = weir__chan_put(c, v, &wake);
 	if (r == -EAGAIN) {
-		r = weir__waiter_park(ctx, &c->sendq, &c->lock, (void *)v, "chan send", c);
+		r = wait_in(ctx, c, &c->sendq, (void *)v, "chan send");
 		return r == WEIR__CHAN_CLOSED ? -EPIPE : r;
 	}
-	weir__lock_release(&c->lock);
+	weir__chan_unlock(c);
 	if (wake)
 		weir__wait_wake(wake);
 	return r;
@@ -192,13 +215,13 @@ int weir_chan_recv_(const weir_ctx *ctx, weir_chan *c, void *v, size_t size)
 	r = weir__wait_check(ctx);
 	if (r < 0)
 		return r;
-	weir__lock_acquire(&c->lock);
+	weir__chan_lock(c);
 	r = weir__chan_take(c, v, &wake);
 	if (r == -EAGAIN) {
-		r = weir__waiter_park(ctx, &c->recvq, &c->lock, v, "chan recv", c);
+		r = wait_in(ctx, c, &c->recvq, v, "chan recv");
 		return r < 0 ? r : r != WEIR__CHAN_CLOSED;
 	}
-	weir__lock_release(&c->lock);
+	weir__chan_unlock(c);
 	if (wake)
 		weir__wait_wake(wake);
 	return r;
@@ -210,9 +233,9 @@ int weir_chan_try_send_(weir_chan *c, const void *v, size_t size)
 	int r;
 
 	weir__chan_check(c, size, "weir_chan_try_send");
-	weir__lock_acquire(&c->lock);
+	weir__chan_lock(c);
 	r = weir__chan_put(c, v, &wake);
-	weir__lock_release(&c->lock);
+	weir__chan_unlock(c);
 	if (wake)
 		weir__wait_wake(wake);
 	return r;
@@ -224,9 +247,9 @@ int weir_chan_try_recv_(weir_chan *c, void *v, size_t size)
 	int r;
 
 	weir__chan_check(c, size, "weir_chan_try_recv");
-	weir__lock_acquire(&c->lock);
+	weir__chan_lock(c);
 	r = weir__chan_take(c, v, &wake);
-	weir__lock_release(&c->lock);
+	weir__chan_unlock(c);
 	if (wake)
 		weir__wait_wake(wake);
 	return r;
@@ -238,8 +261,8 @@ size_t weir_chan_len(const weir_chan *c)
 	size_t len;
 
 	weir__chan_check(c, c->size, "weir_chan_len");
-	weir__lock_acquire(&locked->lock);
+	weir__chan_lock(locked);
 	len = c->len;
-	weir__lock_release(&locked->lock);
+	weir__chan_unlock(locked);
 	return len;
 }

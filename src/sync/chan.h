@@ -5,6 +5,8 @@
 
 #include <weir/chan.h>
 
+#include "rt/bias.h"
+#include "rt/task.h"
 #include "sync/waiter.h"
 
 enum {
@@ -13,7 +15,7 @@ enum {
 };
 
 struct weir_chan {
-	weir__lock lock;    /* guards all below that changes */
+	struct weir__bias lock; /* guards all below that changes */
 	uint32_t magic;
 	bool foreign, closed;
 	size_t size, cap;   /* of a value; values */
@@ -24,8 +26,21 @@ struct weir_chan {
 	char buf[];
 };
 
+static inline void weir__chan_lock(weir_chan *c)
+{
+	weir__bias_acquire(&c->lock, weir__here());
+}
+
+static inline void weir__chan_unlock(weir_chan *c)
+{
+	weir__bias_release(&c->lock, weir__here());
+}
+
 /* Aborts when the channel is freed, of another size, or not for this thread. */
 void weir__chan_check(const weir_chan *c, size_t size, const char *call);
+
+/* After a wait: unlinks a node if its waker did not. */
+void weir__chan_leave(weir_chan *c, struct weir__waiter *n);
 
 /*
  * Under the lock, without waiting. -EAGAIN, or what the call returns; then *ret_wake, if not NULL,

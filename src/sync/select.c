@@ -51,14 +51,14 @@ static void lock_all(weir_case *cs, const uint8_t *order, size_t live)
 {
 	for (size_t i = 0; i < live; i++)
 		if (i == 0 || cs[order[i]].chan != cs[order[i - 1]].chan)
-			weir__lock_acquire(&cs[order[i]].chan->lock);
+			weir__chan_lock(cs[order[i]].chan);
 }
 
 static void unlock_all(weir_case *cs, const uint8_t *order, size_t live)
 {
 	for (size_t i = live; i-- > 0;)
 		if (i == 0 || cs[order[i]].chan != cs[order[i - 1]].chan)
-			weir__lock_release(&cs[order[i]].chan->lock);
+			weir__chan_unlock(cs[order[i]].chan);
 }
 
 /* Does the first ready case of a random order. Its index with its result in *ret_result, or -EAGAIN. */
@@ -111,7 +111,7 @@ static void leave(weir_case *cs, const uint8_t *order, size_t live, int won)
 {
 	for (size_t i = 0; i < live; i++)
 		if (order[i] != won)
-			weir__waiter_leave(node(&cs[order[i]]), &cs[order[i]].chan->lock);
+			weir__chan_leave(cs[order[i]].chan, node(&cs[order[i]]));
 }
 
 int weir_select_(const weir_ctx *ctx, weir_case *cs, size_t n)

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+#include "rt/bias.h"
+
+#include <errno.h>
+#include <linux/membarrier.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static bool works;
+
+void weir__bias_probe(void)
+{
+#ifndef WEIR__TSAN
+	works = syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
+#endif
+}
+
+void weir__bias_init_owned(struct weir__bias *b, int owner)
+{
+	memset(b, 0, sizeof *b);
+	b->owner = works && !weir__simulating ? (int16_t)owner : WEIR__BIAS_NEVER;
+	b->keeps = true;
+}
+
+/* Under the inner lock: nobody owns it yet. */
+static void count_use(struct weir__bias *b, int self)
+{
+	if (self < 0) {
+		__atomic_store_n(&b->owner, WEIR__BIAS_NEVER, __ATOMIC_RELAXED);
+		return;
+	}
+	if (b->last != self) {
+		b->last = (int16_t)self;
+		b->streak = 0;
+	}
+	if (++b->streak == WEIR__BIAS_STREAK)
+		__atomic_store_n(&b->owner, (int16_t)self, __ATOMIC_RELAXED);
+}
+
+/* Under the inner lock: makes sure that the owner is out and stays out. */
+static void evict(struct weir__bias *b)
+{
+	int saved = errno;
+
+	__atomic_store_n(&b->revoked, 1, __ATOMIC_SEQ_CST);
+	syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
+	for (int spins = 0; __atomic_load_n(&b->in, __ATOMIC_ACQUIRE); spins++)
+		if (spins > 100)
+			sched_yield(); /* The owner's thread was preempted inside. */
+	if (!b->keeps)
+		__atomic_store_n(&b->owner, WEIR__BIAS_NEVER, __ATOMIC_RELAXED);
+	errno = saved;
+}
+
+void weir__bias_acquire_slow(struct weir__bias *b, int self)
+{
+	int owner;
+
+	weir__lock_acquire(&b->lock);
+	if (!works || weir__simulating)
+		return;
+	owner = __atomic_load_n(&b->owner, __ATOMIC_RELAXED);
+	if (owner == WEIR__BIAS_NOBODY)
+		count_use(b, self);
+	else if (owner >= 0 && owner != self)
+		evict(b);
+}
