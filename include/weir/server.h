@@ -58,14 +58,15 @@ WEIR_API int weir_server_add(weir_server *s, const weir_service *service);
 WEIR_API int weir_server_service(weir_server *s, const char *name, weir_task_fn *run, void *arg,
                                  int (*report)(char *buf, size_t n, void *arg));
 
-/* Hear the steps: "drain" (not ready any more), "listeners-closed", "drained", "cancel". On the server's task; must not wait. */
+/* Hear the steps: "ready", "drain" (not ready any more), "listeners-closed", "drained" or, when that took too long, "cancel". On the server's task; must not wait. */
 WEIR_API void weir_server_on_step(weir_server *s, void (*fn)(const char *step, void *arg), void *arg);
 
 /* 200 while serving, 503 once the stop began: what /readyz answers. Any task. */
 WEIR_API bool weir_server_ready(const weir_server *s);
 
-/* Waits until the context drains or is cancelled and then until all has stopped. 0 for a clean stop; the error of a listener. Prints the
- * report to stderr. Forced ends (the budget) are the supervisor's: exit status 3. */
+/* Waits until the context drains or is cancelled and then until all has stopped. 0 for a clean stop; 3, to be used as exit status, when requests
+ * had to be cut; the error of a listener or service. Logs the report. What outlives the budget is the supervisor's: it prints weir_server_report()
+ * and ends the process with status 3. */
 WEIR_API int weir_server_run(const weir_ctx *ctx, weir_server *s);
 
 /* What a forced stop prints: counts, and each request that is cut with its route, its peer, what its task waits for and how

@@ -35,6 +35,9 @@ static struct {
 	bool canceled, told_deadlock;
 	weir__lock tick_lock;
 	struct weir__list ticks;
+	weir__lock report_lock;
+	void (*report)(int fd, void *arg);
+	void *report_arg;
 	struct watched { uint64_t turn; unsigned same; uint32_t fresh; } *watched;
 } super;
 
@@ -94,6 +97,14 @@ void weir__tick_remove(struct weir__tick *t)
 	weir__lock_release(&super.tick_lock);
 }
 
+void weir__super_report(void (*fn)(int fd, void *arg), void *arg)
+{
+	weir__lock_acquire(&super.report_lock);
+	super.report = fn;
+	super.report_arg = arg;
+	weir__lock_release(&super.report_lock);
+}
+
 int weir__super_init(void)
 {
 	sigset_t mask;
@@ -132,8 +143,12 @@ static void hard_stop(const char *why)
 {
 	weir__log(WEIR__ERROR, "stop", "forced: %s; %u tasks still alive", why,
 	          __atomic_load_n(&weir__rt.tasks, __ATOMIC_RELAXED));
+	weir__lock_acquire(&super.report_lock);
 	if (weir__rt.opt.report)
 		weir__rt.opt.report(STDERR_FILENO, weir__rt.opt.report_arg);
+	else if (super.report)
+		super.report(STDERR_FILENO, super.report_arg);
+	weir__lock_release(&super.report_lock);
 	weir_dump(STDERR_FILENO);
 	if (weir__rt.opt.forced_ok)
 		_exit(3);

@@ -17,6 +17,10 @@ struct weir__tick {
 void weir__tick_add(struct weir__tick *t);
 void weir__tick_remove(struct weir__tick *t); /* when it returns, fn is not running and will not run again */
 
+/* What a hard stop says before the list of tasks when weir_options named nothing; NULL for nothing. When it returns the former one
+ * does not run. */
+void weir__super_report(void (*fn)(int fd, void *arg), void *arg);
+
 /* A worker woke up: the supervisor must tick again. One load when it already does. */
 void weir__super_wake(void);
 

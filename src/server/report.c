@@ -18,7 +18,7 @@
 #include "base/log.h"
 #include "base/units.h"
 
-enum { LINE_BYTES = 512, SERVICE_LINE_BYTES = 256 };
+enum { LINE_BYTES = 512, SERVICE_LINE_BYTES = 256, STATUS_FORCED = 3 };
 
 static void say(int fd, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 static void say(int fd, const char *fmt, ...)
@@ -74,23 +74,29 @@ static void take_task(const weir_task_info *info, void *arg)
 	}
 }
 
-static void say_straggler(int fd, const struct weir__straggler *g)
+/* Who is still there, and where. */
+static void gather(weir_server *s)
 {
-	char age[WEIR__UNITS_MAX], here[WEIR__UNITS_MAX];
+	s->stragglers_n = s->stragglers_more = 0;
+	weir_http_each(s->http, take_exchange, s);
+	weir_each_task(take_task, s);
+}
+
+static void describe(const struct weir__straggler *g, char *line, size_t n)
+{
+	char age[WEIR__UNITS_MAX], here[WEIR__UNITS_MAX], where[160];
 
 	weir__format_about(age, g->since_ns);
 	weir__format_about(here, g->state_ns);
 	if (g->task == 0)
-		say(fd, "weir: cut: %s from %s after %s, a stream without a task", g->route, g->peer, age);
+		snprintf(where, sizeof where, "a stream without a task");
 	else if (g->state[0] == '\0')
-		say(fd, "weir: cut: %s from %s after %s, task %llu, which has just ended", g->route, g->peer, age,
-		    (unsigned long long)g->task);
+		snprintf(where, sizeof where, "task %llu, which has just ended", (unsigned long long)g->task);
 	else if (g->waits_on[0])
-		say(fd, "weir: cut: %s from %s after %s, task %llu, %s in %s for %s", g->route, g->peer, age,
-		    (unsigned long long)g->task, g->state, g->waits_on, here);
+		snprintf(where, sizeof where, "task %llu, %s in %s for %s", (unsigned long long)g->task, g->state, g->waits_on, here);
 	else
-		say(fd, "weir: cut: %s from %s after %s, task %llu, %s on worker %d for %s", g->route, g->peer, age,
-		    (unsigned long long)g->task, g->state, g->worker, here);
+		snprintf(where, sizeof where, "task %llu, %s on worker %d for %s", (unsigned long long)g->task, g->state, g->worker, here);
+	snprintf(line, n, "cut: %s from %s after %s, %s", g->route, g->peer, age, where);
 }
 
 static bool service_line(weir_server *s, size_t i, char *buf, size_t n)
@@ -105,38 +111,55 @@ void weir_server_report(int fd, void *server)
 {
 	weir_server *s = server;
 	int64_t stop_at;
-	char line[SERVICE_LINE_BYTES], took[WEIR__UNITS_MAX];
+	char line[LINE_BYTES - 16], took[WEIR__UNITS_MAX];
 	weir_http_stats now;
 
 	weir__magic_check(s, WEIR__SERVER_MAGIC);
-	s->stragglers_n = s->stragglers_more = 0;
-	weir_http_each(s->http, take_exchange, s);
-	weir_each_task(take_task, s);
+	weir__lock_acquire(&s->report_lock);
+	gather(s);
 	weir_http_server_stats(s->http, &now);
 	stop_at = __atomic_load_n(&s->stop_at, __ATOMIC_ACQUIRE);
 	if (stop_at)
 		say(fd, "weir: forced stop after %s", weir__format_about(took, weir_now() - stop_at));
 	else
 		say(fd, "weir: forced stop before a drain could begin");
+	for (size_t i = s->services_n; i-- > 0;)
+		if (service_line(s, i, line, SERVICE_LINE_BYTES))
+			say(fd, "weir: %s: %s", s->services[i].is.name, line);
 	say(fd, "weir: http: %llu finished, %llu cut", (unsigned long long)now.finished_in_drain,
 	    (unsigned long long)(now.cut + s->stragglers_n + s->stragglers_more));
-	for (size_t i = 0; i < s->services_n; i++)
-		if (service_line(s, i, line, sizeof line))
-			say(fd, "weir: %s: %s", s->services[i].is.name, line);
-	for (size_t i = 0; i < s->stragglers_n; i++)
-		say_straggler(fd, &s->stragglers[i]);
+	for (size_t i = 0; i < s->stragglers_n; i++) {
+		describe(&s->stragglers[i], line, sizeof line);
+		say(fd, "weir: %s", line);
+	}
 	if (s->stragglers_more)
 		say(fd, "weir: cut: and %zu more", s->stragglers_more);
+	weir__lock_release(&s->report_lock);
 }
 
-void weir__server_report_end(weir_server *s, int result)
+void weir__server_report_cut(weir_server *s)
+{
+	char line[LINE_BYTES];
+
+	weir__lock_acquire(&s->report_lock);
+	gather(s);
+	for (size_t i = 0; i < s->stragglers_n; i++) {
+		describe(&s->stragglers[i], line, sizeof line);
+		weir__log(WEIR__WARN, "report", "%s", line);
+	}
+	if (s->stragglers_more)
+		weir__log(WEIR__WARN, "report", "cut: and %zu more", s->stragglers_more);
+	weir__lock_release(&s->report_lock);
+}
+
+int weir__server_report_end(weir_server *s, int result)
 {
 	int64_t stop_at = __atomic_load_n(&s->stop_at, __ATOMIC_ACQUIRE);
 	char line[SERVICE_LINE_BYTES], took[WEIR__UNITS_MAX];
 	weir_http_stats now;
 
 	if (!stop_at)
-		return; /* It never served. */
+		return result; /* It never served. */
 	weir_http_server_stats(s->http, &now);
 	for (size_t i = s->services_n; i-- > 0;)
 		if (service_line(s, i, line, sizeof line))
@@ -146,7 +169,9 @@ void weir__server_report_end(weir_server *s, int result)
 	weir__format_about(took, weir_now() - stop_at);
 	if (result < 0)
 		weir__log(WEIR__ERROR, "report", "%s stopped after %s: %s", s->opt.name, took, strerror(-result));
+	else if (now.cut)
+		weir__log(WEIR__WARN, "report", "%s stopped after %s, and had to cut", s->opt.name, took);
 	else
-		weir__log(WEIR__INFO, "report", "%s stopped %s after %s", s->opt.name,
-		          now.cut ? "with requests cut" : "cleanly", took);
+		weir__log(WEIR__INFO, "report", "%s stopped cleanly after %s", s->opt.name, took);
+	return result == 0 && now.cut ? STATUS_FORCED : result;
 }

@@ -26,6 +26,7 @@
 #include "base/assert.h"
 #include "base/log.h"
 #include "base/units.h"
+#include "rt/super.h"
 #include "server/notify.h"
 
 enum {
@@ -224,17 +225,25 @@ static int serve_listener(const weir_ctx *ctx, void *arg)
 	return r;
 }
 
+struct guarding {
+	weir_server *server;
+	weir_group *front;
+};
+
 /* The connections get their cancel before the services do. */
-static int guard(const weir_ctx *ctx, void *front)
+static int guard(const weir_ctx *ctx, void *arg)
 {
+	struct guarding *g = arg;
 	int64_t budget = weir_stop_left();
 	int r;
 
 	if (budget == WEIR_NEVER)
 		return 0;
 	r = weir_sleep(ctx, budget - budget / 3 - budget / GUARD_PART);
-	if (r == 0)
-		weir_scope_cancel(((weir_group *)front)->ctx.scope, -ESHUTDOWN, "the budget of the stop is used up");
+	if (r < 0)
+		return 0;
+	weir__server_report_cut(g->server);
+	weir_scope_cancel(g->front->ctx.scope, -ESHUTDOWN, "the budget of the stop is used up");
 	return 0;
 }
 
@@ -275,18 +284,20 @@ static int serve(const weir_ctx *ctx, weir_server *s)
 {
 	weir_ctx live = weir_ctx_until_drain(ctx);
 	weir_group front, watch;
+	struct guarding guarding = { s, &front };
 	int r, joined;
 
 	weir_group_init(&front, &s->inner);
 	r = start_listeners(s, &front);
 	if (r == 0) {
 		__atomic_store_n(&s->ready, true, __ATOMIC_RELEASE);
+		step(s, "ready");
 		weir__notify("READY=1");
 		r = weir_latch_wait(&live, &s->ended);
 	}
 	begin_stop(ctx, s);
 	weir_group_init(&watch, &s->inner);
-	if (weir_group_go(&watch, guard, &front) < 0)
+	if (weir_group_go(&watch, guard, &guarding) < 0)
 		weir__log(WEIR__WARN, "server", "no memory to guard the order of the stop");
 	weir_group_drain(&front);
 	joined = weir_group_wait(&front);
@@ -312,13 +323,15 @@ int weir_server_run(const weir_ctx *ctx, weir_server *s)
 	r = weir_hook_add(s->inner.scope, &s->hold);
 	if (r < 0)
 		goto close;
+	weir__super_report(weir_server_report, s);
 	r = open_services(s);
 	if (r == 0)
 		r = serve(ctx, s);
 	closed = close_services(s);
 	if (r == 0)
 		r = closed;
-	weir__server_report_end(s, r);
+	weir__super_report(NULL, NULL);
+	r = weir__server_report_end(s, r);
 	weir_hook_remove(&s->hold);
 close:
 	weir_scope_close(s->inner.scope);

@@ -6,6 +6,8 @@
 #include <weir/server.h>
 #include <weir/sync.h>
 
+#include "rt/lock.h"
+
 enum { WEIR__SERVICES_MAX = 32, WEIR__LISTENERS_MAX = 64, WEIR__STRAGGLERS_MAX = 64 };
 
 struct weir__service {
@@ -46,12 +48,16 @@ struct weir_server {
 	int64_t stop_at;          /* atomic; 0: no stop has begun */
 	weir_http_stats before;   /* when the stop began */
 
-	/* The forced stop's, on the supervisor's thread only: it must not need memory then. */
+	/* Under the lock: the report of a forced stop must not need memory, and two may be asked for at once. */
+	weir__lock report_lock;
 	struct weir__straggler stragglers[WEIR__STRAGGLERS_MAX];
 	size_t stragglers_n, stragglers_more;
 };
 
-/* The lines of a stop that ended by itself, into the log. */
-void weir__server_report_end(weir_server *s, int result);
+/* A line in the log for each request and stream that is about to be cut. */
+void weir__server_report_cut(weir_server *s);
+
+/* The lines of a stop that ended by itself, into the log. `result`, or 3 when requests were cut. */
+int weir__server_report_end(weir_server *s, int result);
 
 #endif
