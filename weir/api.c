@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The table of routes becomes a server. Each request passes the filter (does a foreign page send it? is there a token?), then the
+ * guard of its route (may this token do that to this queue, job or subject?), then its handler, which need not think of either.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "api.h"
+#include "assets.h"
+
+enum { ROUTES_MAX = 64 };
+
+struct bound {
+	struct app *app;
+	const struct route *route;
+};
+static struct bound bound[ROUTES_MAX];
+static size_t bound_n;
+
+static const char login_policy[] = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'";
+
+static const char dashboard_policy[] =
+	"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+static const struct asset *asset(const char *path)
+{
+	for (size_t i = 0; i < assets_n; i++)
+		if (!strcmp(assets[i].path, path))
+			return &assets[i];
+	return NULL;
+}
+
+static int unauthorized(const weir_ctx *ctx, weir_http *x)
+{
+	const char *accept = weir_http_header(x, "accept");
+	const struct asset *login = asset("/login.html");
+	bool page = login && accept && strstr(accept, "text/html") && !strcmp(weir_http_method(x), "GET");
+	int r;
+
+	r = weir_http_set(x, "www-authenticate", "Bearer realm=\"weir\"");
+	if (r == 0 && page)
+		r = weir_http_set(x, "content-security-policy", login_policy);
+	if (r == 0 && page)
+		r = weir_http_reply(ctx, x, 401, "text/html; charset=utf-8", login->data, login->len);
+	else if (r == 0)
+		r = weir_http_problem(ctx, x, 401, "a token is needed: Authorization: Bearer TOKEN");
+	return r < 0 ? r : 401;
+}
+
+static int filter(const weir_ctx *ctx, weir_http *x, void *arg)
+{
+	struct app *app = arg;
+	const char *path = weir_http_url_path(x);
+	int r;
+
+	r = weir_http_set(x, "x-content-type-options", "nosniff");
+	if (r < 0)
+		return r;
+	r = origin_check(ctx, x, app);
+	if (r)
+		return r;
+	if (!app->auth || !strcmp(path, "/healthz") || (!strcmp(path, "/v1/login") && !strcmp(weir_http_method(x), "POST")))
+		return 0;
+	return auth_check(app->auth, x) == 0 ? 0 : unauthorized(ctx, x);
+}
+
+/* A job is guarded by its queue. One that is not known may be asked for by everybody who might own it; the answer is 404. */
+static bool may_job(struct app *app, weir_http *x, unsigned rights)
+{
+	char subject[JOB_SUBJECT_MAX];
+	weir_job_info job;
+	bool may;
+
+	if (weir_job_get(app->store, weir_http_path(x, "id"), false, &job) < 0)
+		return auth_may(app->auth, x, rights, NULL);
+	job_subject(subject, job.queue, job.id);
+	may = auth_may(app->auth, x, rights & ~(unsigned)MAY_SUBSCRIBE, job.queue) ||
+	      (rights & MAY_SUBSCRIBE && auth_may(app->auth, x, MAY_SUBSCRIBE, subject));
+	weir_job_info_free(&job);
+	return may;
+}
+
+static bool may(struct app *app, weir_http *x, const struct route *route)
+{
+	if (!app->auth)
+		return true;
+	switch (route->of) {
+	case OF_QUEUE:
+		return auth_may(app->auth, x, route->rights, weir_http_path(x, "queue"));
+	case OF_SUBJECT:
+		return auth_may(app->auth, x, route->rights, weir_http_path(x, "subject"));
+	case OF_JOB:
+		return may_job(app, x, route->rights);
+	case OF_SERVER:
+		break;
+	}
+	return auth_may(app->auth, x, route->rights, NULL);
+}
+
+static int guarded(const weir_ctx *ctx, weir_http *x, void *arg)
+{
+	struct bound *b = arg;
+
+	if (!may(b->app, x, b->route))
+		return weir_http_problem(ctx, x, 403, "this token has no right to do that");
+	return b->route->fn(ctx, x, b->app);
+}
+
+static int add_routes(struct app *app, const struct route *routes)
+{
+	for (const struct route *route = routes; route->pattern; route++) {
+		int r;
+
+		if (bound_n == ROUTES_MAX)
+			return -ENOSPC;
+		bound[bound_n] = (struct bound){ app, route };
+		r = weir_http_route(weir_server_http(app->server), route->pattern, guarded, &bound[bound_n], &route->limits);
+		if (r < 0)
+			return r;
+		bound_n++;
+	}
+	return 0;
+}
+
+int api_install(struct app *app)
+{
+	static const struct route *const all[] = { jobs_routes, work_routes, queues_routes, subjects_routes, admin_routes };
+	weir_http_server *http = weir_server_http(app->server);
+	int r = 0;
+
+	bound_n = 0;
+	weir_http_filter(http, filter, app);
+	for (size_t i = 0; r == 0 && i < sizeof all / sizeof *all; i++)
+		r = add_routes(app, all[i]);
+	for (size_t i = 0; r == 0 && i < assets_n; i++)
+		if (strcmp(assets[i].path, "/login.html")) /* It is shown in the place of what needs a login. */
+			r = weir_http_static(http, assets[i].path, assets[i].data, assets[i].len, dashboard_policy);
+	return r;
+}

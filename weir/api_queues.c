@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: MIT */
+/* Queues and crons: look, set, pause, bring the dead back. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "api.h"
+
+enum { MAX_JOBS = 1 << 30 };
+
+#define LONGEST (WEIR_HOUR(24) * 366)
+
+static int reply_queue(const weir_ctx *ctx, weir_http *x, struct app *app)
+{
+	struct weir__buf b = WEIR__BUF_INIT;
+	weir_queue_info info;
+	int r = weir_queue_info_get(app->store, weir_http_path(x, "queue"), &info);
+
+	if (r < 0)
+		return reply_error(ctx, x, app, r, NULL);
+	render_queue(&b, &info);
+	return reply_json(ctx, x, 200, &b);
+}
+
+/* What is gathered while the store is walked: under its lock nothing may be asked of it, so rights are looked at here only. */
+struct listing {
+	struct app *app;
+	weir_http *x;
+	struct weir__buf b;
+};
+
+static int list_queue(const weir_queue_info *info, void *arg)
+{
+	struct listing *l = arg;
+
+	if (!auth_may(l->app->auth, l->x, MAY_PUT | MAY_TAKE, info->name))
+		return 0;
+	if (l->b.data[l->b.len - 1] == '}')
+		weir__buf_byte(&l->b, ',');
+	render_queue(&l->b, info);
+	return 0;
+}
+
+static int queue_list(const weir_ctx *ctx, weir_http *x, struct app *app)
+{
+	struct listing l = { .app = app, .x = x };
+
+	weir__buf_str(&l.b, "{\"queues\":[");
+	if (!l.b.failed)
+		(void)weir_queue_each(app->store, list_queue, &l);
+	weir__buf_str(&l.b, "]}");
+	return reply_json(ctx, x, 200, &l.b);
+}
+
+static int queue_get(const weir_ctx *ctx, weir_http *x, struct app *app)
+{
+	return reply_queue(ctx, x, app);
+}
+
+/* The body as an object in p; 0, < 0, or the complaint is in p->error. */
+static int read_object(const weir_ctx *ctx, weir_http *x, struct params *p)
+{
+	char *body;
+	size_t len;
+	int r;
+
+	*p = (struct params){ .x = x };
+	r = weir_http_body(ctx, x, &body, &len);
+	if (r < 0)
+		return r;
+	p->body = json_read(p, body, len);
+	if (p->body && !json_is_object(p->body))
+		wrong(p, "the body has to be a JSON object");
+	return 0;
+}
+
+static void refuse_unknown(struct params *p, const char *const *known)
+{
+	const char *name;
+	json_t *value;
+
+	if (p->error[0])
+		return;
+	json_object_foreach(p->body, name, value) {
+		size_t i = 0;
+
+		while (known[i] && strcmp(known[i], name))
+			i++;
+		if (!known[i])
+			wrong(p, "%.40s is not known here", name);
+	}
+}
+
+static void read_count(struct params *p, const char *name, unsigned *ret)
+{
+	int64_t n = *ret;
+
+	read_int(p, name, member(p, name), 0, MAX_JOBS, &n);
+	*ret = (unsigned)n;
+}
+
+static void read_size(struct params *p, const char *name, size_t *ret)
+{
+	int64_t n = (int64_t)*ret;
+
+	read_int(p, name, member(p, name), 0, MAX_JOBS, &n);
+	*ret = (size_t)n;
+}
+
+static void read_settings(struct params *p, weir_queue_settings *set)
+{
+	static const char *const known[] = { "max", "max_bytes", "lease", "max_attempts", "timeout", "backoff", "backoff_max", "rate",
+		                             "rate_burst", "concurrency", "key_concurrency", "finished_max", "finished_for",
+		                             "paused", NULL };
+
+	refuse_unknown(p, known);
+	read_size(p, "max", &set->max);
+	read_bytes(p, "max_bytes", member(p, "max_bytes"), &set->max_bytes);
+	read_duration(p, "lease", member(p, "lease"), WEIR_SEC(1), LONGEST, &set->lease_ns);
+	read_count(p, "max_attempts", &set->attempts_max);
+	read_duration(p, "timeout", member(p, "timeout"), 0, LONGEST, &set->timeout_ns);
+	read_duration(p, "backoff", member(p, "backoff"), 0, LONGEST, &set->backoff_ns);
+	read_duration(p, "backoff_max", member(p, "backoff_max"), 0, LONGEST, &set->backoff_max_ns);
+	read_real(p, "rate", member(p, "rate"), 0, 1e9, &set->rate);
+	read_count(p, "rate_burst", &set->rate_burst);
+	read_count(p, "concurrency", &set->concurrency);
+	read_count(p, "key_concurrency", &set->key_concurrency);
+	read_size(p, "finished_max", &set->finished_max);
+	read_duration(p, "finished_for", member(p, "finished_for"), 0, LONGEST, &set->finished_ns);
+	read_flag(p, "paused", member(p, "paused"), &set->paused);
+}
+
+static int queue_set(const weir_ctx *ctx, weir_http *x, struct app *app)
+{
+	const char *queue = weir_http_path(x, "queue");
+	weir_queue_settings set = { 0 };
+	weir_queue_info now;
+	struct params p;
+	int r;
+
+	r = read_object(ctx, x, &p);
+	if (r < 0)
+		return r;
+	if (weir_queue_info_get(app->store, queue, &now) == 0)
+		set.paused = now.set.paused; /* Who sets a limit does not mean to let a paused queue go. */
+	read_settings(&p, &set);
+	json_decref(p.body);
+	if (p.error[0])
+		return reply_wrong(ctx, x, &p);
+	r = weir_queue_configure(app->store, queue, &set);
+	return r < 0 ? reply_error(ctx, x, app, r, NULL) : reply_queue(ctx, x, app);
+}
+
+static int pause_queue(const weir_ctx *ctx, weir_http *x, struct app *app, bool on)
+{
+	int r = weir_queue_pause(app->store, weir_http_path(x, "queue"), on);
+
+	return r < 0 ? reply_error(ctx, x, app, r, NULL) : reply_queue(ctx, x, app);
+}
+
+static int queue_pause(const weir_ctx *ctx, weir_http *x, struct app *app)
+{
+	return pause_queue(ctx, x, app, true);
+}
+
+static int queue_resume(const weir_ctx *ctx, weir_http *x, struct app *app)
+{
+	return pause_queue(ctx, x, app, false);
+}
+
+static int queue_redrive(const weir_ctx *ctx, weir_http *x, struct app *app)
+{
+	struct weir__buf b = WEIR__BUF_INIT;
+	int64_t n = weir_queue_redrive(app->store, weir_http_path(x, "queue"));
+
+	if (n < 0)
+		return reply_error(ctx, x, app, (int)n, NULL);
+	weir__buf_byte(&b, '{');
+	put_u64(&b, "redriven", (uint64_t)n);
+	weir__buf_byte(&b, '}');
+	return reply_json(ctx, x, 200, &b);
+}
+
+/* ---- Crons ---- */
+static void render_cron(struct weir__buf *b, const weir_cron_info *c)
+{
+	weir__buf_byte(b, '{');
+	put_str(b, "name", c->name);
+	put_str(b, "schedule", c->schedule);
+	put_str(b, "queue", c->queue);
+	put_u64(b, "size", c->len);
+	put_time(b, "next_at", c->next_at);
+	put_time(b, "last_at", c->last_at);
+	weir__buf_byte(b, '}');
+}
+
+static int list_cron(const weir_cron_info *info, void *arg)
+{
+	struct listing *l = arg;
+
+	if (l->b.data[l->b.len - 1] == '}')
+		weir__buf_byte(&l->b, ',');
+	render_cron(&l->b, info);
+	return 0;
+}
+
+static int cron_list(const weir_ctx *ctx, weir_http *x, struct app *app)
+{
+	struct listing l = { .app = app, .x = x };
+
+	weir__buf_str(&l.b, "{\"crons\":[");
+	if (!l.b.failed)
+		(void)weir_cron_each(app->store, list_cron, &l);
+	weir__buf_str(&l.b, "]}");
+	return reply_json(ctx, x, 200, &l.b);
+}
+
+static int reply_cron(const weir_ctx *ctx, weir_http *x, struct app *app)
+{
+	struct weir__buf b = WEIR__BUF_INIT;
+	weir_cron_info info;
+	int r = weir_cron_get(app->store, weir_http_path(x, "name"), &info);
+
+	if (r < 0)
+		return reply_error(ctx, x, app, r, NULL);
+	render_cron(&b, &info);
+	return reply_json(ctx, x, 200, &b);
+}
+
+static int cron_get(const weir_ctx *ctx, weir_http *x, struct app *app)
+{
+	return reply_cron(ctx, x, app);
+}
+
+static int cron_put(const weir_ctx *ctx, weir_http *x, struct app *app)
+{
+	static const char *const known[] = { "schedule", "queue", "payload", "payload_base64", NULL };
+	const char *schedule, *queue, *type = NULL;
+	char *data = NULL;
+	struct params p;
+	size_t len = 0;
+	int r;
+
+	r = read_object(ctx, x, &p);
+	if (r < 0)
+		return r;
+	refuse_unknown(&p, known);
+	schedule = member(&p, "schedule");
+	queue = member(&p, "queue");
+	if (!schedule || !queue)
+		wrong(&p, "schedule and queue are needed");
+	if (!p.error[0])
+		read_payload(&p, p.body, &data, &len, &type);
+	if (p.error[0]) {
+		r = reply_wrong(ctx, x, &p);
+	} else {
+		r = weir_cron_put(app->store, weir_http_path(x, "name"), schedule, queue, data, len);
+		if (r == -EINVAL)
+			r = weir_http_problem(ctx, x, 400, "not a valid name, queue, or schedule (five fields, or \"@every 5m\")");
+		else
+			r = r < 0 ? reply_error(ctx, x, app, r, NULL) : reply_cron(ctx, x, app);
+	}
+	free(data);
+	json_decref(p.body);
+	return r;
+}
+
+static int cron_delete(const weir_ctx *ctx, weir_http *x, struct app *app)
+{
+	int r = weir_cron_delete(app->store, weir_http_path(x, "name"));
+
+	return r < 0 ? reply_error(ctx, x, app, r, NULL) : 204;
+}
+
+const struct route queues_routes[] = {
+	{ "GET /v1/queues", queue_list, MAY_PUT | MAY_TAKE, OF_SERVER, { 0 } },
+	{ "GET /v1/queues/{queue}", queue_get, MAY_PUT | MAY_TAKE, OF_QUEUE, { 0 } },
+	{ "PUT /v1/queues/{queue}", queue_set, MAY_ADMIN, OF_QUEUE, { 0 } },
+	{ "POST /v1/queues/{queue}/pause", queue_pause, MAY_ADMIN, OF_QUEUE, { 0 } },
+	{ "POST /v1/queues/{queue}/resume", queue_resume, MAY_ADMIN, OF_QUEUE, { 0 } },
+	{ "POST /v1/queues/{queue}/redrive", queue_redrive, MAY_ADMIN, OF_QUEUE, { 0 } },
+	{ "GET /v1/crons", cron_list, MAY_ADMIN, OF_SERVER, { 0 } },
+	{ "GET /v1/crons/{name}", cron_get, MAY_ADMIN, OF_SERVER, { 0 } },
+	{ "PUT /v1/crons/{name}", cron_put, MAY_ADMIN, OF_SERVER, { 0 } },
+	{ "DELETE /v1/crons/{name}", cron_delete, MAY_ADMIN, OF_SERVER, { 0 } },
+	{ NULL, NULL, 0, OF_SERVER, { 0 } },
+};

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Leases that end with a connection (take?lease=connection): a hook on the connection's scope returns what is still held when it
+ * closes, so a worker that is killed gives its jobs back at once and no clock is needed.
+ *
+ * One record a connection, found by its scope in a small table under a short lock. A record and its hook are touched only on the
+ * connection's worker: by the handlers of that connection and by the hook. What was acked meanwhile stays in the record until it is
+ * pruned, before it grows; returning an ended lease is refused by its token and does nothing.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api.h"
+#include "base/list.h"
+#include "rt/lock.h"
+
+enum {
+	BUCKETS = 256,
+	HELD_MAX = 1000,  /* jobs a connection may hold */
+	LEASE_BYTES = 48,
+};
+
+struct held_lease {
+	char id[WEIR_JOB_ID_LEN + 1];
+	unsigned attempt;
+	char lease[LEASE_BYTES];
+};
+
+struct record {
+	weir_hook hook;
+	struct weir__list link;
+	struct leases *all;
+	weir_scope *scope;
+	struct held_lease *held;
+	size_t n, cap;
+};
+
+struct leases {
+	struct app *app;
+	weir__lock lock; /* of the lists */
+	struct weir__list buckets[BUCKETS];
+};
+
+static struct weir__list *bucket(struct leases *l, const weir_scope *scope)
+{
+	return &l->buckets[(uintptr_t)scope / 64 % BUCKETS];
+}
+
+struct leases *leases_new(struct app *app)
+{
+	struct leases *l = calloc(1, sizeof *l);
+
+	if (!l)
+		return NULL;
+	l->app = app;
+	for (size_t i = 0; i < BUCKETS; i++)
+		weir__list_init(&l->buckets[i]);
+	return l;
+}
+
+void leases_free(struct leases *l)
+{
+	free(l);
+}
+
+/* The connection is gone. */
+static void connection_ended(weir_hook *hook, int step)
+{
+	struct record *rec = weir__container(hook, struct record, hook);
+
+	if (step != WEIR_CANCEL)
+		return;
+	weir__lock_acquire(&rec->all->lock);
+	weir__list_remove(&rec->link);
+	weir__lock_release(&rec->all->lock);
+	weir_hook_remove(&rec->hook);
+	for (size_t i = 0; i < rec->n; i++)
+		(void)weir_lease_return(rec->all->app->store, rec->held[i].id, rec->held[i].lease);
+	free(rec->held);
+	free(rec);
+}
+
+static struct record *find(struct leases *l, weir_scope *scope)
+{
+	struct record *found = NULL;
+
+	weir__lock_acquire(&l->lock);
+	weir__list_each(node, bucket(l, scope)) {
+		struct record *rec = weir__container(node, struct record, link);
+
+		if (rec->scope == scope) {
+			found = rec;
+			break;
+		}
+	}
+	weir__lock_release(&l->lock);
+	return found;
+}
+
+static struct record *record_new(struct leases *l, weir_scope *scope)
+{
+	struct record *rec = calloc(1, sizeof *rec);
+
+	if (!rec)
+		return NULL;
+	rec->all = l;
+	rec->scope = scope;
+	rec->hook.fn = connection_ended;
+	weir__lock_acquire(&l->lock);
+	weir__list_append(bucket(l, scope), &rec->link);
+	weir__lock_release(&l->lock);
+	/* Last: it may be heard at once, and then frees the record. */
+	if (weir_hook_add(scope, &rec->hook) == 0)
+		return rec;
+	weir__lock_acquire(&l->lock);
+	weir__list_remove(&rec->link);
+	weir__lock_release(&l->lock);
+	free(rec);
+	return NULL;
+}
+
+/* Forget what has been acked or lost since. */
+static void prune(struct record *rec)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < rec->n; i++) {
+		weir_job_info job;
+		bool running = false;
+
+		if (weir_job_get(rec->all->app->store, rec->held[i].id, false, &job) == 0) {
+			running = job.state == WEIR_RUNNING && job.attempt == rec->held[i].attempt;
+			weir_job_info_free(&job);
+		}
+		if (running)
+			rec->held[kept++] = rec->held[i];
+	}
+	rec->n = kept;
+}
+
+static int make_room(struct record *rec, size_t n)
+{
+	struct held_lease *more;
+	size_t cap;
+
+	if (rec->n + n <= rec->cap)
+		return 0;
+	prune(rec);
+	if (rec->n + n <= rec->cap)
+		return 0;
+	if (rec->n + n > HELD_MAX)
+		return -ENOSPC;
+	cap = (rec->n + n) * 2 < HELD_MAX ? (rec->n + n) * 2 : HELD_MAX;
+	more = realloc(rec->held, cap * sizeof *more);
+	if (!more)
+		return -ENOMEM;
+	rec->held = more;
+	rec->cap = cap;
+	return 0;
+}
+
+int leases_hold(struct leases *l, weir_http *x, weir_job *const *jobs, size_t n)
+{
+	weir_scope *scope = weir_http_conn_scope(x);
+	struct record *rec = find(l, scope);
+	int r;
+
+	if (!rec)
+		rec = record_new(l, scope);
+	if (!rec)
+		return -ENOMEM;
+	r = make_room(rec, n);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < n; i++) {
+		struct held_lease *h = &rec->held[rec->n++];
+
+		snprintf(h->id, sizeof h->id, "%s", weir_job_id(jobs[i]));
+		snprintf(h->lease, sizeof h->lease, "%s", weir_job_lease(jobs[i]));
+		h->attempt = weir_job_attempt(jobs[i]);
+	}
+	return 0;
+}

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * /metrics. The number of series is bounded whatever clients name their queues: the first QUEUES queues have a label of their own, all others
+ * share queue="(other)", which is no name a queue can have.
+ */
+#include "metrics.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { QUEUES = 100 };
+
+static void add(struct metrics_jobs *to, const weir_queue_info *q)
+{
+	to->queues++;
+	to->queued += q->queued;
+	to->delayed += q->delayed;
+	to->running += q->running;
+	to->done += q->done;
+	to->dead += q->dead;
+	to->cancelled += q->cancelled;
+	to->bytes += q->bytes;
+	to->put += q->put_total;
+	to->taken += q->taken_total;
+	to->acked += q->acked_total;
+	to->failed += q->failed_total;
+	to->died += q->dead_total;
+	to->refused += q->refused_total;
+	to->expired += q->expired_total;
+}
+
+static int sum_queue(const weir_queue_info *q, void *arg)
+{
+	add(arg, q);
+	return 0;
+}
+
+void metrics_jobs_sum(struct app *app, struct metrics_jobs *ret)
+{
+	memset(ret, 0, sizeof *ret);
+	(void)weir_queue_each(app->store, sum_queue, ret);
+}
+
+struct row {
+	char name[65];
+	struct metrics_jobs sum;
+};
+
+struct rows {
+	struct row *row;
+	size_t n;
+};
+
+static int take_queue(const weir_queue_info *q, void *arg)
+{
+	struct rows *all = arg;
+	struct row *r = &all->row[all->n < QUEUES ? all->n : QUEUES];
+
+	if (all->n < QUEUES)
+		memcpy(r->name, q->name, sizeof r->name);
+	else
+		memcpy(r->name, "(other)", sizeof "(other)");
+	if (all->n <= QUEUES)
+		all->n++;
+	add(&r->sum, q);
+	return 0;
+}
+
+static void family(struct weir__buf *b, const char *name, const char *kind, const char *help)
+{
+	weir__buf_printf(b, "# HELP weir_%s %s\n# TYPE weir_%s %s\n", name, help, name, kind);
+}
+
+static void one(struct weir__buf *b, const char *name, const char *kind, const char *help, uint64_t value)
+{
+	family(b, name, kind, help);
+	weir__buf_printf(b, "weir_%s %llu\n", name, (unsigned long long)value);
+}
+
+/* Names of queues need no escaping: their letters are harmless. */
+static void per_queue(struct weir__buf *b, const struct rows *all, const char *name, const char *help, size_t at)
+{
+	family(b, name, "counter", help);
+	for (size_t i = 0; i < all->n; i++) {
+		uint64_t value;
+
+		memcpy(&value, (const char *)&all->row[i].sum + at, sizeof value);
+		weir__buf_printf(b, "weir_%s{queue=\"%s\"} %llu\n", name, all->row[i].name, (unsigned long long)value);
+	}
+}
+
+static void render_queues(struct weir__buf *b, const struct rows *all)
+{
+	family(b, "queue_jobs", "gauge", "Jobs held, by state.");
+	for (size_t i = 0; i < all->n; i++) {
+		const struct metrics_jobs *s = &all->row[i].sum;
+		const struct { const char *state; size_t n; } states[] = {
+			{ "queued", s->queued }, { "delayed", s->delayed }, { "running", s->running },
+			{ "done", s->done }, { "dead", s->dead }, { "cancelled", s->cancelled },
+		};
+
+		for (size_t k = 0; k < sizeof states / sizeof *states; k++)
+			weir__buf_printf(b, "weir_queue_jobs{queue=\"%s\",state=\"%s\"} %zu\n", all->row[i].name, states[k].state,
+			                 states[k].n);
+	}
+	family(b, "queue_bytes", "gauge", "Bytes of payload held.");
+	for (size_t i = 0; i < all->n; i++)
+		weir__buf_printf(b, "weir_queue_bytes{queue=\"%s\"} %zu\n", all->row[i].name, all->row[i].sum.bytes);
+	per_queue(b, all, "queue_put_total", "Jobs accepted.", offsetof(struct metrics_jobs, put));
+	per_queue(b, all, "queue_taken_total", "Jobs given to workers.", offsetof(struct metrics_jobs, taken));
+	per_queue(b, all, "queue_acked_total", "Jobs done.", offsetof(struct metrics_jobs, acked));
+	per_queue(b, all, "queue_failed_total", "Runs that failed.", offsetof(struct metrics_jobs, failed));
+	per_queue(b, all, "queue_dead_total", "Jobs whose attempts are used up.", offsetof(struct metrics_jobs, died));
+	per_queue(b, all, "queue_refused_total", "Jobs refused because the queue was full.", offsetof(struct metrics_jobs, refused));
+	per_queue(b, all, "queue_expired_total", "Leases that ran out.", offsetof(struct metrics_jobs, expired));
+}
+
+static void render_http(struct weir__buf *b, struct app *app)
+{
+	weir_http_stats h;
+
+	weir_http_server_stats(weir_server_http(app->server), &h);
+	one(b, "http_requests_total", "counter", "Requests.", h.requests);
+	family(b, "http_responses_total", "counter", "Answers by class of status.");
+	for (int i = 1; i < 6; i++)
+		weir__buf_printf(b, "weir_http_responses_total{class=\"%dxx\"} %llu\n", i, (unsigned long long)h.status[i]);
+	one(b, "http_connections_total", "counter", "Connections accepted.", h.conns_total);
+	one(b, "http_connections", "gauge", "Connections now.", h.conns);
+	one(b, "http_active", "gauge", "Requests and streams being served.", h.active);
+	one(b, "http_received_bytes_total", "counter", "Bytes read.", h.bytes_in);
+	one(b, "http_sent_bytes_total", "counter", "Bytes written.", h.bytes_out);
+	one(b, "http_refused_total", "counter", "Requests refused at a limit.", h.refused);
+	one(b, "http_timeouts_total", "counter", "Requests and connections ended by a limit of time.", h.timeouts);
+	one(b, "http_client_gone_total", "counter", "Requests whose client left first.", h.client_gone);
+}
+
+void metrics_render(struct weir__buf *b, struct app *app)
+{
+	struct rows all = { .row = calloc(QUEUES + 1, sizeof *all.row) };
+	struct streams_stats streams;
+	weir_bus_stats bus;
+
+	if (!all.row) {
+		b->failed = true;
+		return;
+	}
+	(void)weir_queue_each(app->store, take_queue, &all);
+	render_queues(b, &all);
+	free(all.row);
+	one(b, "store_memory_bytes", "gauge", "Memory held by all queues.", weir_store_memory(app->store));
+	render_http(b, app);
+	weir_bus_stats_get(app->bus, &bus);
+	one(b, "bus_subscriptions", "gauge", "Subscriptions now.", bus.subs);
+	one(b, "bus_published_total", "counter", "Messages published.", bus.published);
+	one(b, "bus_delivered_total", "counter", "Messages given to subscriptions.", bus.delivered);
+	one(b, "bus_dropped_total", "counter", "Messages dropped for slow subscriptions.", bus.dropped);
+	one(b, "job_events_lost_total", "counter", "Job changes that the bus did not hear of.",
+	    __atomic_load_n(&app->events_lost, __ATOMIC_RELAXED));
+	streams_stats_get(app->streams, &streams);
+	one(b, "stream_patterns", "gauge", "Subject patterns being streamed.", streams.patterns);
+	one(b, "stream_clients", "gauge", "Clients of these streams.", streams.clients);
+	one(b, "tasks", "gauge", "Tasks alive.", weir_task_count());
+	one(b, "workers", "gauge", "Threads that run tasks.", (uint64_t)weir_worker_count());
+	one(b, "ready", "gauge", "1 while serving, 0 once a stop has begun.", weir_server_ready(app->server));
+	one(b, "start_time_seconds", "gauge", "Start of the server, in seconds since 1970.", (uint64_t)(app->started_at / 1000000000));
+}

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+/* Answers: JSON, and for every failure a problem document whose sentence says what to do. */
+#include <stdio.h>
+#include <string.h>
+
+#include "api.h"
+
+int reply_json(const weir_ctx *ctx, weir_http *x, int status, struct weir__buf *b)
+{
+	int r;
+
+	if (b->failed)
+		r = weir_http_problem(ctx, x, 500, "no memory for the answer");
+	else
+		r = weir_http_reply(ctx, x, status, "application/json", b->data, b->len);
+	weir__buf_free(b);
+	return r;
+}
+
+int reply_wrong(const weir_ctx *ctx, weir_http *x, const struct params *p)
+{
+	return weir_http_problem(ctx, x, 400, "%s", p->error);
+}
+
+void retry_after(weir_http *x, int64_t ns)
+{
+	int64_t s = (ns + WEIR_SEC(1) - 1) / WEIR_SEC(1);
+	char text[24];
+
+	snprintf(text, sizeof text, "%lld", (long long)(s < 1 ? 1 : s > 60 ? 60 : s));
+	(void)weir_http_set(x, "retry-after", text); /* Without memory for it the status says enough. */
+}
+
+int error_status(int error, const char **ret_detail)
+{
+	static const struct {
+		int error, status;
+		const char *detail;
+	} table[] = {
+		{ -EAGAIN, 503, "the queue is full; try later" },
+		{ -ENOSPC, 507, "a bound of the server is reached: its memory, or the number of queues, patterns or held leases" },
+		{ -EINVAL, 400, "not a valid name or value" },
+		{ -EMSGSIZE, 413, "larger than the server takes" },
+		{ -ENOENT, 404, "there is no such thing, or it is no longer kept" },
+		{ -ESTALE, 409, "the lease has ended" },
+		{ -EALREADY, 409, "the job has finished already" },
+		{ -EBUSY, 409, "the job has not finished" },
+		{ -EPIPE, 503, "the server is stopping" },
+		{ -ESHUTDOWN, 503, "the server is stopping" },
+		{ -ENETUNREACH, 503, "nobody answers on this subject" },
+		{ -ETIMEDOUT, 504, "no answer came in time" },
+		{ -ENOMEM, 507, "no memory" },
+	};
+
+	for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+		if (table[i].error != error)
+			continue;
+		*ret_detail = table[i].detail;
+		return table[i].status;
+	}
+	*ret_detail = strerrordesc_np(-error);
+	return 500;
+}
+
+int reply_error(const weir_ctx *ctx, weir_http *x, struct app *app, int error, const char *queue)
+{
+	weir_queue_info info;
+	const char *detail;
+	int status;
+
+	if (error == -ECANCELED)
+		return error; /* Nobody is there to be answered. */
+	status = error_status(error, &detail);
+	if (error == -EAGAIN && queue && weir_queue_info_get(app->store, queue, &info) == 0)
+		retry_after(x, info.retry_after_ns);
+	else if (status == 503)
+		retry_after(x, WEIR_SEC(1));
+	return weir_http_problem(ctx, x, status, "%s", detail);
+}
