@@ -1,0 +1,492 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The life of a connection. It starts as a task on the worker it was given to; the task serves requests as long as they come,
+ * and ends when the connection is idle, when its exchange was handed over, or when nothing but lingering is left: those states hold only the record,
+ * and run in watches, the timer and the hook, between tasks.
+ *
+ * The client leaves. Its end of stream cancels the scope under which the handler runs, unless the client has sent more requests behind this
+ * one: then it has only ended its sending. What it sent is read on to tell the two apart. An end that was there before the handler
+ * began is no leaving either: who sends a request and closes its side at once waits for the answer.
+ *
+ * The timer is lazy: it is armed for the earliest deadline ever asked for and, when it fires too early, armed again. So a request
+ * that is answered in time costs no work on the timer heap.
+ *
+ * The end of a connection: out of the list (after which no other thread sees it), its scope cancelled and closed, its descriptor freed, and last
+ * the hold on the group, which lets weir_http_serve() return.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "http/server.h"
+#include "rt/task.h"
+
+static void conn_end(struct weir__http_conn *c);
+static void go_idle(struct weir__http_conn *c);
+static void linger(struct weir__http_conn *c);
+
+/* ---- blocks ---- */
+
+static struct weir__block *block_get(struct weir__http_conn *c)
+{
+	weir_http_server *s = c->server;
+	struct weir__http_worker *w = c->worker;
+	size_t fields = s->limits.fields_max * sizeof(struct weir__h1_field);
+	struct weir__block *b = w->blocks;
+
+	if (b) {
+		w->blocks = b->next;
+		w->block_count--;
+	} else {
+		b = malloc(sizeof *b + fields + s->in_cap);
+		if (!b)
+			return NULL;
+		b->in = (char *)b->fields + fields;
+		b->x.state = WEIR__X_UNUSED;
+		b->x.head = (struct weir__h1_head){ .max = s->limits.header_max,
+			                            .fields_max = s->limits.fields_max,
+			                            .fields = b->fields };
+	}
+	b->in_len = b->in_pos = b->head_end = 0;
+	return b;
+}
+
+static void block_put(struct weir__http_conn *c)
+{
+	struct weir__http_worker *w = c->worker;
+	struct weir__block *b = c->block;
+
+	c->block = NULL;
+	if (w->block_count == WEIR__HTTP_BLOCKS) {
+		free(b);
+		return;
+	}
+	b->next = w->blocks;
+	w->blocks = b;
+	w->block_count++;
+}
+
+/* ---- time ---- */
+
+static void timer_fired(struct weir__timer *t)
+{
+	struct weir__http_conn *c = weir__container(t, struct weir__http_conn, timer);
+	int64_t now = weir_now();
+
+	if (c->deadline_ns > now) {
+		if (c->deadline_ns != WEIR_NEVER)
+			weir__timer_start(t, c->deadline_ns, timer_fired);
+		return;
+	}
+	c->deadline_ns = WEIR_NEVER;
+	switch (c->state) {
+	case WEIR__RUNNING:
+		if (c->limit_ns <= now)
+			weir__http_limit(c);
+		break;
+	case WEIR__IDLE:
+		weir__conn_unwatch(c->io, WEIR__IN);
+		weir__stat_add(c->worker, idle, (uint64_t)-1);
+		linger(c);
+		break;
+	case WEIR__LINGER:
+		conn_end(c);
+		break;
+	case WEIR__STREAM:
+		break;
+	}
+}
+
+void weir__http_deadline(struct weir__http_conn *c, int64_t at_ns)
+{
+	c->deadline_ns = at_ns;
+	if (at_ns != WEIR_NEVER && (!weir__timer_armed(&c->timer) || c->timer.at_ns > at_ns))
+		weir__timer_start(&c->timer, at_ns, timer_fired);
+}
+
+static int64_t from_now(int64_t ns)
+{
+	int64_t at;
+
+	return __builtin_add_overflow(weir_now(), ns, &at) ? WEIR_NEVER : at;
+}
+
+void weir__http_limit(struct weir__http_conn *c)
+{
+	uint32_t nobody = WEIR__NOBODY;
+	char text[512];
+	struct iovec iov;
+
+	weir__point();
+	if (!__atomic_compare_exchange_n(&c->claim, &nobody, WEIR__LIMIT, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+		return;
+	__atomic_add_fetch(&c->server->limited, 1, __ATOMIC_RELAXED);
+	iov = (struct iovec){ text, weir__answer_limit(text, sizeof text) };
+	/* What does not fit into an empty socket at once is not waited for: the end of the stream says enough. */
+	(void)weir__conn_try_writev(c->io, &iov, 1);
+	weir_conn_shutdown_write(c->io);
+	weir_scope_cancel(c->scope, -ETIMEDOUT, "the handler's limit passed");
+}
+
+/* ---- the client leaves ---- */
+
+/* Reads what has come behind the request. True if the end follows and no other request does. */
+static bool nothing_follows(struct weir__http_conn *c)
+{
+	struct weir__block *b = c->block;
+	weir_http *x = &b->x;
+	size_t ahead;
+	ssize_t r = -EAGAIN;
+
+	while (b->in_len < c->server->in_cap) {
+		r = weir__conn_try_read(c->io, b->in + b->in_len, c->server->in_cap - b->in_len);
+		if (r <= 0)
+			break;
+		b->in_len += (size_t)r;
+		weir__stat_add(c->worker, bytes_in, (uint64_t)r);
+	}
+	if (r > 0 || r == -EBUSY)
+		return false; /* There is more; or the handler is reading, and will see the end itself. */
+	ahead = b->in_len - b->in_pos;
+	return x->head.chunked ? x->body_done && ahead == 0 : ahead <= x->body_left;
+}
+
+static void client_gone(weir_conn *io, void *arg)
+{
+	struct weir__http_conn *c = arg;
+
+	(void)io;
+	c->peer_left = true;
+	if (c->state == WEIR__STREAM && !c->stop_told) {
+		c->stop_told = true;
+		weir__stat_add(c->worker, client_gone, 1);
+		c->stop((weir__stream *)c, -EPIPE, c->stop_arg);
+		return;
+	}
+	/* Without a route its head is being read, or it has not begun. */
+	if (c->state != WEIR__RUNNING || !c->block || !c->route || !nothing_follows(c))
+		return;
+	weir__stat_add(c->worker, client_gone, 1);
+	weir_scope_cancel(c->scope, -EPIPE, "the client left");
+}
+
+/* ---- drain and cancel ---- */
+
+static void stopped(weir_hook *hook, int step)
+{
+	struct weir__http_conn *c = weir__container(hook, struct weir__http_conn, hook);
+	bool from_above = weir__scope_state(c->serving->conns.ctx.scope) & WEIR__CANCELED;
+
+	if (step == WEIR_DRAIN) {
+		c->draining = true;
+		if (c->state == WEIR__IDLE)
+			weir__http_deadline(c, from_now(WEIR__HTTP_ON_ITS_WAY_NS));
+		else if (c->state == WEIR__STREAM)
+			c->stop((weir__stream *)c, -ESHUTDOWN, c->stop_arg);
+		return;
+	}
+	/* The limit and the client's leaving cancel this scope too; what runs then finds out by itself. */
+	c->draining = true;
+	c->canceled = from_above;
+	if (c->state == WEIR__IDLE)
+		weir__stat_add(c->worker, idle, (uint64_t)-1);
+	if (c->state == WEIR__IDLE || c->state == WEIR__LINGER) {
+		conn_end(c);
+	} else if (c->state == WEIR__STREAM && !c->stop_told) {
+		c->stop_told = true;
+		c->stop((weir__stream *)c, -ECANCELED, c->stop_arg);
+	}
+}
+
+/* ---- requests ---- */
+
+/* 1: the block's exchange holds a request; 0: none is there or on its way; < 0: minus the status to refuse it with, or -1000 for
+ * an end without an answer. */
+enum { QUIET_END = -1000 };
+
+static int next_request(struct weir__http_conn *c)
+{
+	struct weir__block *b = c->block;
+	weir_http *x = &b->x;
+	weir_ctx ctx = { c->scope, WEIR_NEVER, 0 };
+	size_t left = b->in_len - b->in_pos;
+	ssize_t r;
+
+	if (left && b->in_pos)
+		memmove(b->in, b->in + b->in_pos, left);
+	b->in_len = left;
+	b->in_pos = b->head_end = 0;
+	weir__exchange_init(x, c);
+	weir__h1_reset(&x->head);
+	for (;;) {
+		if (b->in_len) {
+			r = weir__h1_head(&x->head, b->in, b->in_len);
+			if (r < 0)
+				return (int)r;
+			if (r > 0) {
+				b->in_pos = b->head_end = (size_t)r;
+				return 1;
+			}
+			if (!x->head.method && x->head.line == b->in_len)
+				b->in_len = x->head.line = x->head.seen = 0; /* Only an empty line, as some clients add behind a body. */
+		}
+		if (ctx.deadline_ns == WEIR_NEVER)
+			r = weir__conn_try_read(c->io, b->in + b->in_len, c->server->in_cap - b->in_len);
+		if (ctx.deadline_ns != WEIR_NEVER || r == -EAGAIN) {
+			if (!b->in_len)
+				return 0;
+			if (ctx.deadline_ns == WEIR_NEVER)
+				ctx.deadline_ns = from_now(c->server->limits.header_ns);
+			r = weir_conn_read(&ctx, c->io, b->in + b->in_len, c->server->in_cap - b->in_len);
+		}
+		if (r == -ETIMEDOUT) {
+			weir__stat_add(c->worker, timeouts, 1);
+			return -408;
+		}
+		if (r == 0)
+			c->peer_left = true;
+		if (r == 0 && b->in_len)
+			return -400;
+		if (r <= 0)
+			return QUIET_END;
+		weir__stat_add(c->worker, bytes_in, (uint64_t)r);
+		b->in_len += (size_t)r;
+	}
+}
+
+static enum weir__verdict serve(struct weir__http_conn *c)
+{
+	weir_http *x = &c->block->x;
+	enum weir__verdict verdict;
+	int r;
+
+	for (;;) {
+		r = next_request(c);
+		if (r == 0 || r == QUIET_END) {
+			weir__exchange_fini(x);
+			return r == 0 ? WEIR__KEEP : WEIR__CLOSE;
+		}
+		verdict = r > 0 ? weir__exchange_run(x) : weir__exchange_refuse(x, -r);
+		weir__exchange_fini(x);
+		if (verdict != WEIR__KEEP)
+			return verdict;
+		if (weir_yield(&(weir_ctx){ c->scope, WEIR_NEVER, 0 }) < 0)
+			return WEIR__CLOSE;
+	}
+}
+
+static int begin(struct weir__http_conn *c)
+{
+	int r;
+
+	c->scope = weir__scope_new(c->serving->conns.ctx.scope, weir__current());
+	if (!c->scope)
+		return -ENOMEM;
+	weir__lock_acquire(&c->worker->lock);
+	weir__list_append(&c->worker->conns, &c->link);
+	weir__lock_release(&c->worker->lock);
+	weir__stat_add(c->worker, conns_total, 1);
+	c->hook.fn = stopped;
+	r = weir_hook_add(c->scope, &c->hook);
+	if (r < 0)
+		return r;
+	r = weir__conn_on_gone(c->io, client_gone, c);
+	c->peer_left = r > 0;
+	return r;
+}
+
+static int conn_task(const weir_ctx *ctx, void *arg)
+{
+	struct weir__http_conn *c = arg;
+	enum weir__verdict verdict = WEIR__CLOSE;
+
+	(void)ctx;
+	if (!c->scope && begin(c) < 0) {
+		conn_end(c);
+		return 0;
+	}
+	c->block = block_get(c);
+	if (c->block) {
+		weir__scope_adopt(c->scope, weir__current());
+		verdict = serve(c);
+		block_put(c);
+		weir__scope_adopt(c->scope, NULL);
+	}
+	switch (verdict) {
+	case WEIR__KEEP:
+		go_idle(c);
+		break;
+	case WEIR__LINGER_CLOSE:
+		linger(c);
+		break;
+	case WEIR__CLOSE:
+		conn_end(c);
+		break;
+	case WEIR__STREAMING:
+		if (c->draining)
+			c->stop((weir__stream *)c, -ESHUTDOWN, c->stop_arg);
+		break;
+	}
+	return 0;
+}
+
+static void readable(weir_conn *io, void *arg)
+{
+	struct weir__http_conn *c = arg;
+
+	(void)io;
+	weir__stat_add(c->worker, idle, (uint64_t)-1);
+	c->state = WEIR__RUNNING;
+	if (weir_group_go_on(&c->serving->conns, c->worker_index, conn_task, c) < 0)
+		conn_end(c);
+}
+
+static void go_idle(struct weir__http_conn *c)
+{
+	if (c->canceled || weir__conn_watch(c->io, WEIR__IN, readable, c) < 0) {
+		conn_end(c);
+		return;
+	}
+	c->state = WEIR__IDLE;
+	weir__stat_add(c->worker, idle, 1);
+	weir__http_deadline(c, from_now(c->draining ? WEIR__HTTP_ON_ITS_WAY_NS : c->server->limits.idle_ns));
+}
+
+/* ---- lingering ---- */
+
+static void discard(weir_conn *io, void *arg)
+{
+	struct weir__http_conn *c = arg;
+	char buf[4096];
+	ssize_t r;
+
+	for (;;) {
+		r = weir__conn_try_read(io, buf, sizeof buf);
+		if (r <= 0)
+			break;
+		c->discarded += (size_t)r;
+		if (c->discarded > WEIR__HTTP_DISCARD)
+			break;
+	}
+	if (r != -EAGAIN || weir__conn_watch(io, WEIR__IN, discard, c) < 0)
+		conn_end(c);
+}
+
+static void linger(struct weir__http_conn *c)
+{
+	c->state = WEIR__LINGER;
+	if (c->canceled) {
+		conn_end(c);
+		return;
+	}
+	weir_conn_shutdown_write(c->io);
+	weir__http_deadline(c, from_now(WEIR__HTTP_LINGER_NS));
+	discard(c->io, c);
+}
+
+/* ---- beginning and end ---- */
+
+void weir__http_conn_start(struct weir__serving *sv, weir_conn *io)
+{
+	weir_http_server *s = sv->server;
+	struct weir__http_conn *c = calloc(1, sizeof *c);
+	int best = 0;
+
+	if (!c || weir_group_hold(&sv->conns) < 0) {
+		free(c);
+		weir_conn_free(io);
+		weir_sem_give(&s->slots);
+		return;
+	}
+	for (int i = 1; i < s->worker_count; i++)
+		if (__atomic_load_n(&s->workers[i].conn_count, __ATOMIC_RELAXED) <
+		    __atomic_load_n(&s->workers[best].conn_count, __ATOMIC_RELAXED))
+			best = i;
+	c->magic = WEIR__HTTP_CONN_MAGIC;
+	c->serving = sv;
+	c->server = s;
+	c->io = io;
+	c->worker_index = best;
+	c->worker = &s->workers[best];
+	c->deadline_ns = c->limit_ns = WEIR_NEVER;
+	__atomic_add_fetch(&c->worker->conn_count, 1, __ATOMIC_RELAXED);
+	if (weir_group_go_on(&sv->conns, best, conn_task, c) < 0)
+		conn_end(c);
+}
+
+static void conn_end(struct weir__http_conn *c)
+{
+	weir_group *group = &c->serving->conns;
+	weir_http_server *s = c->server;
+
+	weir__magic_check(c, WEIR__HTTP_CONN_MAGIC);
+	if (c->scope) {
+		weir__lock_acquire(&c->worker->lock);
+		weir__list_remove(&c->link);
+		weir__lock_release(&c->worker->lock);
+		weir_hook_remove(&c->hook);
+		weir_scope_cancel(c->scope, -EPIPE, "the connection ended");
+		weir__scope_free(c->scope);
+	}
+	weir__timer_stop(&c->timer);
+	weir_conn_free(c->io);
+	__atomic_sub_fetch(&c->worker->conn_count, 1, __ATOMIC_RELAXED);
+	c->magic = 0;
+	free(c);
+	weir_sem_give(&s->slots);
+	weir_group_release(group);
+}
+
+/* ---- streams ---- */
+
+static struct weir__http_conn *of(const weir__stream *s)
+{
+	struct weir__http_conn *c = (struct weir__http_conn *)(uintptr_t)s;
+
+	weir__magic_check(c, WEIR__HTTP_CONN_MAGIC);
+	return c;
+}
+
+weir_conn *weir__stream_conn(weir__stream *s)
+{
+	return of(s)->io;
+}
+
+int weir__stream_worker(const weir__stream *s)
+{
+	return of(s)->worker_index;
+}
+
+bool weir__stream_chunked(const weir__stream *s)
+{
+	return of(s)->stream_chunked;
+}
+
+bool weir__stream_draining(const weir__stream *s)
+{
+	return of(s)->draining;
+}
+
+void weir__stream_end(weir__stream *stream, bool clean)
+{
+	struct weir__http_conn *c = of(stream);
+	struct iovec last = { "0\r\n\r\n", 5 };
+
+	weir__assert(c->state == WEIR__STREAM, "weir__stream_end() twice");
+	__atomic_store_n(&c->route, NULL, __ATOMIC_RELEASE);
+	c->stop_told = true;
+	if (c->canceled || c->peer_left || !clean) {
+		if (c->canceled)
+			weir__stat_add(c->worker, cut, 1);
+		conn_end(c);
+		return;
+	}
+	if (c->draining)
+		weir__stat_add(c->worker, finished_in_drain, 1);
+	/* The few bytes that do not fit now are not worth a state: the client sees the stream cut. */
+	if (c->stream_chunked && weir__conn_try_writev(c->io, &last, 1) != 5)
+		conn_end(c);
+	else if (c->stream_chunked && c->stream_keep && !c->draining)
+		go_idle(c);
+	else
+		linger(c);
+}

@@ -1,0 +1,642 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One request: from its parsed head to the route's handler, what the handler may ask of it, and what its result means.
+ *
+ * The exchange lives in its connection's block. After the handler has returned it is OVER, and whoever still uses it aborts with the name of
+ * the route; blocks are reused, so this is certain only until the next request.
+ *
+ * The first byte of the answer is claimed with one compare-and-set: by the handler's first send or by the handler limit. Collecting a
+ * small answer claims nothing, so that a handler that then gets stuck is still answered for, and one that fails can still say so.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "http/server.h"
+#include "rt/task.h"
+
+/* ---- life ---- */
+
+void weir__http_live(const weir_http *x, const char *call)
+{
+	weir__assert(x->magic == WEIR__HTTP_MAGIC, "%s: not an exchange", call);
+	weir__assert(__atomic_load_n(&x->state, __ATOMIC_RELAXED) == WEIR__X_LIVE,
+	             "%s on an exchange whose handler has returned (route \"%s\")", call,
+	             x->route ? x->route->pattern : "none");
+}
+
+/* For the next request, before its head is read. The head's own fields are reset by its parser's caller. */
+void weir__exchange_init(weir_http *x, struct weir__http_conn *c)
+{
+	x->magic = WEIR__HTTP_MAGIC;
+	x->conn = c;
+	x->route = NULL;
+	x->limits = &c->server->limits;
+	x->path.text = NULL;
+	x->chunks = (struct weir__h1_chunks){ 0 };
+	x->body_left = x->body_read = 0;
+	x->body_done = true;
+	x->wants_continue = false;
+	x->body_error = 0;
+	x->body = NULL;
+	x->status = 200;
+	x->head_sent = x->chunked = x->no_body = x->close = x->broken = x->has_type = x->sized = false;
+	x->length = x->sent = 0;
+	x->fields = NULL;
+	x->fields_last = &x->fields;
+	x->out_len = 0;
+	x->arena_used = x->heap_used = 0;
+	x->heap = NULL;
+	__atomic_store_n(&c->claim, WEIR__NOBODY, __ATOMIC_RELEASE);
+	__atomic_store_n(&x->state, WEIR__X_LIVE, __ATOMIC_RELAXED);
+}
+
+void weir__exchange_fini(weir_http *x)
+{
+	struct weir__arena_chunk *next;
+
+	__atomic_store_n(&x->state, WEIR__X_OVER, __ATOMIC_RELAXED);
+	for (struct weir__arena_chunk *k = x->heap; k; k = next) {
+		next = k->next;
+		free(k);
+	}
+	x->heap = NULL;
+	free(x->body);
+	x->body = NULL;
+}
+
+void *weir_http_alloc(weir_http *x, size_t n)
+{
+	struct weir__block *b = x->conn->block;
+	struct weir__arena_chunk *k = x->heap;
+	size_t bound, size;
+	void *p;
+
+	weir__http_live(x, __func__);
+	if (n > PTRDIFF_MAX / 2)
+		return NULL;
+	n = (n + 15) & ~(size_t)15;
+	if (n <= sizeof b->arena - x->arena_used) {
+		p = b->arena + x->arena_used;
+		x->arena_used += n;
+		return p;
+	}
+	if (!k || k->size - k->used < n) {
+		size = n > 4096 ? n : 4096;
+		if (__builtin_add_overflow((size_t)1024 * 1024, x->limits->body_max, &bound))
+			bound = SIZE_MAX;
+		if (size > bound - x->heap_used)
+			return NULL;
+		k = malloc(sizeof *k + size);
+		if (!k)
+			return NULL;
+		*k = (struct weir__arena_chunk){ .next = x->heap, .size = size };
+		x->heap = k;
+		x->heap_used += size;
+	}
+	p = k->bytes + k->used;
+	k->used += n;
+	return p;
+}
+
+/* ---- what was asked ---- */
+
+const char *weir_http_method(const weir_http *x)
+{
+	weir__http_live(x, __func__);
+	return x->head.method;
+}
+
+const char *weir_http_target(const weir_http *x)
+{
+	weir__http_live(x, __func__);
+	return x->head.target;
+}
+
+const char *weir_http_url_path(const weir_http *x)
+{
+	weir__http_live(x, __func__);
+	return x->path.text;
+}
+
+const char *weir_http_peer(const weir_http *x)
+{
+	weir__http_live(x, __func__);
+	return weir_conn_peer(x->conn->io);
+}
+
+const char *weir_http_pattern(const weir_http *x)
+{
+	weir__http_live(x, __func__);
+	return x->route ? x->route->pattern : NULL;
+}
+
+const char *weir_http_header(const weir_http *x, const char *name)
+{
+	weir__http_live(x, __func__);
+	return weir__h1_get(&x->head, name);
+}
+
+weir_scope *weir_http_conn_scope(weir_http *x)
+{
+	weir__http_live(x, __func__);
+	return x->conn->scope;
+}
+
+bool weir_http_started(const weir_http *x)
+{
+	weir__http_live(x, __func__);
+	return __atomic_load_n(&x->conn->claim, __ATOMIC_RELAXED) != WEIR__NOBODY;
+}
+
+const char *weir_http_path(weir_http *x, const char *name)
+{
+	weir__http_live(x, __func__);
+	for (unsigned i = 0; x->route && i < x->route->count; i++) {
+		const struct weir__route_segment *s = &x->route->segment[i];
+
+		if (s->kind == WEIR__LITERAL || strcmp(s->name, name) != 0)
+			continue;
+		if (s->kind == WEIR__ONE)
+			return x->segments + x->path.segment[i].at;
+		return i < x->path.count ? x->path.text + x->path.segment[i].at : "";
+	}
+	weir__die("weir_http_path: route \"%s\" has no {%s}", x->route ? x->route->pattern : "none", name);
+}
+
+int weir_http_path_u64(weir_http *x, const char *name, uint64_t *ret)
+{
+	const char *s = weir_http_path(x, name);
+	uint64_t v = 0;
+
+	if (!*s)
+		return -EINVAL;
+	for (; *s; s++)
+		if (*s < '0' || *s > '9' || __builtin_mul_overflow(v, (uint64_t)10, &v) ||
+		    __builtin_add_overflow(v, (uint64_t)(*s - '0'), &v))
+			return -EINVAL;
+	*ret = v;
+	return 0;
+}
+
+const char *weir_http_query(weir_http *x, const char *name)
+{
+	const char *at = x->head.query, *end;
+	char *out;
+
+	weir__http_live(x, __func__);
+	if (!at)
+		return NULL;
+	end = at + x->head.query_len;
+	for (const char *stop; at <= end; at = stop + 1) {
+		const char *eq;
+		size_t key;
+
+		stop = memchr(at, '&', (size_t)(end - at));
+		if (!stop)
+			stop = end;
+		if (stop == at)
+			continue;
+		eq = memchr(at, '=', (size_t)(stop - at));
+		key = (size_t)((eq ? eq : stop) - at);
+		if (key < strlen(name) || (key != strlen(name) && !memchr(at, '%', key)))
+			continue;
+		out = weir_http_alloc(x, (size_t)(stop - at) + 1);
+		if (!out)
+			return NULL;
+		if (weir__unescape(at, key, out, 1) < 0 || strcmp(out, name) != 0)
+			continue;
+		if (!eq)
+			return "";
+		return weir__unescape(eq + 1, (size_t)(stop - eq - 1), out, 1) < 0 ? NULL : out;
+	}
+	return NULL;
+}
+
+/* ---- its body ---- */
+
+static int body_fail(weir_http *x, int r)
+{
+	x->body_error = r;
+	x->close = true;
+	return r;
+}
+
+static int say_continue(const weir_ctx *ctx, weir_http *x)
+{
+	static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
+	struct iovec iov = { (char *)text, sizeof text - 1 };
+
+	x->wants_continue = false;
+	if (x->head_sent)
+		return 0;
+	return weir__http_send(ctx, x, &iov, 1);
+}
+
+/* Bytes from the connection under the progress deadline. 0 is never returned: an end here cuts the body short. */
+static ssize_t progress(const weir_ctx *ctx, weir_http *x, char *buf, size_t n)
+{
+	weir_ctx soon = weir_ctx_timeout(ctx, x->limits->read_ns);
+	ssize_t r = weir_conn_read(x->limits->read_ns == WEIR_NEVER ? ctx : &soon, x->conn->io, buf, n);
+
+	if (r > 0)
+		weir__stat_add(x->conn->worker, bytes_in, (uint64_t)r);
+	if (r == 0) {
+		x->conn->peer_left = true;
+		return body_fail(x, -EBADMSG);
+	}
+	if (r == -ETIMEDOUT && weir_ctx_left(ctx) > 0) {
+		weir__stat_add(x->conn->worker, timeouts, 1);
+		return body_fail(x, -ETIMEDOUT);
+	}
+	if (r < 0 && r != -ETIMEDOUT && r != -ECANCELED && r != -ESHUTDOWN)
+		body_fail(x, (int)r);
+	return r;
+}
+
+/* Refills the buffer, which is used up, behind the head. */
+static ssize_t refill(const weir_ctx *ctx, weir_http *x)
+{
+	struct weir__block *b = x->conn->block;
+	ssize_t r;
+
+	b->in_len = b->in_pos = b->head_end;
+	r = progress(ctx, x, b->in + b->in_len, x->conn->server->in_cap - b->in_len);
+	if (r > 0)
+		b->in_len += (size_t)r;
+	return r;
+}
+
+static ssize_t read_sized(const weir_ctx *ctx, weir_http *x, char *buf, size_t n)
+{
+	struct weir__block *b = x->conn->block;
+	ssize_t r;
+
+	if (n > x->body_left)
+		n = (size_t)x->body_left;
+	if (b->in_pos < b->in_len) {
+		if (n > b->in_len - b->in_pos)
+			n = b->in_len - b->in_pos;
+		memcpy(buf, b->in + b->in_pos, n);
+		b->in_pos += n;
+		r = (ssize_t)n;
+	} else {
+		r = progress(ctx, x, buf, n);
+	}
+	if (r > 0) {
+		x->body_left -= (uint64_t)r;
+		x->body_done = x->body_left == 0;
+	}
+	return r;
+}
+
+static ssize_t read_chunked(const weir_ctx *ctx, weir_http *x, char *buf, size_t n)
+{
+	struct weir__block *b = x->conn->block;
+
+	for (;;) {
+		size_t used;
+		ssize_t r;
+
+		if (b->in_pos == b->in_len) {
+			r = refill(ctx, x);
+			if (r < 0)
+				return r;
+		}
+		r = weir__h1_unchunk(&x->chunks, b->in + b->in_pos, b->in_len - b->in_pos, &used, buf, n);
+		if (r < 0)
+			return body_fail(x, (int)r);
+		b->in_pos += used;
+		x->body_done = x->chunks.done;
+		if (r > 0 || x->body_done)
+			return r;
+	}
+}
+
+static ssize_t body_read(const weir_ctx *ctx, weir_http *x, void *buf, size_t n)
+{
+	ssize_t r;
+
+	if (x->body_error)
+		return x->body_error;
+	if (x->body_done || n == 0)
+		return 0;
+	r = x->head.chunked ? read_chunked(ctx, x, buf, n) : read_sized(ctx, x, buf, n);
+	if (r > 0)
+		x->body_read += (uint64_t)r;
+	return r;
+}
+
+ssize_t weir_http_read(const weir_ctx *ctx, weir_http *x, void *buf, size_t n)
+{
+	size_t max = x->limits->body_max;
+	ssize_t r;
+
+	weir__http_live(x, __func__);
+	r = weir_ctx_err(ctx);
+	if (r < 0)
+		return r;
+	if (x->head.sized && x->head.length > max && !x->body_error)
+		return body_fail(x, -EMSGSIZE);
+	if (x->wants_continue && x->conn->block->in_pos == x->conn->block->in_len) {
+		r = say_continue(ctx, x);
+		if (r < 0)
+			return r;
+	}
+	r = body_read(ctx, x, buf, n);
+	if (r > 0 && x->body_read > max)
+		return body_fail(x, -EMSGSIZE);
+	return r;
+}
+
+ssize_t weir_http_read_all(const weir_ctx *ctx, weir_http *x, void *buf, size_t cap)
+{
+	size_t len = 0;
+	ssize_t r;
+	char more;
+
+	while (len < cap) {
+		r = weir_http_read(ctx, x, (char *)buf + len, cap - len);
+		if (r <= 0)
+			return r < 0 ? r : (ssize_t)len;
+		len += (size_t)r;
+	}
+	r = weir_http_read(ctx, x, &more, 1);
+	return r > 0 ? -EMSGSIZE : r < 0 ? r : (ssize_t)len;
+}
+
+int weir_http_body(const weir_ctx *ctx, weir_http *x, char **ret, size_t *ret_len)
+{
+	size_t len = 0, cap, max = x->limits->body_max;
+	ssize_t r;
+
+	weir__http_live(x, __func__);
+	weir__assert(!x->body, "weir_http_body() was called twice (route \"%s\")", x->route ? x->route->pattern : "none");
+	cap = x->head.sized && x->head.length <= max ? (size_t)x->head.length + 1 : 4096;
+	x->body = malloc(cap);
+	for (;;) {
+		if (!x->body)
+			return -ENOMEM;
+		r = weir_http_read(ctx, x, x->body + len, cap - 1 - len);
+		if (r < 0)
+			return (int)r;
+		len += (size_t)r;
+		if (x->body_done)
+			break;
+		if (len == cap - 1) {
+			char *bigger = realloc(x->body, cap * 2);
+
+			if (!bigger)
+				return -ENOMEM;
+			x->body = bigger;
+			cap *= 2;
+		}
+	}
+	x->body[len] = 0;
+	*ret = x->body;
+	*ret_len = len;
+	return 0;
+}
+
+bool weir__http_discard(const weir_ctx *ctx, weir_http *x)
+{
+	uint64_t before = x->body_read;
+
+	while (!x->body_done) {
+		if (body_read(ctx, x, x->conn->block->out, WEIR__HTTP_OUT) < 0 ||
+		    x->body_read - before > WEIR__HTTP_DISCARD)
+			return false;
+	}
+	return true;
+}
+
+/* ---- from the head to the handler ---- */
+
+/* What the head says about the body, and whether path and query can be read. 0 or a status. */
+static int open_request(weir_http *x)
+{
+	struct weir__h1_head *h = &x->head;
+	char *text;
+	int r;
+
+	x->body_done = !h->chunked && (!h->sized || h->length == 0);
+	x->body_left = h->sized ? h->length : 0;
+	x->wants_continue = h->expect && !x->body_done;
+	x->no_body = strcmp(h->method, "HEAD") == 0;
+	x->close = !h->keep;
+	text = weir_http_alloc(x, 2 * (h->path_len + 3));
+	if (!text)
+		return 500;
+	if (h->star) {
+		memcpy(text, "*", 2);
+		x->path.text = text;
+		x->path.count = 0;
+		return 0;
+	}
+	/* An absolute target may have no path at all. */
+	r = h->path_len ? weir__path_parse(&x->path, h->path, h->path_len, text) :
+	                  weir__path_parse(&x->path, "/", 1, text);
+	if (r < 0) {
+		memcpy(text, "", 1);
+		x->path.text = text;
+		return -r;
+	}
+	x->segments = text + x->path.len + 1;
+	memcpy(x->segments, text, x->path.len + 1);
+	for (unsigned i = 0; i < x->path.count; i++)
+		x->segments[x->path.segment[i].at - 1] = 0;
+	for (size_t i = 0; i < h->query_len; i++) {
+		char out[4];
+
+		if (h->query[i] == '%' &&
+		    weir__unescape(h->query + i, h->query_len - i < 3 ? h->query_len - i : 3, out, 0) < 0)
+			return 400;
+	}
+	return 0;
+}
+
+static int no_route(const weir_ctx *ctx, weir_http *x, const char *allow)
+{
+	if (!*allow)
+		return weir_http_problem(ctx, x, 404, "There is nothing at %s.", x->path.text);
+	weir_http_set(x, "allow", allow);
+	if (!strcmp(x->head.method, "OPTIONS"))
+		return 204;
+	return weir_http_problem(ctx, x, 405, "%s serves %s.", x->path.text, allow);
+}
+
+static int enter(const weir_ctx *ctx, weir_http *x)
+{
+	struct weir__route *route = x->route;
+	int r;
+
+	if (__atomic_add_fetch(&route->active, 1, __ATOMIC_RELAXED) > x->limits->requests_max) {
+		r = -EAGAIN;
+		weir__stat_add(x->conn->worker, refused, 1);
+	} else {
+		r = route->fn(ctx, x, route->arg);
+	}
+	__atomic_sub_fetch(&route->active, 1, __ATOMIC_RELAXED);
+	return r;
+}
+
+static int dispatch(const weir_ctx *ctx, weir_http *x)
+{
+	struct weir__http_conn *c = x->conn;
+	weir_http_server *s = c->server;
+	char allow[WEIR__ALLOW_MAX] = "";
+	int r;
+
+	r = open_request(x);
+	if (r) {
+		x->close = true;
+		return r;
+	}
+	if (x->head.star)
+		memcpy(allow, "GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS", 45);
+	else
+		x->route = weir__router_find(&s->router, x->head.method, &x->path, allow);
+	if (x->route)
+		x->limits = &x->route->limits;
+	if (!x->route && !weir__router_knows(&s->router, x->head.method))
+		return 501;
+	if (x->limits->handler_ns != WEIR_NEVER) {
+		int64_t at = c->since_ns + x->limits->handler_ns;
+
+		__atomic_store_n(&c->limit_ns, at, __ATOMIC_RELAXED);
+		weir__http_deadline(c, at);
+	}
+	__atomic_store_n(&c->route, x->route ? x->route->pattern : "(no route)", __ATOMIC_RELEASE);
+	r = s->filter ? s->filter(ctx, x, s->filter_arg) : 0;
+	if (r)
+		return r;
+	return x->route ? enter(ctx, x) : no_route(ctx, x, allow);
+}
+
+/* ---- what the result means ---- */
+
+static int status_of(const weir_http *x, int r)
+{
+	switch (r) {
+	case -ETIMEDOUT:
+		return x->body_error == r ? 408 : 504;
+	case -EAGAIN:
+	case -ESHUTDOWN:
+		return 503;
+	case -EMSGSIZE:
+		return 413;
+	case -EINVAL:
+		return 400;
+	case -ENOENT:
+		return 404;
+	case -EACCES:
+		return 403;
+	case -EBADMSG:
+		return x->body_error == r ? 400 : 500;
+	default:
+		return 500;
+	}
+}
+
+static int answer(const weir_ctx *ctx, weir_http *x, int r)
+{
+	const char *detail = NULL;
+	int status;
+
+	if (r == 0)
+		return weir__answer_finish(ctx, x);
+	if (r >= 200 && r < 600) {
+		if (!x->head_sent)
+			x->status = r;
+		return r < 400 || x->head_sent || x->out_len ? weir__answer_finish(ctx, x) :
+		                                               weir__answer_error(ctx, x, r, NULL);
+	}
+	if (r == -ECANCELED || x->broken || x->body_error == -ECONNRESET || x->body_error == -EPIPE)
+		return -ECANCELED;
+	status = r < 0 ? status_of(x, r) : 500;
+	if (status == 500)
+		weir__log_rare(WEIR__ERROR, "http", "route \"%s\" failed: %s", x->route ? x->route->pattern : "none",
+		               r < 0 ? strerror(-r) : "not a status");
+	if (x->head_sent)
+		return -ECANCELED; /* Too late to say so: the answer is cut. */
+	if (r == -EAGAIN || r == -ESHUTDOWN)
+		detail = "Try again later.";
+	return weir__answer_error(ctx, x, status, detail);
+}
+
+static enum weir__verdict conclude(const weir_ctx *ctx, weir_http *x, int r)
+{
+	struct weir__http_conn *c = x->conn;
+
+	if (__atomic_load_n(&x->state, __ATOMIC_RELAXED) == WEIR__X_HANDED)
+		return WEIR__STREAMING;
+	if (__atomic_load_n(&c->claim, __ATOMIC_ACQUIRE) != WEIR__LIMIT)
+		r = answer(ctx, x, r);
+	if (__atomic_load_n(&c->claim, __ATOMIC_ACQUIRE) == WEIR__LIMIT)
+		return WEIR__LINGER_CLOSE;
+	if (r < 0 || x->broken || c->canceled)
+		return WEIR__CLOSE;
+	if (!x->body_done && (x->close || !weir__http_discard(ctx, x)))
+		return WEIR__LINGER_CLOSE;
+	if (x->close)
+		return x->head.keep || c->block->in_pos < c->block->in_len ? WEIR__LINGER_CLOSE : WEIR__CLOSE;
+	return WEIR__KEEP;
+}
+
+enum weir__verdict weir__exchange_run(weir_http *x)
+{
+	struct weir__http_conn *c = x->conn;
+	struct weir__http_worker *w = c->worker;
+	weir_ctx ctx = { c->scope, WEIR_NEVER, 0 };
+	enum weir__verdict verdict;
+	int r;
+
+	weir__stat_add(w, requests, 1);
+	weir__stat_add(w, active, 1);
+	__atomic_store_n(&c->since_ns, weir_now(), __ATOMIC_RELAXED);
+	__atomic_store_n(&c->task, weir__current()->id, __ATOMIC_RELAXED);
+	r = dispatch(&ctx, x);
+	verdict = conclude(&ctx, x, r);
+	if (verdict != WEIR__STREAMING)
+		__atomic_store_n(&c->route, NULL, __ATOMIC_RELEASE);
+	__atomic_store_n(&c->limit_ns, WEIR_NEVER, __ATOMIC_RELAXED);
+	weir__stat_add(w, active, (uint64_t)-1);
+	if (verdict != WEIR__STREAMING && c->draining && !c->canceled && !x->broken)
+		weir__stat_add(w, finished_in_drain, 1);
+	if (verdict != WEIR__STREAMING && c->canceled)
+		weir__stat_add(w, cut, 1);
+	return verdict;
+}
+
+enum weir__verdict weir__exchange_refuse(weir_http *x, int status)
+{
+	weir_ctx ctx = { x->conn->scope, WEIR_NEVER, 0 };
+
+	x->close = true;
+	x->head.method = NULL; /* Whatever was read of the head is not to be believed. */
+	x->head.minor = 1;
+	weir__stat_add(x->conn->worker, refused, 1);
+	return weir__answer_error(&ctx, x, status, NULL) < 0 ? WEIR__CLOSE : WEIR__LINGER_CLOSE;
+}
+
+int weir__http_detach(weir_http *x, weir__stream_fn *stop, void *arg, weir__stream **ret)
+{
+	struct weir__http_conn *c = x->conn;
+
+	weir__http_live(x, __func__);
+	if (!x->head_sent || x->out_len || x->sized || x->no_body)
+		return -EINVAL;
+	if (x->broken || c->peer_left)
+		return -EPIPE;
+	if (c->canceled)
+		return -ECANCELED;
+	c->stop = stop;
+	c->stop_arg = arg;
+	c->stop_told = false;
+	c->stream_chunked = x->chunked;
+	c->stream_keep = !x->close && x->body_done && c->block->in_pos == c->block->in_len;
+	c->state = WEIR__STREAM;
+	__atomic_store_n(&x->state, WEIR__X_HANDED, __ATOMIC_RELAXED);
+	*ret = (weir__stream *)c;
+	return 0;
+}

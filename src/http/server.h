@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the files of the HTTP server share: the server, a connection, an exchange.
+ *
+ * A connection belongs to one worker; everything of it is touched there only, but what says otherwise. Its states:
+ *
+ *	RUNNING  a task of the server's group serves requests, with a block of buffers and an exchange
+ *	IDLE     between requests: no task, no block; a watch, a timer, a hook
+ *	LINGER   the answer is out and the sending side shut; what still comes is discarded, so that the client can read it
+ *	STREAM   its exchange was handed over (exchange.h)
+ *
+ * A worker's list of connections is guarded by its lock, so that the report and the supervisor can read it while the worker spins. Order of
+ * locks: that one, then a connection's inside src/net.
+ */
+#ifndef WEIR_HTTP_SERVER_H
+#define WEIR_HTTP_SERVER_H
+
+#include <weir/http.h>
+#include <weir/sync.h>
+
+#include "base/list.h"
+#include "http/exchange.h"
+#include "http/h1.h"
+#include "http/path.h"
+#include "http/router.h"
+#include "rt/lock.h"
+#include "rt/super.h"
+#include "rt/timer.h"
+
+enum {
+	WEIR__HTTP_OUT = 16 * 1024,      /* collected bytes of an answer */
+	WEIR__HTTP_ARENA = 2048,         /* of an exchange, before malloc */
+	WEIR__HTTP_BLOCKS = 64,          /* blocks a worker keeps */
+	WEIR__HTTP_DISCARD = 256 * 1024, /* unread bytes of a body that are read to keep or end a connection well */
+};
+#define WEIR__HTTP_LINGER_NS WEIR_SEC(2)
+#define WEIR__HTTP_ON_ITS_WAY_NS WEIR_MS(100) /* after drain began, for a request that was already sent */
+
+struct weir__http_worker {
+	weir__lock lock;              /* guards conns */
+	struct weir__list conns;
+	uint32_t conn_count;          /* atomic: also those on their way here */
+	struct weir__block *blocks;   /* free ones */
+	unsigned block_count;
+	int64_t date_s;
+	char date[32];                /* "Thu, 01 Jan 2026 00:00:00 GMT" */
+	weir_http_stats stats;        /* written here, read anywhere: relaxed */
+	uint64_t turn;                /* the supervisor's: as it was at its last look */
+} __attribute__((aligned(64)));
+
+/* One weir_http_serve(). */
+struct weir__serving {
+	weir_http_server *server;
+	weir_group conns;
+};
+
+#define WEIR__HTTP_SERVER_MAGIC 0x48545053u
+struct weir_http_server {
+	uint32_t magic;
+	weir_http_limits limits;
+	struct weir__router router;
+	weir_http_fn *filter;
+	void *filter_arg;
+	struct weir__list statics;
+	weir__lock lock;              /* guards the next two */
+	struct weir__http_worker *workers;
+	int worker_count, servings;
+	weir_sem slots;
+	struct weir__tick tick;
+	size_t in_cap;
+	uint64_t limited;             /* atomic: answers that the handler limit gave */
+};
+
+/* ---- an exchange ---- */
+
+struct weir__out_field {
+	struct weir__out_field *next;
+	const char *name, *value;
+	size_t name_len, value_len;
+};
+
+struct weir__arena_chunk {
+	struct weir__arena_chunk *next;
+	size_t used, size;
+	_Alignas(16) char bytes[];
+};
+
+enum weir__claim { WEIR__NOBODY, WEIR__HANDLER, WEIR__LIMIT };
+enum weir__exchange_state { WEIR__X_UNUSED, WEIR__X_LIVE, WEIR__X_HANDED, WEIR__X_OVER };
+
+#define WEIR__HTTP_MAGIC 0x48545058u
+struct weir_http {
+	uint32_t magic;
+	uint32_t state;               /* atomic: a stray task may look */
+	struct weir__http_conn *conn;
+	struct weir__route *route;    /* NULL: none matched */
+	const weir_http_limits *limits;
+	struct weir__h1_head head;
+	struct weir__path path;
+	char *segments;               /* path.text with NULs for the slashes between segments */
+
+	/* The request's body. */
+	struct weir__h1_chunks chunks;
+	uint64_t body_left, body_read;
+	bool body_done, wants_continue;
+	int body_error;
+	char *body;                   /* malloc: weir_http_body() */
+
+	/* The answer. */
+	int status;
+	bool head_sent, chunked, no_body, close, broken, has_type;
+	bool sized;                   /* the handler set content-length */
+	uint64_t length, sent;        /* that, and body bytes written (or collected) so far */
+	struct weir__out_field *fields, **fields_last;
+	size_t out_len;
+
+	/* Memory. */
+	size_t arena_used, heap_used;
+	struct weir__arena_chunk *heap;
+};
+
+/* What a connection holds only while its task runs. */
+struct weir__block {
+	struct weir__block *next;
+	weir_http x;
+	char arena[WEIR__HTTP_ARENA];
+	char out[WEIR__HTTP_OUT];
+	char *in;                     /* in_cap bytes, after the fields */
+	size_t in_len, in_pos;        /* arrived; taken. Before head_end is the head */
+	size_t head_end;
+	struct weir__h1_field fields[];
+};
+
+/* ---- a connection ---- */
+
+enum weir__conn_state { WEIR__RUNNING, WEIR__IDLE, WEIR__LINGER, WEIR__STREAM };
+
+#define WEIR__HTTP_CONN_MAGIC 0x48545043u
+struct weir__http_conn {
+	uint32_t magic;
+	enum weir__conn_state state;
+	struct weir__serving *serving;
+	weir_http_server *server;
+	struct weir__http_worker *worker;
+	int worker_index;
+	bool draining, canceled;
+	bool peer_left;               /* its end of the stream was seen */
+	weir_conn *io;
+	weir_scope *scope;            /* of the connection; its requests run under it */
+	weir_hook hook;
+	struct weir__timer timer;     /* lazy: fires at or before deadline_ns, then looks */
+	int64_t deadline_ns;
+	struct weir__block *block;
+	struct weir__list link;       /* in worker->conns */
+	size_t discarded;
+
+	/* The exchange, as others see it; atomic. */
+	uint32_t claim;
+	int64_t limit_ns;             /* when the handler's time is up; WEIR_NEVER */
+	const char *route;            /* NULL: nothing runs */
+	uint64_t task;
+	int64_t since_ns;
+
+	/* As a stream. */
+	weir__stream_fn *stop;
+	void *stop_arg;
+	bool stream_chunked, stream_keep, stop_told;
+};
+
+/* conn.c */
+void weir__http_conn_start(struct weir__serving *sv, weir_conn *io);
+void weir__http_limit(struct weir__http_conn *c); /* any thread that keeps the connection alive */
+void weir__http_deadline(struct weir__http_conn *c, int64_t at_ns);
+
+/* exchange.c: the request. What becomes of the connection: */
+enum weir__verdict { WEIR__KEEP, WEIR__LINGER_CLOSE, WEIR__CLOSE, WEIR__STREAMING };
+void weir__exchange_init(weir_http *x, struct weir__http_conn *c);
+enum weir__verdict weir__exchange_run(weir_http *x);
+enum weir__verdict weir__exchange_refuse(weir_http *x, int status); /* the head could not be read */
+void weir__exchange_fini(weir_http *x);
+bool weir__http_discard(const weir_ctx *ctx, weir_http *x); /* the rest of the body; false: it is too much */
+void weir__http_live(const weir_http *x, const char *call); /* aborts after the handler returned */
+
+/* answer.c */
+int weir__answer_finish(const weir_ctx *ctx, weir_http *x);
+int weir__answer_error(const weir_ctx *ctx, weir_http *x, int status, const char *detail);
+size_t weir__answer_limit(char *out, size_t cap); /* the whole answer at the handler limit */
+bool weir__answer_claim(weir_http *x);
+int weir__http_send(const weir_ctx *ctx, weir_http *x, struct iovec *iov, int n);
+
+/* server.c */
+const char *weir__http_date(struct weir__http_worker *w);
+
+#define weir__stat_add(worker, field, n)                                                             \
+	__atomic_store_n(&(worker)->stats.field,                                                     \
+	                 __atomic_load_n(&(worker)->stats.field, __ATOMIC_RELAXED) + (n), __ATOMIC_RELAXED)
+
+#endif
