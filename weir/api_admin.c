@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "api.h"
+#include "handlers.h"
 #include "metrics.h"
 
 enum { TASKS_DEFAULT = 1000, TASKS_MAX = 100000 };

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "api.h"
+#include "handlers.h"
 #include "streams.h"
 
 enum {

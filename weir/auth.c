@@ -24,7 +24,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#include "api.h"
+#include "handlers.h"
 #include "base/log.h"
 #include "base/sha256.h"
 

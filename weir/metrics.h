@@ -3,7 +3,7 @@
 #ifndef WEIR_PROGRAM_METRICS_H
 #define WEIR_PROGRAM_METRICS_H
 
-#include "api.h"
+#include "handlers.h"
 
 struct metrics_jobs {
 	size_t queues, queued, delayed, running, done, dead, cancelled, bytes;

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "api.h"
+#include "handlers.h"
 
 /* "https://app.example:8443" → "app.example:8443"; NULL for "null" and what is no such URL. */
 static const char *authority(const char *origin)

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "api.h"
+#include "handlers.h"
 #include "base/base64.h"
 #include "base/units.h"
 

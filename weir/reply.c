@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "api.h"
+#include "handlers.h"
 
 int reply_json(const weir_ctx *ctx, weir_http *x, int status, struct weir__buf *b)
 {

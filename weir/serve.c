@@ -12,7 +12,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
-#include "api.h"
+#include "handlers.h"
 #include "base/log.h"
 
 enum { JANSSON_SEED = 0x77656972 };

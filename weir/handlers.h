@@ -3,8 +3,8 @@
  * What the handlers of the HTTP API have in common: how a route says who may use it, how a parameter is read, how a job is written,
  * how an error is answered. One way for each.
  */
-#ifndef WEIR_PROGRAM_API_H
-#define WEIR_PROGRAM_API_H
+#ifndef WEIR_PROGRAM_HANDLERS_H
+#define WEIR_PROGRAM_HANDLERS_H
 
 #include <jansson.h>
 
