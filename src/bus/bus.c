@@ -1,0 +1,509 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The broker in memory, and a program's handle on it, the bus.
+ *
+ * A publish encodes the message once, finds the subscriptions under the broker's lock (taking a reference on each), and delivers after
+ * letting it go, to one queue after the other in the publisher's own task: so order per publisher holds, a publish that has returned has
+ * delivered, and a flush has nothing to do. Of a queue group one member is drawn by lot; if it is closing or full the next is
+ * tried, and only if all are full does the first one's overflow policy decide.
+ *
+ * A bus has one group for the tasks of its handlers. The bus holds it open, so that any task may subscribe; the group, and so the
+ * bus, is closed by the task that opened it.
+ *
+ * Lock order: none of the locks (registry, broker, subscription) is taken under another.
+ */
+#include "bus/bus.h"
+
+#include <weir/sim.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+static weir__lock registry_lock = WEIR__LOCK_INIT;
+static struct weir__list registry = { &registry, &registry };
+
+void weir__broker_ref(struct weir__broker *k)
+{
+	__atomic_fetch_add(&k->refs, 1, __ATOMIC_RELAXED);
+}
+
+void weir__broker_unref(struct weir__broker *k)
+{
+	if (__atomic_fetch_sub(&k->refs, 1, __ATOMIC_ACQ_REL) != 1)
+		return;
+	weir__trie_fini(&k->trie);
+	free(k->name);
+	free(k);
+}
+
+static struct weir__broker *broker_new(const char *name)
+{
+	struct weir__broker *k = calloc(1, sizeof *k);
+
+	if (!k)
+		return NULL;
+	k->refs = 1;
+	k->buses = 1;
+	weir__trie_init(&k->trie, (uint64_t)weir_random(UINT32_MAX) << 32 | weir_random(UINT32_MAX));
+	k->name = *name ? strdup(name) : NULL;
+	if (*name && !k->name) {
+		free(k);
+		return NULL;
+	}
+	return k;
+}
+
+/* The broker of that name, made when there is none. An empty name is always a new one. */
+static struct weir__broker *broker_open(const char *name)
+{
+	struct weir__broker *fresh = broker_new(name);
+
+	if (!fresh || !*name)
+		return fresh;
+	weir__lock_acquire(&registry_lock);
+	weir__list_each(l, &registry) {
+		struct weir__broker *k = weir__container(l, struct weir__broker, link);
+
+		if (strcmp(k->name, name))
+			continue;
+		k->buses++;
+		weir__broker_ref(k);
+		weir__lock_release(&registry_lock);
+		weir__broker_unref(fresh);
+		return k;
+	}
+	weir__list_append(&registry, &fresh->link);
+	weir__lock_release(&registry_lock);
+	return fresh;
+}
+
+static void broker_close(struct weir__broker *k)
+{
+	weir__lock_acquire(&registry_lock);
+	if (--k->buses == 0 && k->name)
+		weir__list_remove(&k->link);
+	weir__lock_release(&registry_lock);
+	weir__broker_unref(k);
+}
+
+int weir__broker_add(struct weir__broker *k, weir_sub *s)
+{
+	int r;
+
+	weir__lock_acquire(&k->lock);
+	r = weir__trie_insert(&k->trie, &s->entry, s->subject);
+	if (r == 0) {
+		weir__sub_ref(s);
+		k->subs++;
+	}
+	weir__lock_release(&k->lock);
+	/* Who ends a subscription marks it before it removes it: if it had not been in yet, that falls to us. */
+	if (r == 0 && !weir__sub_open(s))
+		weir__broker_remove(k, s);
+	return r;
+}
+
+void weir__broker_remove(struct weir__broker *k, weir_sub *s)
+{
+	bool was_in;
+
+	weir__lock_acquire(&k->lock);
+	was_in = s->entry.node != NULL;
+	weir__trie_remove(&k->trie, &s->entry);
+	if (was_in)
+		k->subs--;
+	weir__lock_release(&k->lock);
+	if (was_in)
+		weir__sub_unref(s);
+}
+
+int weir_bus_open(const weir_ctx *ctx, const char *url, weir_bus **ret)
+{
+	weir_ctx forever = { .scope = ctx->scope, .deadline_ns = WEIR_NEVER };
+	weir_bus *b;
+	int r;
+
+	if (!strchr(url, ':'))
+		return -EINVAL;
+	if (strncmp(url, "mem:", 4))
+		return -EPROTONOSUPPORT;
+	b = calloc(1, sizeof *b);
+	if (!b)
+		return -ENOMEM;
+	b->broker = broker_open(url + 4);
+	if (!b->broker) {
+		free(b);
+		return -ENOMEM;
+	}
+	b->magic = WEIR__BUS_MAGIC;
+	weir__list_init(&b->subs);
+	weir_group_init(&b->group, &forever);
+	r = weir_group_hold(&b->group);
+	if (r < 0) {
+		weir_group_wait(&b->group);
+		broker_close(b->broker);
+		free(b);
+		return r;
+	}
+	*ret = b;
+	return 0;
+}
+
+static bool inside(weir_bus *b)
+{
+	bool found = false;
+
+	weir__lock_acquire(&b->broker->lock);
+	weir__list_each(l, &b->subs)
+		if (weir__sub_inside(weir__container(l, weir_sub, link)))
+			found = true;
+	weir__lock_release(&b->broker->lock);
+	return found;
+}
+
+/*
+ * All subscriptions stop taking before the first is waited for, so that they empty side by side. One that is followed stays its owner's, who may
+ * be closing it right now: hence the reference.
+ */
+static void finish(const weir_ctx *ctx, weir_bus *b, bool discard)
+{
+	struct weir__list mine, *l;
+
+	weir__list_init(&mine);
+	weir__lock_acquire(&b->broker->lock);
+	__atomic_store_n(&b->draining, true, __ATOMIC_RELAXED);
+	__atomic_store_n(&b->closed, discard, __ATOMIC_RELAXED);
+	weir__lock_release(&b->broker->lock);
+	for (;;) {
+		weir_sub *s;
+
+		weir__lock_acquire(&b->broker->lock);
+		l = weir__list_pop(&b->subs);
+		s = l ? weir__container(l, weir_sub, link) : NULL;
+		if (s && !s->fn)
+			weir__sub_ref(s);
+		weir__lock_release(&b->broker->lock);
+		if (!s)
+			break;
+		weir__sub_end(s, discard && s->fn);
+		if (s->fn)
+			weir__list_append(&mine, l);
+		else
+			weir__sub_unref(s);
+	}
+	while ((l = weir__list_pop(&mine))) {
+		weir_sub *s = weir__container(l, weir_sub, link);
+
+		weir__sub_join(ctx, s);
+		weir__sub_unref(s);
+	}
+	weir_group_release(&b->group);
+	weir_group_wait(&b->group);
+	broker_close(b->broker);
+	b->magic = 0;
+	free(b);
+}
+
+int weir_bus_drain(const weir_ctx *ctx, weir_bus *b)
+{
+	weir__magic_check(b, WEIR__BUS_MAGIC);
+	if (inside(b))
+		return -EDEADLK;
+	finish(ctx, b, false);
+	return weir_ctx_err(ctx);
+}
+
+void weir_bus_close(weir_bus *b)
+{
+	if (!b)
+		return;
+	weir__magic_check(b, WEIR__BUS_MAGIC);
+	weir__assert(!inside(b), "weir_bus_close() from a handler of the bus itself");
+	finish(NULL, b, true);
+}
+
+/* ---- Publishing ---- */
+
+struct hits {
+	weir_sub *few[16], **all;
+	size_t n, cap;
+	bool failed;
+};
+
+static void collect(struct weir__trie_entry *e, void *arg)
+{
+	weir_sub *s = weir__container(e, weir_sub, entry);
+	struct hits *h = arg;
+
+	if (h->n == h->cap) {
+		weir_sub **more = malloc(2 * h->cap * sizeof(weir_sub *));
+
+		if (!more) {
+			h->failed = true;
+			return;
+		}
+		memcpy(more, h->all, h->n * sizeof(weir_sub *));
+		if (h->all != h->few)
+			free(h->all);
+		h->all = more;
+		h->cap *= 2;
+	}
+	weir__sub_ref(s);
+	h->all[h->n++] = s;
+}
+
+/* Bring the members of s[0]'s queue group to the front; how many there are. */
+static size_t gather(weir_sub **s, size_t n)
+{
+	size_t members = 1;
+
+	for (size_t i = 1; i < n; i++)
+		if (s[i]->queue && !strcmp(s[i]->queue, s[0]->queue)) {
+			weir_sub *other = s[members];
+
+			s[members++] = s[i];
+			s[i] = other;
+		}
+	return members;
+}
+
+/* To one of them: by lot the first, then whoever has room, then as the first one's policy says. */
+static int push_one_of(const weir_ctx *ctx, weir_sub **s, size_t n, struct weir__bus_msg *m)
+{
+	size_t first = n > 1 ? weir_random((uint32_t)n) : 0;
+	int r = -EPIPE;
+
+	for (size_t i = 0; n > 1 && i < n; i++) {
+		r = weir__sub_push(ctx, s[(first + i) % n], m, true);
+		if (r > 0)
+			return r;
+	}
+	for (size_t i = 0; i < n; i++) {
+		r = weir__sub_push(ctx, s[(first + i) % n], m, false);
+		if (r != -EPIPE)
+			return r;
+	}
+	return r;
+}
+
+static int deliver(const weir_ctx *ctx, struct hits *h, struct weir__bus_msg *m)
+{
+	int got = 0, failed = 0;
+
+	for (size_t i = 0, n; i < h->n; i += n) {
+		int r;
+
+		n = h->all[i]->queue ? gather(h->all + i, h->n - i) : 1;
+		r = push_one_of(ctx, h->all + i, n, m);
+		if (r > 0)
+			got++;
+		else if (r < 0 && r != -EPIPE)
+			failed = r;
+	}
+	return failed ? failed : got;
+}
+
+static int check(const weir_msg *m)
+{
+	size_t headers = m->headers ? strnlen(m->headers, WEIR__BUS_PAYLOAD_MAX + 1) : 0;
+
+	if (!weir_subject_valid(m->subject, false))
+		return -EINVAL;
+	if (m->reply && !weir_subject_valid(m->reply, false))
+		return -EINVAL;
+	if (m->len > WEIR__BUS_PAYLOAD_MAX || headers > WEIR__BUS_PAYLOAD_MAX - m->len)
+		return -EMSGSIZE;
+	return 0;
+}
+
+int weir__bus_send(const weir_ctx *ctx, weir_bus *b, const weir_msg *m, size_t *ret_found)
+{
+	struct weir__broker *k = b->broker;
+	struct weir__bus_msg *e;
+	struct hits h;
+	int r;
+
+	weir__magic_check(b, WEIR__BUS_MAGIC);
+	if (__atomic_load_n(&b->closed, __ATOMIC_RELAXED))
+		return -EPIPE;
+	r = check(m);
+	if (r < 0)
+		return r;
+	e = weir__bus_msg_new(m);
+	if (!e)
+		return -ENOMEM;
+	h.all = h.few;
+	h.n = 0;
+	h.cap = sizeof h.few / sizeof h.few[0];
+	h.failed = false;
+	weir__lock_acquire(&k->lock);
+	k->published++;
+	k->bytes += m->len;
+	weir__trie_match(&k->trie, m->subject, collect, &h);
+	weir__lock_release(&k->lock);
+	r = h.failed ? -ENOMEM : deliver(ctx, &h, e);
+	if (r > 0)
+		__atomic_fetch_add(&k->delivered, (uint64_t)r, __ATOMIC_RELAXED);
+	*ret_found = h.n;
+	for (size_t i = 0; i < h.n; i++)
+		weir__sub_unref(h.all[i]);
+	if (h.all != h.few)
+		free(h.all);
+	weir__bus_msg_unref(e);
+	return r;
+}
+
+int weir_bus_publish_msg(const weir_ctx *ctx, weir_bus *b, const weir_msg *m)
+{
+	size_t found;
+
+	return weir__bus_send(ctx, b, m, &found);
+}
+
+int weir_bus_publish(const weir_ctx *ctx, weir_bus *b, const char *subject, const void *data, size_t len)
+{
+	weir_msg m = { .subject = subject, .data = data, .len = len };
+	int r = weir_bus_publish_msg(ctx, b, &m);
+
+	return r < 0 ? r : 0;
+}
+
+int weir_bus_flush(const weir_ctx *ctx, weir_bus *b)
+{
+	weir__magic_check(b, WEIR__BUS_MAGIC);
+	return weir_ctx_err(ctx);
+}
+
+void weir_bus_stats_get(const weir_bus *b, weir_bus_stats *ret)
+{
+	struct weir__broker *k = b->broker;
+
+	weir__magic_check(b, WEIR__BUS_MAGIC);
+	weir__lock_acquire(&k->lock);
+	*ret = (weir_bus_stats){ .subs = k->subs, .published = k->published, .bytes = k->bytes };
+	weir__lock_release(&k->lock);
+	ret->delivered = __atomic_load_n(&k->delivered, __ATOMIC_RELAXED);
+	ret->dropped = __atomic_load_n(&k->dropped, __ATOMIC_RELAXED);
+}
+
+/* ---- Subscribing ---- */
+
+static int options_check(const weir_sub_options *opt)
+{
+	if (opt && opt->queue && !weir_subject_valid(opt->queue, false))
+		return -EINVAL;
+	if (opt && opt->ack_subject && !weir_subject_valid(opt->ack_subject, false))
+		return -EINVAL;
+	return 0;
+}
+
+static void unlist(weir_sub *s)
+{
+	weir__lock_acquire(&s->broker->lock);
+	if (weir__list_linked(&s->link))
+		weir__list_remove(&s->link);
+	weir__lock_release(&s->broker->lock);
+}
+
+/* The task starts before the subscription is found: what is delivered has somebody to handle it. */
+static int start(weir_bus *b, weir_sub *s)
+{
+	int r = -EPIPE;
+
+	weir__lock_acquire(&b->broker->lock);
+	if (!b->draining) {
+		weir__list_append(&b->subs, &s->link);
+		r = 0;
+	}
+	weir__lock_release(&b->broker->lock);
+	if (r < 0 || !s->fn)
+		return r;
+	weir__sub_ref(s);
+	r = weir_group_go(&b->group, weir__sub_run, s);
+	if (r < 0) {
+		unlist(s);
+		weir__sub_unref(s);
+	}
+	return r;
+}
+
+static int subscribe(weir_bus *b, const char *subject, const weir_sub_options *opt, weir_msg_fn *fn, void *arg,
+                     weir_sub **ret)
+{
+	weir_sub *s;
+	int r;
+
+	weir__magic_check(b, WEIR__BUS_MAGIC);
+	if (!weir_subject_valid(subject, true))
+		return -EINVAL;
+	r = options_check(opt);
+	if (r < 0)
+		return r;
+	r = weir__sub_new(b, subject, opt, fn, arg, &s);
+	if (r < 0)
+		return r;
+	r = start(b, s);
+	if (r < 0) {
+		weir__sub_unref(s);
+		return r;
+	}
+	r = weir__broker_add(b->broker, s);
+	if (r < 0) {
+		weir_sub_close(s);
+		return r;
+	}
+	*ret = s;
+	return 0;
+}
+
+int weir_bus_subscribe_with(const weir_ctx *ctx, weir_bus *b, const char *subject, const weir_sub_options *opt,
+                            weir_msg_fn *fn, void *arg, weir_sub **ret)
+{
+	int r = weir_ctx_err(ctx);
+
+	weir__assert(fn, "weir_bus_subscribe() to %s without a handler", subject);
+	return r < 0 ? r : subscribe(b, subject, opt, fn, arg, ret);
+}
+
+int weir_bus_subscribe(const weir_ctx *ctx, weir_bus *b, const char *subject, weir_msg_fn *fn, void *arg,
+                       weir_sub **ret)
+{
+	return weir_bus_subscribe_with(ctx, b, subject, NULL, fn, arg, ret);
+}
+
+int weir_bus_follow(const weir_ctx *ctx, weir_bus *b, const char *subject, const weir_sub_options *opt,
+                    weir_sub **ret)
+{
+	int r = weir_ctx_err(ctx);
+
+	return r < 0 ? r : subscribe(b, subject, opt, NULL, NULL, ret);
+}
+
+/* What close and drain share. */
+static void consume(const weir_ctx *ctx, weir_sub *s, bool discard)
+{
+	unlist(s);
+	weir__sub_end(s, discard);
+	weir__sub_join(ctx, s);
+	weir__sub_unref(s);
+}
+
+int weir_sub_drain(const weir_ctx *ctx, weir_sub *s)
+{
+	weir__magic_check(s, WEIR__SUB_MAGIC);
+	if (weir__sub_inside(s))
+		return -EDEADLK;
+	consume(ctx, s, !s->fn);
+	return weir_ctx_err(ctx);
+}
+
+int weir_sub_close(weir_sub *s)
+{
+	if (!s)
+		return 0;
+	weir__magic_check(s, WEIR__SUB_MAGIC);
+	if (weir__sub_inside(s))
+		return -EDEADLK;
+	consume(NULL, s, true);
+	return 0;
+}

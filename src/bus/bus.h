@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT */
+/* What the files of the bus share: messages, brokers, subscriptions. Who guards what is said at each field. */
+#ifndef WEIR_BUS_BUS_H
+#define WEIR_BUS_BUS_H
+
+#include <weir/bus.h>
+
+#include "bus/trie.h"
+#include "rt/lock.h"
+#include "rt/wait.h"
+
+enum { WEIR__BUS_PAYLOAD_MAX = 1 << 20 };
+
+/* A message, encoded once and shared by reference count between all queues that hold it. Immutable. */
+struct weir__bus_msg {
+	uint32_t refs; /* atomic */
+	size_t cost;   /* bytes it holds: what pending_bytes counts */
+	size_t len;
+	const char *reply, *headers, *data;
+	char subject[];
+};
+
+/* NULL without memory. */
+struct weir__bus_msg *weir__bus_msg_new(const weir_msg *m);
+void weir__bus_msg_ref(struct weir__bus_msg *m);
+void weir__bus_msg_unref(struct weir__bus_msg *m);
+
+/* The broker: what "mem:name" names. Shared by the buses that opened it; their subscriptions keep its memory. */
+struct weir__broker {
+	struct weir__list link; /* in the registry while a bus has it open, under the registry's lock */
+	char *name;             /* NULL: not shared */
+	size_t buses;           /* under the registry's lock */
+	uint32_t refs;          /* atomic */
+	weir__lock lock;        /* guards the rest; held while nothing else is locked */
+	struct weir__trie trie;
+	size_t subs;
+	uint64_t published, bytes;
+	uint64_t delivered, dropped; /* atomic */
+};
+
+#define WEIR__BUS_MAGIC 0x77627573u
+#define WEIR__SUB_MAGIC 0x77737562u
+
+struct weir_bus {
+	uint32_t magic;
+	struct weir__broker *broker;
+	weir_group group;
+	struct weir__list subs; /* under the broker's lock, as the next two, which are also read without */
+	bool draining, closed;
+};
+
+enum weir__sub_state {
+	WEIR__SUB_OPEN,
+	WEIR__SUB_DRAINING, /* takes no more; what is in the queue is delivered */
+	WEIR__SUB_ENDED,    /* empty, and no handler will run any more */
+};
+
+/*
+ * References: one of the user (or of the bus), one of the index while it is in there, one of the handler's task, and those of publishers
+ * which have found it and are about to deliver. The memory goes with the last; the bus may be gone by then.
+ */
+struct weir_sub {
+	uint32_t magic;
+	uint32_t refs; /* atomic */
+	weir_bus *bus; /* may be gone unless there is a handler; not to be touched by publishers */
+	struct weir__broker *broker;
+	struct weir__trie_entry entry;    /* under the broker's lock */
+	struct weir__list link;           /* in bus->subs, under the broker's lock; unlinked once the bus is being closed */
+	weir_msg_fn *fn;                  /* NULL: followed */
+	void *arg;
+	char *subject, *queue, *ack_subject;
+	size_t pending_max, pending_bytes_max;
+	enum weir_sub_overflow overflow;
+	uint64_t max;
+
+	weir__lock lock; /* guards the rest; nothing is locked under it */
+	enum weir__sub_state state;
+	struct weir__bus_msg **ring;
+	size_t ring_cap, head, count, bytes;
+	struct weir__bus_msg *current; /* what the last next() gave */
+	uint64_t accepted, handled, failed, dropped;
+	struct weir__list reader, writers, counters, joiners; /* of waiters */
+	weir__task *task;    /* runs the handler; written under the lock, read also without */
+	weir_scope *scope;   /* of that task; NULL before and after */
+	bool cancelled, cancelling;
+};
+
+int weir__sub_new(weir_bus *b, const char *subject, const weir_sub_options *opt, weir_msg_fn *fn, void *arg,
+                  weir_sub **ret);
+void weir__sub_ref(weir_sub *s);
+void weir__sub_unref(weir_sub *s);
+
+/*
+ * Put a message into the queue. 1: done; 0: dropped; -EPIPE: takes no more; the context's error under BLOCK; with `only_room` never
+ * drops and never waits: -EAGAIN when full.
+ */
+int weir__sub_push(const weir_ctx *ctx, weir_sub *s, struct weir__bus_msg *m, bool only_room);
+
+/* Take the oldest; the caller gets its reference. 1, 0 (ended), -EBUSY or the context's error. */
+int weir__sub_take(const weir_ctx *ctx, weir_sub *s, struct weir__bus_msg **ret);
+
+/* Stop taking; with `discard` the queue is emptied too, and the handler cancelled. Never waits. */
+void weir__sub_end(weir_sub *s, bool discard);
+
+/* Wait for the handler to end; the context's end cancels it. */
+void weir__sub_join(const weir_ctx *ctx, weir_sub *s);
+
+/* The handler's task. */
+int weir__sub_run(const weir_ctx *ctx, void *arg);
+
+bool weir__sub_open(weir_sub *s);
+
+/* Is the caller this subscription's handler? */
+bool weir__sub_inside(const weir_sub *s);
+
+void weir__sub_msg(weir_sub *s, struct weir__bus_msg *m, weir_msg *ret);
+
+/* weir_bus_publish_msg(), and how many subscriptions matched. */
+int weir__bus_send(const weir_ctx *ctx, weir_bus *b, const weir_msg *m, size_t *ret_found);
+
+void weir__broker_ref(struct weir__broker *k);
+void weir__broker_unref(struct weir__broker *k);
+
+/* Into and out of the broker's index. The second is fine when it is not in. */
+int weir__broker_add(struct weir__broker *k, weir_sub *s);
+void weir__broker_remove(struct weir__broker *k, weir_sub *s);
+
+#endif

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: MIT
+"""examples/bus.c: handlers have run before the program leaves, requests are answered or refused at once."""
+import os
+import subprocess
+import time
+
+from weirtest import *
+
+
+def run_example():
+    path = os.path.join(os.path.dirname(program()), 'examples', 'example-bus')
+    return subprocess.run([path], capture_output=True, text=True, timeout=LIMIT)
+
+
+@test
+def every_handler_has_run_before_the_program_leaves():
+    for _ in range(20):
+        p = run_example()
+        check_eq(p.returncode, 0, p.stderr)
+        for line in ('stock: 1 book', 'stock: 2 pens', 'mail: 1 book', 'mail: 2 pens', 'stock handled 2, mail handled 2'):
+            check_in(line, p.stdout.splitlines())
+
+
+@test
+def requests_are_answered_or_refused():
+    start = time.monotonic()
+    lines = run_example().stdout.splitlines()
+    check_in('price of a pen: 3 (asked and answered)', lines)
+    check_in('price of a car: nobody sells that', lines)
+    check_in('receipt: 3 (no reply address, but the subscription has one)', lines)
+    check(time.monotonic() - start < 5, 'slow')
+
+
+if __name__ == '__main__':
+    main()
