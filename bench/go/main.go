@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"os"
 	"runtime"
@@ -205,7 +206,12 @@ func serve(addr string) {
 	})
 	http.HandleFunc("GET /events", h.stream)
 	http.HandleFunc("POST /events", h.publish)
-	log.Fatal(http.ListenAndServe(addr, nil))
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("listening on %s\n", l.Addr())
+	log.Fatal(http.Serve(l, nil))
 }
 
 func main() {
