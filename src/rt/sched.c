@@ -27,7 +27,7 @@
 enum { RUN_NEXT_MAX = 16, POLL_EVERY = 61, STEAL_MAX = 64 };
 
 struct weir__runtime weir__rt;
-__thread struct weir__worker *weir__self_tls;
+__thread struct weir__worker *weir__self_tls __attribute__((tls_model("initial-exec")));
 
 void weir__ready(weir__task *t)
 {

@@ -123,7 +123,7 @@ struct weir__runtime {
 extern struct weir__runtime weir__rt;
 
 /* The worker of the calling thread (in a simulation: the logical one), or NULL. */
-extern __thread struct weir__worker *weir__self_tls;
+extern __thread struct weir__worker *weir__self_tls __attribute__((tls_model("initial-exec")));
 static inline struct weir__worker *weir__self(void)
 {
 	return weir__self_tls;

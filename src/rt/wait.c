@@ -76,7 +76,8 @@ static int park(struct weir__wait *w, weir_scope *scope, unsigned flags, int64_t
 	__atomic_store_n(&t->what, NULL, __ATOMIC_RELAXED);
 	t->wait = NULL;
 	t->spent = 0;
-	weir__timer_stop(&d.timer);
+	if (weir__timer_armed(&d.timer))
+		weir__timer_stop(&d.timer);
 	return __atomic_load_n(&w->claim, __ATOMIC_ACQUIRE);
 }
 

@@ -62,6 +62,15 @@ static inline bool weir__wait_claim(struct weir__wait *w, int value)
 	return __atomic_compare_exchange_n(&w->claim, &open, value, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
 }
 
+/* The same where all who could claim it run on this thread. */
+static inline bool weir__wait_claim_local(struct weir__wait *w, int value)
+{
+	if (__atomic_load_n(&w->claim, __ATOMIC_RELAXED) != WEIR__OPEN)
+		return false;
+	__atomic_store_n(&w->claim, value, __ATOMIC_RELAXED);
+	return true;
+}
+
 /* Any thread. */
 void weir__wait_wake(struct weir__wait *w);
 

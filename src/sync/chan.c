@@ -41,7 +41,7 @@ static inline void copy(void *to, const void *from, size_t size)
 static int wait_in(const weir_ctx *ctx, weir_chan *c, struct weir__list *queue, void *data, const char *what)
 {
 	struct weir__wait wait;
-	struct weir__waiter n = { .wait = &wait, .data = data };
+	struct weir__waiter n = { .wait = &wait, .data = data, .local = weir__chan_owned(c) };
 	int r;
 
 	weir__wait_init(&wait);
@@ -146,7 +146,7 @@ int weir__chan_put(weir_chan *c, const void *v, struct weir__wait **ret_wake)
 	*ret_wake = NULL;
 	if (c->closed)
 		return -EPIPE;
-	receiver = weir__waiter_claim(&c->recvq, 0);
+	receiver = weir__waiter_claim_as(&c->recvq, 0, weir__chan_owned(c));
 	if (receiver) {
 		copy(receiver->data, v, c->size);
 		*ret_wake = receiver->wait;
@@ -169,14 +169,14 @@ int weir__chan_take(weir_chan *c, void *v, struct weir__wait **ret_wake)
 		copy(v, c->buf + c->head * c->size, c->size);
 		c->head = next(c, c->head);
 		c->len--;
-		sender = weir__waiter_claim(&c->sendq, 0);
+		sender = weir__waiter_claim_as(&c->sendq, 0, weir__chan_owned(c));
 		if (sender) {
 			append(c, sender->data);
 			*ret_wake = sender->wait;
 		}
 		return 1;
 	}
-	sender = weir__waiter_claim(&c->sendq, 0);
+	sender = weir__waiter_claim_as(&c->sendq, 0, weir__chan_owned(c));
 	if (sender) {
 		copy(v, sender->data, c->size);
 		*ret_wake = sender->wait;

@@ -36,6 +36,12 @@ static inline void weir__chan_unlock(weir_chan *c)
 	weir__bias_release(&c->lock, weir__here());
 }
 
+/* Locked by its owner, without competition from other threads? */
+static inline bool weir__chan_owned(const weir_chan *c)
+{
+	return weir__bias_owned(&c->lock, weir__here());
+}
+
 /* Aborts when the channel is freed, of another size, or not for this thread. */
 void weir__chan_check(const weir_chan *c, size_t size, const char *call);
 
