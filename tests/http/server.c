@@ -1,86 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The server as a client sees it: bytes in, bytes out, over memory. */
-#include <weir/http.h>
-#include <weir/net.h>
-
-#include "test.h"
-
-#include <stdarg.h>
-
-struct site {
-	weir_http_server *server;
-	weir_listener *listener;
-	weir_group group;
-};
-
-static int serve(const weir_ctx *ctx, void *arg)
-{
-	struct site *s = arg;
-
-	return weir_http_serve(ctx, s->server, s->listener);
-}
-
-static void site_new(struct site *s, const weir_http_limits *limits)
-{
-	s->server = weir_http_server_new(limits);
-	CHECK(s->server != NULL);
-}
-
-static void site_start(const weir_ctx *ctx, struct site *s)
-{
-	CHECK_EQ(weir_listen("mem:site", &s->listener), 0);
-	weir_group_init(&s->group, ctx);
-	CHECK_EQ(weir_group_go(&s->group, serve, s), 0);
-}
-
-/* Drains the server and checks that nothing is left of it. */
-static void site_stop(struct site *s)
-{
-	weir_group_drain(&s->group);
-	CHECK_EQ(weir_group_wait(&s->group), 0);
-	weir_listener_free(s->listener);
-	weir_http_server_free(s->server);
-}
-
-static weir_conn *dial(const weir_ctx *ctx)
-{
-	weir_conn *c;
-
-	CHECK_EQ(weir_dial(ctx, "mem:site", &c), 0);
-	return c;
-}
-
-static void say(const weir_ctx *ctx, weir_conn *c, const char *text)
-{
-	CHECK_EQ(weir_conn_write(ctx, c, text, strlen(text)), 0);
-}
-
-/* Reads until `until` has come, or the end; what was read. */
-static const char *hear(const weir_ctx *ctx, weir_conn *c, const char *until)
-{
-	static __thread char buf[128 * 1024];
-	weir_ctx soon = weir_ctx_timeout(ctx, WEIR_SEC(100));
-	size_t len = 0;
-	ssize_t n;
-
-	buf[0] = 0;
-	while (!until || !strstr(buf, until)) {
-		n = weir_conn_read(&soon, c, buf + len, sizeof buf - 1 - len);
-		CHECK(n >= 0);
-		if (n == 0)
-			break;
-		len += (size_t)n;
-		buf[len] = 0;
-	}
-	return buf;
-}
-
-#define HAS(text, part)                                                                 \
-	do {                                                                            \
-		const char *t_ = (text);                                                \
-		if (!strstr(t_, (part)))                                                \
-			test_fail(__FILE__, __LINE__, "no \"%s\" in:\n%s", (part), t_); \
-	} while (0)
+/* Requests and answers, as a client sees them. */
+#include "site.h"
 
 static int hello(const weir_ctx *ctx, weir_http *x, void *arg)
 {
@@ -88,22 +8,469 @@ static int hello(const weir_ctx *ctx, weir_http *x, void *arg)
 	return weir_http_printf(ctx, x, "hello, %s\n", weir_http_path(x, "name"));
 }
 
-TASK(a_handler_answers_with_a_length)
+static int result(const weir_ctx *ctx, weir_http *x, void *arg)
+{
+	(void)ctx;
+	(void)x;
+	return *(int *)arg;
+}
+
+static int echo(const weir_ctx *ctx, weir_http *x, void *arg)
+{
+	char *body;
+	size_t len;
+	int r;
+
+	(void)arg;
+	r = weir_http_body(ctx, x, &body, &len);
+	return r < 0 ? r : weir_http_reply(ctx, x, 200, NULL, body, len);
+}
+
+/* ?n=… bytes, in pieces of 1000 */
+static int bytes(const weir_ctx *ctx, weir_http *x, void *arg)
+{
+	size_t n = strtoul(weir_http_query(x, "n"), NULL, 10);
+	char piece[1000];
+	int r = 0;
+
+	(void)arg;
+	memset(piece, 'x', sizeof piece);
+	while (n && r == 0) {
+		size_t k = n < sizeof piece ? n : sizeof piece;
+
+		r = weir_http_write(ctx, x, piece, k);
+		n -= k;
+	}
+	return r;
+}
+
+TASK(a_handler_answers_with_a_length_and_the_connection_goes_on)
 {
 	struct site s;
 	weir_conn *c;
 	const char *got;
 
 	site_new(&s, NULL);
-	CHECK_EQ(weir_http_route(s.server, "GET /hello/{name}", hello, NULL, NULL), 0);
+	site_route(&s, "GET /hello/{name}", hello, NULL);
 	site_start(ctx, &s);
 	c = dial(ctx);
-	say(ctx, c, "GET /hello/a%20b HTTP/1.1\r\nHost: x\r\n\r\n");
+	say(ctx, c, GET("/hello/a%20b"));
 	got = hear(ctx, c, "hello, a b\n");
 	HAS(got, "HTTP/1.1 200 OK\r\n");
 	HAS(got, "\r\nContent-Length: 11\r\n");
-	say(ctx, c, "GET /hello/again HTTP/1.1\r\nHost: x\r\n\r\n");
+	HAS(got, "\r\nContent-Type: text/plain; charset=utf-8\r\n");
+	LACKS(got, "Connection:");
+	say(ctx, c, GET("/hello/again"));
 	hear(ctx, c, "hello, again\n");
 	weir_conn_free(c);
+	site_stop(&s);
+}
+
+TASK(pipelined_requests_are_answered_in_order)
+{
+	struct site s;
+	weir_conn *c;
+	const char *a, *b, *d;
+
+	site_new(&s, NULL);
+	site_route(&s, "GET /hello/{name}", hello, NULL);
+	site_start(ctx, &s);
+	c = dial(ctx);
+	say(ctx, c, GET("/hello/a") GET("/hello/b") GET_CLOSE("/hello/c") GET("/hello/never"));
+	a = hear(ctx, c, NULL);
+	b = strstr(a, "hello, b\n");
+	d = strstr(a, "hello, c\n");
+	HAS(a, "hello, a\n");
+	CHECK(b && d && strstr(a, "hello, a\n") < b && b < d);
+	LACKS(a, "never");
+	weir_conn_free(c);
+	site_stop(&s);
+}
+
+TASK(an_idle_connection_holds_no_task)
+{
+	weir_conn *c[50];
+	struct site s;
+	size_t before;
+
+	site_new(&s, NULL);
+	site_route(&s, "GET /hello/{name}", hello, NULL);
+	site_start(ctx, &s);
+	hear(ctx, c[0] = dial(ctx), "");
+	for (int i = 0; i < 50; i++) {
+		if (i)
+			c[i] = dial(ctx);
+		say(ctx, c[i], GET("/hello/x"));
+		hear(ctx, c[i], "hello, x\n");
+	}
+	while (site_stats(&s).idle < 50)
+		CHECK_EQ(weir_sleep(ctx, WEIR_US(200)), 0);
+	before = weir_task_count();
+	CHECK(before <= 3);
+	CHECK_EQ(site_stats(&s).conns, 50);
+	for (int i = 0; i < 50; i++)
+		weir_conn_free(c[i]);
+	site_stop(&s);
+}
+
+TASK(head_gets_the_head_of_get)
+{
+	struct site s;
+	const char *got;
+
+	site_new(&s, NULL);
+	site_route(&s, "GET /hello/{name}", hello, NULL);
+	site_route(&s, "GET /bytes", bytes, NULL);
+	site_start(ctx, &s);
+	got = ask(ctx, "HEAD /hello/x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+	HAS(got, "\r\nContent-Length: 9\r\n");
+	LACKS(got, "hello, x");
+	got = ask(ctx, "HEAD /bytes?n=100000 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+	HAS(got, "\r\nContent-Length: 100000\r\n");
+	LACKS(got, "xxx");
+	site_stop(&s);
+}
+
+TASK(results_become_statuses)
+{
+	static const struct { int result; const char *line; } table[] = {
+		{ 0, "HTTP/1.1 200 OK" }, { 204, "HTTP/1.1 204 No Content" }, { 418, "HTTP/1.1 418 Unknown" },
+		{ -ETIMEDOUT, "HTTP/1.1 504 " }, { -EAGAIN, "HTTP/1.1 503 " }, { -ESHUTDOWN, "HTTP/1.1 503 " },
+		{ -EMSGSIZE, "HTTP/1.1 413 " }, { -EINVAL, "HTTP/1.1 400 " }, { -ENOENT, "HTTP/1.1 404 " },
+		{ -EACCES, "HTTP/1.1 403 " }, { -EIO, "HTTP/1.1 500 " }, { 12345, "HTTP/1.1 500 " }, { 404, "HTTP/1.1 404 " },
+	};
+	struct site s;
+	int value = 0;
+
+	site_new(&s, NULL);
+	site_route(&s, "/", result, &value);
+	site_start(ctx, &s);
+	for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+		const char *got;
+
+		value = table[i].result;
+		got = ask(ctx, GET_CLOSE("/"));
+		HAS(got, table[i].line);
+		if (strstr(table[i].line, " 503 "))
+			HAS(got, "\r\nretry-after: 1\r\n");
+		if (value != 0 && value != 204)
+			HAS(got, "\"type\":\"about:blank\"");
+	}
+	value = -ECANCELED;
+	CHECK_STR(ask(ctx, GET("/")), "");
+	site_stop(&s);
+}
+
+TASK(a_204_has_no_body_and_no_length)
+{
+	struct site s;
+	int value = 204;
+	const char *got;
+
+	site_new(&s, NULL);
+	site_route(&s, "/", result, &value);
+	site_start(ctx, &s);
+	got = ask(ctx, GET_CLOSE("/"));
+	LACKS(got, "Content-Length");
+	LACKS(got, "Content-Type");
+	CHECK_STR(strstr(got, "\r\n\r\n"), "\r\n\r\n");
+	site_stop(&s);
+}
+
+TASK(unknown_paths_and_methods_are_told_apart)
+{
+	struct site s;
+	const char *got;
+
+	site_new(&s, NULL);
+	site_route(&s, "GET /hello/{name}", hello, NULL);
+	site_route(&s, "POST /hello/{name}", echo, NULL);
+	site_start(ctx, &s);
+	HAS(ask(ctx, GET_CLOSE("/nowhere")), "HTTP/1.1 404 ");
+	got = ask(ctx, "DELETE /hello/x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+	HAS(got, "HTTP/1.1 405 ");
+	HAS(got, "\r\nallow: POST, GET, HEAD, OPTIONS\r\n");
+	got = ask(ctx, "OPTIONS /hello/x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+	HAS(got, "HTTP/1.1 204 ");
+	HAS(got, "\r\nallow: POST, GET, HEAD, OPTIONS\r\n");
+	HAS(ask(ctx, "OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"), "HTTP/1.1 204 ");
+	HAS(ask(ctx, "BREW /hello/x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"), "HTTP/1.1 501 ");
+	site_stop(&s);
+}
+
+TASK(bodies_arrive_by_length_and_in_chunks)
+{
+	struct site s;
+
+	site_new(&s, NULL);
+	site_route(&s, "POST /echo", echo, NULL);
+	site_start(ctx, &s);
+	HAS(ask(ctx, "POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello"),
+	    "\r\n\r\nhello");
+	HAS(ask(ctx, "POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+	             "3;ext=\"1\"\r\nhel\r\n0002\r\nlo\r\n0\r\nTrailer: x\r\n\r\n"),
+	    "\r\n\r\nhello");
+	site_stop(&s);
+}
+
+TASK(a_body_beyond_its_limit_gets_413)
+{
+	weir_http_limits small = { .body_max = 10 };
+	struct site s;
+
+	site_new(&s, &small);
+	site_route(&s, "POST /echo", echo, NULL);
+	site_start(ctx, &s);
+	HAS(ask(ctx, "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 11\r\n\r\nhello hello"), "HTTP/1.1 413 ");
+	HAS(ask(ctx, "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+	             "b\r\nhello hello\r\n0\r\n\r\n"),
+	    "HTTP/1.1 413 ");
+	HAS(ask(ctx, "POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 10\r\n\r\n0123456789"),
+	    "\r\n\r\n0123456789");
+	site_stop(&s);
+}
+
+TASK(a_client_that_waits_for_100_gets_it_when_the_body_is_wanted)
+{
+	struct site s;
+	weir_conn *c;
+
+	site_new(&s, NULL);
+	site_route(&s, "POST /echo", echo, NULL);
+	site_route(&s, "GET /hello/{name}", hello, NULL);
+	site_start(ctx, &s);
+	c = dial(ctx);
+	say(ctx, c, "POST /echo HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n");
+	CHECK_STR(hear(ctx, c, "\r\n\r\n"), "HTTP/1.1 100 Continue\r\n\r\n");
+	say(ctx, c, "hello");
+	hear(ctx, c, "\r\n\r\nhello");
+	weir_conn_free(c);
+	/* Not wanted: the final answer at once, and the end, since nobody knows whether the body comes. */
+	LACKS(ask(ctx, "GET /hello/x HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"),
+	      "100 Continue");
+	site_stop(&s);
+}
+
+TASK(a_long_answer_is_chunked_to_11_and_ends_with_the_connection_to_10)
+{
+	struct site s;
+	const char *got;
+
+	site_new(&s, NULL);
+	site_route(&s, "GET /bytes", bytes, NULL);
+	site_start(ctx, &s);
+	got = ask(ctx, GET_CLOSE("/bytes?n=16384"));
+	HAS(got, "\r\nContent-Length: 16384\r\n");
+	got = ask(ctx, GET_CLOSE("/bytes?n=100000"));
+	HAS(got, "\r\nTransfer-Encoding: chunked\r\n");
+	LACKS(got, "Content-Length");
+	HAS(got, "\r\n0\r\n\r\n");
+	got = ask(ctx, "GET /bytes?n=100000 HTTP/1.0\r\n\r\n");
+	LACKS(got, "Transfer-Encoding");
+	HAS(got, "\r\nConnection: close\r\n");
+	CHECK_EQ(strlen(strstr(got, "\r\n\r\n") + 4), 100000);
+	site_stop(&s);
+}
+
+TASK(a_body_that_nobody_read_does_not_spoil_the_next_request)
+{
+	struct site s;
+	weir_conn *c;
+
+	site_new(&s, NULL);
+	site_route(&s, "/hello/{name}", hello, NULL);
+	site_start(ctx, &s);
+	c = dial(ctx);
+	say(ctx, c, "POST /hello/a HTTP/1.1\r\nHost: x\r\nContent-Length: 40\r\n\r\n"
+	            "GET /hello/evil HTTP/1.1\r\nHost: x\r\n\r\n\r\n" GET("/hello/b"));
+	LACKS(hear(ctx, c, "hello, b\n"), "evil");
+	weir_conn_free(c);
+	site_stop(&s);
+}
+
+static int headers(const weir_ctx *ctx, weir_http *x, void *arg)
+{
+	(void)arg;
+	CHECK_EQ(weir_http_set(x, "x-a", "1"), 0);
+	CHECK_EQ(weir_http_set(x, "X-A", "2"), 0);
+	CHECK_EQ(weir_http_add(x, "x-a", "3"), 0);
+	CHECK_EQ(weir_http_set(x, "x-b", "a\r\nx-evil: 1"), -EINVAL);
+	CHECK_EQ(weir_http_set(x, "x b", "1"), -EINVAL);
+	CHECK_EQ(weir_http_set(x, "date", "now"), -EINVAL);
+	CHECK_EQ(weir_http_status(x, 99), -EINVAL);
+	CHECK_STR(weir_http_header(x, "hOsT"), "x");
+	CHECK(!weir_http_header(x, "absent"));
+	CHECK_STR(weir_http_query(x, "q"), "a b&c");
+	CHECK_STR(weir_http_query(x, "empty"), "");
+	CHECK(!weir_http_query(x, "none"));
+	CHECK_EQ(weir_http_flush(ctx, x), 0);
+	CHECK_EQ(weir_http_set(x, "x-c", "1"), -EALREADY);
+	CHECK_EQ(weir_http_status(x, 201), -EALREADY);
+	return 0;
+}
+
+TASK(headers_and_queries_are_checked_and_decoded)
+{
+	struct site s;
+	const char *got;
+
+	site_new(&s, NULL);
+	site_route(&s, "GET /", headers, NULL);
+	site_start(ctx, &s);
+	got = ask(ctx, GET_CLOSE("/?other=1&q=a+b%26c&empty"));
+	HAS(got, "\r\nx-a: 2\r\nx-a: 3\r\n");
+	LACKS(got, "x-A");
+	LACKS(got, "evil");
+	HAS(got, "\r\n\r\n0\r\n\r\n");
+	site_stop(&s);
+}
+
+static int short_body(const weir_ctx *ctx, weir_http *x, void *arg)
+{
+	CHECK_EQ(weir_http_set(x, "content-length", "10"), 0);
+	CHECK_EQ(weir_http_write(ctx, x, "12345", 5), 0);
+	CHECK_EQ(weir_http_write(ctx, x, "123456", 6), -EMSGSIZE);
+	return arg ? weir_http_write(ctx, x, "67890", 5) : 0;
+}
+
+TASK(a_length_that_the_handler_sets_is_held_to)
+{
+	struct site s;
+	int whole;
+
+	site_new(&s, NULL);
+	site_route(&s, "GET /short", short_body, NULL);
+	site_route(&s, "GET /whole", short_body, &whole);
+	site_start(ctx, &s);
+	HAS(ask(ctx, GET_CLOSE("/short")), "HTTP/1.1 500 ");
+	HAS(ask(ctx, GET_CLOSE("/whole")), "\r\n\r\n1234567890");
+	site_stop(&s);
+}
+
+static int filter(const weir_ctx *ctx, weir_http *x, void *arg)
+{
+	(void)arg;
+	if (weir_http_header(x, "let-me-in"))
+		return 0;
+	return weir_http_problem(ctx, x, 401, "Who are you?") < 0 ? 500 : 401;
+}
+
+TASK(a_filter_comes_before_everything)
+{
+	struct site s;
+
+	site_new(&s, NULL);
+	site_route(&s, "GET /hello/{name}", hello, NULL);
+	weir_http_filter(s.server, filter, NULL);
+	site_start(ctx, &s);
+	HAS(ask(ctx, GET_CLOSE("/hello/x")), "HTTP/1.1 401 Unauthorized");
+	HAS(ask(ctx, GET_CLOSE("/nowhere")), "Who are you?");
+	HAS(ask(ctx, "GET /hello/x HTTP/1.1\r\nHost: x\r\nLet-Me-In: 1\r\nConnection: close\r\n\r\n"), "hello, x\n");
+	site_stop(&s);
+}
+
+TASK(static_files_are_revalidated)
+{
+	struct site s;
+	char request[256], etag[64];
+	const char *got;
+
+	site_new(&s, NULL);
+	CHECK_EQ(weir_http_static(s.server, "/", "<p>", 3, "default-src 'self'"), 0);
+	CHECK_EQ(weir_http_static(s.server, "/app.js", "js", 2, NULL), 0);
+	site_start(ctx, &s);
+	HAS(ask(ctx, GET_CLOSE("/app.js")), "\r\ncontent-type: text/javascript; charset=utf-8\r\n");
+	HAS(ask(ctx, GET_CLOSE("/other")), "HTTP/1.1 404 ");
+	got = ask(ctx, GET_CLOSE("/"));
+	HAS(got, "\r\ncontent-security-policy: default-src 'self'\r\n");
+	HAS(got, "\r\n\r\n<p>");
+	CHECK_EQ(sscanf(strstr(got, "etag: "), "etag: %63s", etag), 1);
+	snprintf(request, sizeof request,
+	         "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nIf-None-Match: %s\r\n\r\n", etag);
+	got = ask(ctx, request);
+	HAS(got, "HTTP/1.1 304 ");
+	LACKS(got, "<p>");
+	site_stop(&s);
+}
+
+static weir_http *kept;
+
+static int keep(const weir_ctx *ctx, weir_http *x, void *arg)
+{
+	(void)ctx;
+	(void)arg;
+	kept = x;
+	return 0;
+}
+
+static int use_late(const weir_ctx *ctx, void *arg)
+{
+	struct site s;
+
+	(void)arg;
+	site_new(&s, NULL);
+	site_route(&s, "GET /kept", keep, NULL);
+	site_start(ctx, &s);
+	hear(ctx, dial(ctx), "");
+	say(ctx, dial(ctx), GET("/kept"));
+	while (site_stats(&s).idle < 2)
+		weir_sleep(ctx, WEIR_US(100));
+	weir_http_status(kept, 200);
+	return 0;
+}
+
+static void run_use_late(void)
+{
+	weir_run(&(weir_options){ .workers = 1 }, use_late, NULL);
+}
+
+TEST(an_exchange_used_after_its_handler_returned_aborts_and_names_the_route)
+{
+	CHECK_DIES(run_use_late, "weir_http_status on an exchange whose handler has returned (route \"GET /kept\")");
+}
+
+struct over {
+	weir_hook hook;
+	bool told;
+};
+
+static void over(weir_hook *hook, int step)
+{
+	struct over *o = (struct over *)hook;
+
+	if (step != WEIR_CANCEL)
+		return;
+	__atomic_store_n(&o->told, true, __ATOMIC_RELEASE);
+	weir_hook_remove(hook);
+}
+
+static int lease(const weir_ctx *ctx, weir_http *x, void *arg)
+{
+	struct over *o = arg;
+
+	o->hook.fn = over;
+	CHECK_EQ(weir_hook_add(weir_http_conn_scope(x), &o->hook), 0);
+	return weir_http_printf(ctx, x, "leased\n");
+}
+
+TASK(a_hook_on_the_connection_outlives_the_exchange_and_hears_the_end)
+{
+	static struct over o;
+	struct site s;
+	weir_conn *c;
+
+	site_new(&s, NULL);
+	site_route(&s, "GET /lease", lease, &o);
+	site_route(&s, "GET /hello/{name}", hello, NULL);
+	site_start(ctx, &s);
+	c = dial(ctx);
+	say(ctx, c, GET("/lease"));
+	hear(ctx, c, "leased\n");
+	say(ctx, c, GET("/hello/x"));
+	hear(ctx, c, "hello, x\n");
+	CHECK(!o.told);
+	weir_conn_free(c);
+	while (!__atomic_load_n(&o.told, __ATOMIC_ACQUIRE))
+		CHECK_EQ(weir_sleep(ctx, WEIR_US(100)), 0);
 	site_stop(&s);
 }

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT */
+/* A server over memory and a client that says and hears bytes, for the tests of src/http. */
+#ifndef WEIR_TESTS_HTTP_SITE_H
+#define WEIR_TESTS_HTTP_SITE_H
+
+#include <weir/http.h>
+#include <weir/net.h>
+
+#include "test.h"
+
+struct site {
+	weir_http_server *server;
+	weir_listener *listener;
+	weir_group group;
+};
+
+static inline int site_serve(const weir_ctx *ctx, void *arg)
+{
+	struct site *s = arg;
+
+	return weir_http_serve(ctx, s->server, s->listener);
+}
+
+static inline void site_new(struct site *s, const weir_http_limits *limits)
+{
+	s->server = weir_http_server_new(limits);
+	CHECK(s->server != NULL);
+}
+
+static inline void site_route(struct site *s, const char *pattern, weir_http_fn *fn, void *arg)
+{
+	CHECK_EQ(weir_http_route(s->server, pattern, fn, arg, NULL), 0);
+}
+
+static inline void site_start(const weir_ctx *ctx, struct site *s)
+{
+	CHECK_EQ(weir_listen("mem:site", &s->listener), 0);
+	weir_group_init(&s->group, ctx);
+	CHECK_EQ(weir_group_go(&s->group, site_serve, s), 0);
+}
+
+static inline void site_join(struct site *s)
+{
+	CHECK_EQ(weir_group_wait(&s->group), 0);
+	weir_listener_free(s->listener);
+	weir_http_server_free(s->server);
+}
+
+/* Drains the server and waits until nothing is left of it. */
+static inline void site_stop(struct site *s)
+{
+	weir_group_drain(&s->group);
+	site_join(s);
+}
+
+static inline weir_http_stats site_stats(const struct site *s)
+{
+	weir_http_stats st;
+
+	weir_http_server_stats(s->server, &st);
+	return st;
+}
+
+static inline weir_conn *dial(const weir_ctx *ctx)
+{
+	weir_conn *c;
+
+	CHECK_EQ(weir_dial(ctx, "mem:site", &c), 0);
+	return c;
+}
+
+static inline void say(const weir_ctx *ctx, weir_conn *c, const char *text)
+{
+	CHECK_EQ(weir_conn_write(ctx, c, text, strlen(text)), 0);
+}
+
+/* Reads until `until` has come, or (NULL) the end; all that was read. The buffer is the worker's: use it before the next wait. */
+static inline const char *hear(const weir_ctx *ctx, weir_conn *c, const char *until)
+{
+	static __thread char buf[256 * 1024];
+	weir_ctx soon = weir_ctx_timeout(ctx, WEIR_SEC(1000));
+	size_t len = 0;
+	ssize_t n;
+
+	buf[0] = 0;
+	while (!until || !strstr(buf, until)) {
+		CHECK(len < sizeof buf - 1);
+		n = weir_conn_read(&soon, c, buf + len, sizeof buf - 1 - len);
+		CHECK(n >= 0);
+		if (n == 0)
+			break;
+		len += (size_t)n;
+		buf[len] = 0;
+	}
+	return buf;
+}
+
+/* A whole exchange on a connection of its own, which it asks the server to end. */
+static inline const char *ask(const weir_ctx *ctx, const char *text)
+{
+	weir_conn *c = dial(ctx);
+	const char *got;
+
+	say(ctx, c, text);
+	got = hear(ctx, c, NULL);
+	weir_conn_free(c);
+	return got;
+}
+
+#define HAS(text, part)                                                                    \
+	do {                                                                               \
+		const char *t_ = (text);                                                   \
+		if (!strstr(t_, (part)))                                                   \
+			test_fail(__FILE__, __LINE__, "no \"%s\" in:\n%.2000s", (part), t_); \
+	} while (0)
+#define LACKS(text, part)                                                                  \
+	do {                                                                               \
+		const char *t_ = (text);                                                   \
+		if (strstr(t_, (part)))                                                    \
+			test_fail(__FILE__, __LINE__, "\"%s\" in:\n%.2000s", (part), t_);    \
+	} while (0)
+
+#define GET(path)       "GET " path " HTTP/1.1\r\nHost: x\r\n\r\n"
+#define GET_CLOSE(path) "GET " path " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+#endif
