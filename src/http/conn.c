@@ -215,7 +215,6 @@ static int next_request(struct weir__http_conn *c)
 		memmove(b->in, b->in + b->in_pos, left);
 	b->in_len = left;
 	b->in_pos = b->head_end = 0;
-	weir__exchange_init(x, c);
 	weir__h1_reset(&x->head);
 	for (;;) {
 		if (b->in_len) {
@@ -261,10 +260,9 @@ static enum weir__verdict serve(struct weir__http_conn *c)
 
 	for (;;) {
 		r = next_request(c);
-		if (r == 0 || r == QUIET_END) {
-			weir__exchange_fini(x);
+		if (r == 0 || r == QUIET_END)
 			return r == 0 ? WEIR__KEEP : WEIR__CLOSE;
-		}
+		weir__exchange_init(x, c);
 		verdict = r > 0 ? weir__exchange_run(x) : weir__exchange_refuse(x, -r);
 		weir__exchange_fini(x);
 		if (verdict != WEIR__KEEP)

@@ -25,7 +25,7 @@ void weir__http_live(const weir_http *x, const char *call)
 	             x->route ? x->route->pattern : "none");
 }
 
-/* For the next request, before its head is read. The head's own fields are reset by its parser's caller. */
+/* For a request whose head was read, or refused. */
 void weir__exchange_init(weir_http *x, struct weir__http_conn *c)
 {
 	x->magic = WEIR__HTTP_MAGIC;
