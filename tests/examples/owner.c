@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: MIT */
+/* The parts of examples/owner.c, each by itself, in simulated time. */
+int example_main(int argc, char **argv);
+#define main example_main
+#include "../../examples/owner.c"
+#undef main
+
+#include <weir/group.h>
+#include <weir/http_client.h>
+
+#include "test.h"
+
+struct site {
+	weir_http_server *http;
+	weir_listener *listener;
+	weir_group g;
+	weir_http_client *client;
+};
+
+static int serve(const weir_ctx *ctx, void *arg)
+{
+	struct site *s = arg;
+
+	return weir_http_serve(ctx, s->http, s->listener);
+}
+
+static void site_open(const weir_ctx *ctx, struct site *s, const char *pattern, weir_http_fn *fn, void *arg)
+{
+	s->http = weir_http_server_new(NULL);
+	CHECK(s->http);
+	CHECK_EQ(weir_http_route(s->http, pattern, fn, arg, NULL), 0);
+	CHECK_EQ(weir_listen("mem:site", &s->listener), 0);
+	CHECK_EQ(weir_http_client_new("mem:site", &s->client), 0);
+	weir_group_init(&s->g, ctx);
+	CHECK_EQ(weir_group_go(&s->g, serve, s), 0);
+}
+
+static void site_close(struct site *s)
+{
+	weir_http_client_free(s->client);
+	weir_group_drain(&s->g);
+	CHECK_EQ(weir_group_wait(&s->g), 0);
+	weir_listener_free(s->listener);
+	weir_http_server_free(s->http);
+}
+
+/* The status; the body, if any, in `body`. */
+static int request(const weir_ctx *ctx, struct site *s, const char *method, const char *target, const char *text,
+                   char *body, size_t cap)
+{
+	weir_http_req q = { .method = method, .target = target, .body = text, .body_len = strlen(text) };
+	weir_http_res a;
+
+	CHECK_EQ(weir_http_client_do(ctx, s->client, &q, &a), 0);
+	CHECK(weir_http_client_read_all(ctx, s->client, body, cap) >= 0);
+	return a.status;
+}
+
+SIM(a_stalled_owner_is_504_after_one_second, 20)
+{
+	const weir_sim_net quick = { .whole = true };
+	struct site s;
+	weir_group owners;
+	weir_port *port;
+	int64_t from;
+	char body[512];
+
+	weir_sim_net_set(&quick);
+	CHECK_EQ(weir_port_new(&port, sizeof(struct order), sizeof(int64_t), 4), 0);
+	weir_group_init(&owners, ctx);
+	CHECK_EQ(weir_group_go(&owners, owner, port), 0);
+	site_open(ctx, &s, "/accounts/{id}", account, port);
+	CHECK_EQ(request(ctx, &s, "POST", "/accounts/3?add=4", "", body, sizeof body), 200);
+	CHECK_STR(body, "4\n");
+	from = weir_now();
+	CHECK_EQ(request(ctx, &s, "POST", "/accounts/3?add=1&ms=60000", "", body, sizeof body), 504);
+	CHECK(weir_now() - from >= WEIR_SEC(1));
+	CHECK(weir_now() - from < WEIR_MS(1050));
+	CHECK_EQ(weir_sleep(ctx, WEIR_SEC(60)), 0);
+	CHECK_EQ(request(ctx, &s, "GET", "/accounts/3", "", body, sizeof body), 200);
+	CHECK_STR(body, "5\n");
+	site_close(&s);
+	weir_port_close(port);
+	CHECK_EQ(weir_group_wait(&owners), 0);
+	weir_port_free(port);
+}
+
+/* A State that remembers what it was asked, and fails on demand. */
+struct fake {
+	struct state state;
+	uint64_t id;
+	char saved[TEXT];
+	int answer;
+};
+
+static int fake_load(const weir_ctx *ctx, struct state *s, uint64_t id, char *text)
+{
+	struct fake *f = (struct fake *)s;
+
+	(void)ctx;
+	f->id = id;
+	memcpy(text, "loaded", 7);
+	return f->answer;
+}
+
+static int fake_save(const weir_ctx *ctx, struct state *s, uint64_t id, const char *text)
+{
+	struct fake *f = (struct fake *)s;
+
+	(void)ctx;
+	f->id = id;
+	memcpy(f->saved, text, TEXT);
+	return f->answer;
+}
+
+SIM(the_handler_of_notes_works_with_any_state, 20)
+{
+	struct fake f = { .state = { fake_load, fake_save } };
+	struct site s;
+	char body[512];
+
+	site_open(ctx, &s, "/notes/{id}", note, &f);
+	CHECK_EQ(request(ctx, &s, "GET", "/notes/5", "", body, sizeof body), 200);
+	CHECK_STR(body, "loaded\n");
+	CHECK_EQ(f.id, 5);
+	CHECK_EQ(request(ctx, &s, "PUT", "/notes/6", "hello", body, sizeof body), 200);
+	CHECK_STR(f.saved, "hello");
+	CHECK_EQ(f.id, 6);
+	f.answer = -ENOENT;
+	CHECK_EQ(request(ctx, &s, "GET", "/notes/5", "", body, sizeof body), 404);
+	CHECK_EQ(request(ctx, &s, "GET", "/notes/many", "", body, sizeof body), 404);
+	site_close(&s);
+}
+
+static int scribble(const weir_ctx *ctx, void *arg)
+{
+	struct memory *m = arg;
+	char text[TEXT];
+
+	for (int n = 0; n < 50; n++) {
+		memset(text, 'a' + (int)weir_random(26), TEXT);
+		CHECK_EQ(m->state.save(ctx, &m->state, 1, text), 0);
+		CHECK_EQ(m->state.load(ctx, &m->state, 1, text), 0);
+		for (int i = 1; i < TEXT; i++)
+			CHECK_EQ(text[i], text[0]);
+	}
+	return 0;
+}
+
+TASK(the_state_in_memory_is_never_seen_half_written)
+{
+	static struct memory m = { .state = { memory_load, memory_save } };
+	weir_group g;
+
+	weir_mutex_init(&m.lock);
+	weir_group_init(&g, ctx);
+	for (int i = 0; i < 4; i++)
+		CHECK_EQ(weir_group_go_on(&g, i % weir_worker_count(), scribble, &m), 0);
+	CHECK_EQ(weir_group_wait(&g), 0);
+}
