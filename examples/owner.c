@@ -39,7 +39,7 @@ static int account(const weir_ctx *ctx, weir_http *x, void *port)
 {
 	weir_ctx soon = weir_ctx_timeout(ctx, WEIR_SEC(1));
 	const char *add = weir_http_query(x, "add"), *ms = weir_http_query(x, "ms");
-	struct order o = { .add = add ? atoi(add) : 0, .ms = ms ? atoi(ms) : 0 };
+	struct order o = { .add = add ? strtoll(add, NULL, 10) : 0, .ms = ms ? strtoll(ms, NULL, 10) : 0 };
 	int64_t balance;
 	int r = weir_http_path_u64(x, "id", &o.id);
 
