@@ -32,20 +32,36 @@ static const struct asset *asset(const char *path)
 	return NULL;
 }
 
-static int unauthorized(const weir_ctx *ctx, weir_http *x)
+int api_unauthorized(const weir_ctx *ctx, weir_http *x, bool wrong)
 {
+	/* The page hides its word about a wrong token; it is shown by leaving this out, but for the >. */
+	static const char mark[] = " hidden>";
 	const char *accept = weir_http_header(x, "accept");
 	const struct asset *login = asset("/login.html");
-	bool page = login && accept && strstr(accept, "text/html") && !strcmp(weir_http_method(x), "GET");
+	bool page = login && accept && strstr(accept, "text/html");
+	const unsigned char *cut;
+	size_t n;
 	int r;
 
 	r = weir_http_set(x, "www-authenticate", "Bearer realm=\"weir\"");
-	if (r == 0 && page)
-		r = weir_http_set(x, "content-security-policy", login_policy);
-	if (r == 0 && page)
-		r = weir_http_reply(ctx, x, 401, "text/html; charset=utf-8", login->data, login->len);
-	else if (r == 0)
-		r = weir_http_problem(ctx, x, 401, "a token is needed: Authorization: Bearer TOKEN");
+	if (r < 0)
+		return r;
+	if (!page) {
+		r = weir_http_problem(ctx, x, 401, wrong ? "this token is not known" :
+		                                           "a token is needed: Authorization: Bearer TOKEN");
+		return r < 0 ? r : 401;
+	}
+	r = weir_http_set(x, "content-security-policy", login_policy);
+	if (r == 0)
+		r = weir_http_set(x, "content-type", "text/html; charset=utf-8");
+	if (r == 0)
+		r = weir_http_status(x, 401);
+	cut = wrong ? memmem(login->data, login->len, mark, sizeof mark - 1) : NULL;
+	n = cut ? (size_t)(cut - login->data) : login->len;
+	if (r == 0)
+		r = weir_http_write(ctx, x, login->data, n);
+	if (r == 0 && cut)
+		r = weir_http_write(ctx, x, cut + sizeof mark - 2, login->len - n - (sizeof mark - 2));
 	return r < 0 ? r : 401;
 }
 
@@ -63,7 +79,7 @@ static int filter(const weir_ctx *ctx, weir_http *x, void *arg)
 		return r;
 	if (!app->auth || !strcmp(path, "/healthz") || (!strcmp(path, "/v1/login") && !strcmp(weir_http_method(x), "POST")))
 		return 0;
-	return auth_check(app->auth, x) == 0 ? 0 : unauthorized(ctx, x);
+	return auth_check(app->auth, x) == 0 ? 0 : api_unauthorized(ctx, x, false);
 }
 
 /* A job is guarded by its queue. One that is not known may be asked for by everybody who might own it; the answer is 404. */

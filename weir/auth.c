@@ -521,7 +521,7 @@ int auth_login(const weir_ctx *ctx, weir_http *x, struct app *app)
 			return reply_wrong(ctx, x, &p);
 	}
 	if (!t)
-		return weir_http_problem(ctx, x, 401, "this token is not known");
+		return api_unauthorized(ctx, x, true);
 	r = sign(app->auth, "ws", weir_wall() / 1000000000 + SESSION_S, t, "-", text);
 	if (r < 0)
 		return r;
@@ -534,11 +534,15 @@ int auth_login(const weir_ctx *ctx, weir_http *x, struct app *app)
 
 int auth_logout(const weir_ctx *ctx, weir_http *x, struct app *app)
 {
+	const char *type = weir_http_header(x, "content-type");
+	bool form = type && !strncasecmp(type, "application/x-www-form-urlencoded", 33);
 	int r = weir_http_add(x, "set-cookie", COOKIE "=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict");
 
 	(void)ctx;
 	(void)app;
-	return r < 0 ? r : 204;
+	if (r == 0 && form)
+		r = weir_http_set(x, "location", "/");
+	return r < 0 ? r : form ? 303 : 204;
 }
 
 int auth_make_token(const weir_ctx *ctx, weir_http *x, struct app *app)

@@ -31,6 +31,9 @@ extern const struct route jobs_routes[], work_routes[], queues_routes[], subject
 /* Registers all of them, the dashboard, and the filter of origin.c and auth.c. */
 int api_install(struct app *app);
 
+/* Answers 401, to a browser with the page to log in. `wrong`: a token was given, and is not known. Gives 401 or an error. */
+int api_unauthorized(const weir_ctx *ctx, weir_http *x, bool wrong);
+
 /* ---- Reading ---- */
 /* The first wrong parameter is kept and what is asked later is left alone, so that a handler reads all it wants and checks once. */
 struct params {

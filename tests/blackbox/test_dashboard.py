@@ -165,7 +165,7 @@ def with_a_token_file_one_logs_in_and_out():
             b.go(w.url + '/')
             b.type('#token', 'wrong')
             b.click('button')
-            b.shows('h1', 'Weir')
+            b.shows('.wrong', 'not known')
             check_eq(b.cookies(), [])
             b.go(w.url + '/')
             b.type('#token', '0123456789abcdef0123456789abcdef')
