@@ -325,6 +325,19 @@ static bool race_has(const struct race *race, enum op op)
 	return race->a == op || race->b == op;
 }
 
+/*
+ * A channel that one worker has used often enough belongs to it, until another comes (rt/bias.h): half of the races on workers
+ * start with such a channel.
+ */
+static void race_own(weir_chan *c)
+{
+	struct value v;
+
+	if (!weir__simulating && weir_random(2))
+		for (int i = 0; i < 40; i++)
+			CHECK_EQ(weir_chan_try_recv(c, &v), -EAGAIN);
+}
+
 static void race_pair(const weir_ctx *ctx, enum op a, enum op b)
 {
 	static weir_task_fn *const fns[OPS] = { race_send,  race_recv,   race_try,   race_select,
@@ -337,6 +350,8 @@ static void race_pair(const weir_ctx *ctx, enum op a, enum op b)
 	race.chan = weir_chan_new(sizeof(struct value), weir_random(3));
 	race.other = weir_chan_new(sizeof(struct value), weir_random(2));
 	CHECK(race.chan && race.other);
+	race_own(race.chan);
+	race_own(race.other);
 	CHECK_EQ(weir_scope_open(ctx, &race.stop), 0);
 	weir_group_init(&senders, &race.stop);
 	weir_group_init(&receivers, &race.stop);
