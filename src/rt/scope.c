@@ -235,14 +235,14 @@ static void tell(weir_scope *s, uint32_t state, struct weir__member *m)
 		break;
 	case WEIR__A_SCOPE: {
 		weir_scope *child = weir__container(m, weir_scope, member);
-		uint32_t bits = 0;
 
+		/* A hook of the child may close it. */
+		__atomic_add_fetch(&child->refs, 1, __ATOMIC_RELAXED);
 		if (state & WEIR__CANCELED)
 			weir_scope_cancel(child, s->cause, s->why);
 		if (state & WEIR__MEMBERS)
-			bits |= WEIR__DRAINED;
-		if (bits)
-			scope_stop(child, bits);
+			scope_stop(child, WEIR__DRAINED);
+		weir__scope_unref(child);
 		break;
 	}
 	case WEIR__A_HOOK: {
