@@ -115,14 +115,16 @@ void weir__http_limit(struct weir__http_conn *c)
 	uint32_t nobody = WEIR__NOBODY;
 	char text[512];
 	struct iovec iov;
+	ssize_t r;
 
 	weir__point();
 	if (!__atomic_compare_exchange_n(&c->claim, &nobody, WEIR__LIMIT, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
 		return;
 	__atomic_add_fetch(&c->server->limited, 1, __ATOMIC_RELAXED);
 	iov = (struct iovec){ text, weir__answer_limit(text, sizeof text) };
-	/* What does not fit into an empty socket at once is not waited for: the end of the stream says enough. */
-	(void)weir__conn_try_writev(c->io, &iov, 1);
+	/* What does not fit into the socket now is not waited for: the end of the stream says enough. */
+	while (iov.iov_len && (r = weir__conn_try_writev(c->io, &iov, 1)) > 0)
+		iov = (struct iovec){ (char *)iov.iov_base + r, iov.iov_len - (size_t)r };
 	weir_conn_shutdown_write(c->io);
 	weir_scope_cancel(c->scope, -ETIMEDOUT, "the handler's limit passed");
 }
@@ -468,6 +470,7 @@ void weir__stream_end(weir__stream *stream, bool clean)
 {
 	struct weir__http_conn *c = of(stream);
 	struct iovec last = { "0\r\n\r\n", 5 };
+	ssize_t r;
 
 	weir__assert(c->state == WEIR__STREAM, "weir__stream_end() twice");
 	__atomic_store_n(&c->route, NULL, __ATOMIC_RELEASE);
@@ -481,7 +484,9 @@ void weir__stream_end(weir__stream *stream, bool clean)
 	if (c->draining)
 		weir__stat_add(c->worker, finished_in_drain, 1);
 	/* The few bytes that do not fit now are not worth a state: the client sees the stream cut. */
-	if (c->stream_chunked && weir__conn_try_writev(c->io, &last, 1) != 5)
+	while (c->stream_chunked && last.iov_len && (r = weir__conn_try_writev(c->io, &last, 1)) > 0)
+		last = (struct iovec){ (char *)last.iov_base + r, last.iov_len - (size_t)r };
+	if (c->stream_chunked && last.iov_len)
 		conn_end(c);
 	else if (c->stream_chunked && c->stream_keep && !c->draining)
 		go_idle(c);
