@@ -122,7 +122,7 @@ void weir_server_report(int fd, void *server)
 	if (stop_at)
 		say(fd, "weir: forced stop after %s", weir__format_about(took, weir_now() - stop_at));
 	else
-		say(fd, "weir: forced stop before a drain could begin");
+		say(fd, "weir: forced stop: no worker was free to begin the drain");
 	for (size_t i = s->services_n; i-- > 0;)
 		if (service_line(s, i, line, SERVICE_LINE_BYTES))
 			say(fd, "weir: %s: %s", s->services[i].is.name, line);

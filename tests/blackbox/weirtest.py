@@ -40,6 +40,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 SANITIZER = re.compile(r'ERROR: \w+Sanitizer|WARNING: \w+Sanitizer|runtime error:|LeakSanitizer')
 LIMIT = 20  # seconds: how long anything that should happen may take under a sanitizer on a busy machine
 
+LONG = '--long' in sys.argv or bool(os.environ.get('WEIR_LONG'))
+
 tests = []
 
 
@@ -104,6 +106,13 @@ def program():
         if os.path.isfile(path):
             return path
     fail('no program: build it, or name it in $WEIR')
+
+
+def sanitized():
+    """Does the program run under a sanitizer? Then its memory says little."""
+    with open(program(), 'rb') as f:
+        text = f.read()
+    return b'__asan_init' in text or b'__tsan_init' in text
 
 
 def until(question, text='it did not happen', limit=LIMIT):

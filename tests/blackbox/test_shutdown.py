@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: MIT
+"""The stop: under load, with handlers that never return, with a second signal; what the report and the exit status say."""
+from weirtest import *
+
+STUCK = os.path.join(os.path.dirname(program()), 'tests', 'stuck')
+
+
+class KeepAlive(threading.Thread):
+    """A client that sends one request after the other on one connection until the server says goodbye."""
+
+    def __init__(self, w):
+        super().__init__(daemon=True)
+        self.w, self.answered, self.closing, self.lost = w, 0, 0, []
+
+    def run(self):
+        raw = self.w.raw()
+        try:
+            while True:
+                if select.select([raw.sock], [], [], 0)[0]:
+                    if raw.sock.recv(1, socket.MSG_PEEK):
+                        self.lost.append('bytes that nobody asked for')
+                    return
+                raw.send('POST /v1/queues/load/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx')
+                a = raw.answer()
+                if a is None:
+                    self.lost.append('a request without an answer')
+                    return
+                if a.status not in (202, 503):
+                    self.lost.append(a)
+                self.answered += 1
+                if a.headers.get('connection') == 'close':
+                    self.closing += 1
+                    if raw.sock.recv(1):
+                        self.lost.append('bytes behind the last answer')
+                    return
+        except OSError as e:
+            self.lost.append(e)
+        finally:
+            raw.close()
+
+
+def report(text):
+    m = re.search(r'report: http: (\d+) finished, (\d+) cut', text)
+    j = re.search(r'report: jobs: (\d+) finished, (\d+) failed, (\d+) returned, (\d+) kept', text)
+    check(m and j, lambda: f'no report in {text[-2000:]}')
+    return [int(x) for x in m.groups()], [int(x) for x in j.groups()]
+
+
+@test
+def sigterm_under_load_loses_nothing_and_says_so():
+    data = tempfile.mkdtemp(prefix='weir-test-')
+    try:
+        with Weir('--queue-max', '1000', data=data) as w:
+            queued = [w.enqueue('later', b'%d' % n) for n in range(100)]
+            for n in range(50):
+                w.enqueue('now', b'%d' % n)
+            workers = []
+            for n in range(50):
+                raw = w.raw()
+                raw.send('POST /v1/queues/now/take?lease=connection HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n')
+                [job] = raw.answer().json
+                workers.append((raw, job))
+            streams = [w.events(f'/v1/subjects/nothing.{n % 4}/events') for n in range(200)]
+            check(all(s.status == 200 for s in streams))
+            idle = [w.raw() for _ in range(16)]
+            for raw in idle:
+                raw.send('GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n')
+                check_eq(raw.answer().status, 200)
+            clients = [KeepAlive(w) for _ in range(64)]
+            for c in clients:
+                c.start()
+            until(lambda: all(c.answered > 3 for c in clients), 'the clients do not get on')
+            mark = len(w.err)
+            w.signal(signal.SIGTERM)
+            for raw, job in workers[:25]:
+                raw.send(f'POST /v1/jobs/{job["id"]}/ack?lease={job["lease"]} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n')
+            acks = [raw.answer() for raw, job in workers[:25]]
+            check_eq([a and a.status for a in acks], [200] * 25)
+            for c in clients:
+                c.join(30)
+            check_eq([x for c in clients for x in c.lost], [])
+            for s in streams:
+                check_eq(s.all(), [])
+                check(s.clean, 'a stream was cut')
+                check(s.retry and s.retry > 0, 'no retry: at the end of a stream')
+            for raw in idle:
+                check_eq(raw.read_all(), b'')
+            check_eq(w.wait(), 0)
+            said = w.err[mark:]
+            (finished, cut), (done, failed, returned, kept) = report(said)
+            closing = sum(c.closing for c in clients)
+            check_eq((finished, cut), (200 + 25 + closing, 0))
+            check_eq((done, failed, returned), (25, 0, 25))
+            check(said.rstrip().split('\n')[-1].count('stopped cleanly'), said[-300:])
+        loaded = kept - 100 - 25
+        with Weir('--queue-max', '1000000', data=data) as w:
+            check_eq([j['id'] for j in w.take('later', max=100)], queued)
+            check_eq(w.get('/v1/queues/now').json['queued'], 25)
+            again = {j['id'] for j in w.take('now', max=100)}
+            check_eq(again, {job['id'] for raw, job in workers[25:]})
+            if loaded:
+                check_eq(w.get('/v1/queues/load').json['queued'], loaded)
+    finally:
+        shutil.rmtree(data, ignore_errors=True)
+
+
+class Stuck(Program):
+    def __init__(self, grace='2s', workers='1'):
+        super().__init__([STUCK], env={'WEIR_GRACE': grace, 'WEIR_WORKERS': workers})
+        self.port = int(self.wait_err(r'listening on 127\.0\.0\.1:(\d+)').group(1))
+
+    def ask(self, path):
+        raw = Raw(self.port)
+        raw.send(f'GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n')
+        return raw
+
+
+def cut_at_the_budget(path, where):
+    s = Stuck()
+    try:
+        raw = s.ask(path)
+        time.sleep(0.2)  # There is no event for "the handler spins": its worker cannot answer any more.
+        start = time.monotonic()
+        s.signal(signal.SIGTERM)
+        status = s.wait(30)
+        took = time.monotonic() - start
+        check_eq(status, 3, s.err)
+        check(1.9 < took < 4, f'it took {took} s')
+        peer = raw.sock.getsockname()
+        check(re.search(rf'cut: GET {path} from 127\.0\.0\.1:{peer[1]} after .*{where}', s.err), s.err)
+        check_in('1 cut', s.err)
+    finally:
+        s.kill()
+
+
+@test
+def a_handler_that_waits_deaf_to_cancel_is_cut_at_the_budget_and_named():
+    cut_at_the_budget('/deaf', 'waiting in sleep for')
+
+
+@test
+def a_handler_that_spins_on_the_only_worker_is_cut_at_the_budget_and_named():
+    cut_at_the_budget('/spin', 'running on worker 0')
+
+
+@test
+def a_handler_that_blocks_in_read_is_cut_at_the_budget_and_named():
+    cut_at_the_budget('/block', 'running on worker 0')
+
+
+@test
+def a_handler_that_hears_cancel_is_cut_before_the_budget_and_named():
+    s = Stuck(grace='3s', workers='2')
+    try:
+        raw = s.ask('/slow')
+        hello = s.ask('/hello')
+        check_in(b'200', hello.read_until(b'hello\n'))
+        start = time.monotonic()
+        s.signal(signal.SIGTERM)
+        check_eq(s.wait(30), 3, s.err)
+        check(time.monotonic() - start < 2.9, 'the whole budget was used')
+        check(re.search(r'cut: GET /slow from .* waiting in sleep for', s.err), s.err)
+        check_in('report: http: 0 finished, 1 cut', s.err)
+        check_eq(raw.answer(), None)
+    finally:
+        s.kill()
+
+
+@test
+def a_second_signal_stops_at_once():
+    s = Stuck(grace='60s', workers='2')
+    try:
+        s.ask('/deaf')
+        s.ask('/hello').read_until(b'hello\n')
+        s.signal(signal.SIGTERM)
+        s.wait_err('step listeners-closed')
+        start = time.monotonic()
+        s.signal(signal.SIGTERM)
+        check_eq(s.wait(30), 3, s.err)
+        check(time.monotonic() - start < 2)
+        check_in('a second signal', s.err)
+        check_in('cut: GET /deaf', s.err)
+    finally:
+        s.kill()
+
+
+@test
+def drain_over_http_stops_as_a_signal_does():
+    with Weir() as w:
+        a = w.post('/v1/drain')
+        check_eq((a.status, a.json['draining']), (202, True))
+        check_eq(w.wait(), 0)
+        check_in('stopped cleanly', w.err)
+
+
+@test
+def a_waiting_take_hears_the_drain():
+    with Weir() as w:
+        raw = w.raw()
+        raw.send('POST /v1/queues/q/take?wait=60s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n')
+        until(lambda: w.get('/v1/status').json['http']['active'] >= 2, 'the take does not run')
+        start = time.monotonic()
+        w.signal(signal.SIGTERM)
+        a = raw.answer()
+        check_eq(a.status, 503)
+        check_in('retry-after', a.headers)
+        check_eq(w.wait(), 0)
+        check(time.monotonic() - start < 5)
+
+
+@test
+def drain_wait_keeps_accepting_while_not_ready():
+    with Weir('--drain-wait', '2s') as w:
+        check_eq(w.get('/readyz').status, 200)
+        w.signal(signal.SIGTERM)
+        until(lambda: w.get('/readyz').status == 503, 'it stays ready')
+        check_eq(w.post('/v1/queues/q/jobs', b'x').status, 202)
+        check_eq(w.wait(), 0)
+
+
+@test
+def systemd_is_told_of_readiness_and_of_the_stop():
+    with tempfile.TemporaryDirectory() as d:
+        path = os.path.join(d, 'notify')
+        s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        s.bind(path)
+        s.settimeout(LIMIT)
+        with Weir(env={'NOTIFY_SOCKET': path}) as w:
+            check_eq(s.recv(100), b'READY=1')
+            w.signal(signal.SIGTERM)
+            check_eq(s.recv(100), b'STOPPING=1')
+            w.wait()
+
+
+@test
+def a_socket_passed_by_systemd_is_served():
+    listener = socket.create_server(('127.0.0.1', 0))
+    os.set_inheritable(listener.fileno(), True)
+    port = listener.getsockname()[1]
+    data = tempfile.mkdtemp(prefix='weir-test-')
+    p = Program(['sh', '-c', f'exec 3<&{listener.fileno()}; LISTEN_FDS=1 LISTEN_PID=$$ exec "$0" serve --data "$1"',
+                 program(), data], close_fds=False)
+    try:
+        p.wait_err(rf'listening on http://127\.0\.0\.1:{port}\b')
+        raw = Raw(port)
+        raw.send('GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n')
+        check_eq(raw.answer().status, 200)
+        p.signal(signal.SIGTERM)
+        check_eq(p.wait(), 0, p.err)
+        p.check_clean()
+    finally:
+        p.kill()
+        listener.close()
+        shutil.rmtree(data, ignore_errors=True)
+
+
+@test
+def a_second_weir_on_the_data_directory_is_refused_and_told_the_pid():
+    with Weir() as w:
+        status, out, err = cli('serve', '--data', w.data, '--listen', '127.0.0.1:0')
+        check_eq(status, 1)
+        check_in(f'pid {w.pid}', err)
+    data = tempfile.mkdtemp(prefix='weir-test-')
+    try:
+        w = Weir(data=data)
+        w.kill()
+        with Weir(data=data):
+            pass
+    finally:
+        shutil.rmtree(data, ignore_errors=True)
+
+
+@test
+def an_address_in_use_is_said_so():
+    with Weir() as w, tempfile.TemporaryDirectory() as d:
+        status, out, err = cli('serve', '--data', d, '--listen', w.addr.replace('http://', ''))
+        check_eq(status, 1)
+        check_in('cannot listen on', err)
+
+
+if __name__ == '__main__':
+    main()
