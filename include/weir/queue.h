@@ -43,8 +43,9 @@ typedef struct weir_store_options {   /* 0: the default */
 WEIR_API int weir_store_open(const weir_ctx *ctx, const char *url, const weir_store_options *opt,
                              weir_store **ret);
 
-/* Takes and puts end with -EPIPE; what is still leased is returned; the spool is written (through a temporary file, fsync, rename).
- * 0 or the error of the spool; consumes the store. *ret_spooled may be NULL. */
+/* Takes end with 0 and puts with -EPIPE; what is still leased is returned; the spool is written (through a temporary file, fsync, rename).
+ * 0 or the error of the spool; consumes the store. *ret_spooled may be NULL. By the task that opened it. Handles that are still held stay
+ * usable: what they say is -ESTALE. */
 WEIR_API int weir_store_close(const weir_ctx *ctx, weir_store *s, size_t *ret_spooled);
 
 /* Stop giving out jobs (takers get -ESHUTDOWN… as 0 = closed); puts, acks and extends go on. */
@@ -121,7 +122,8 @@ WEIR_API const char *weir_job_content_type(const weir_job *j);
 WEIR_API unsigned weir_job_attempt(const weir_job *j);
 WEIR_API int64_t weir_job_timeout(const weir_job *j); /* ns; 0: none */
 
-/* The handle's ways to end; each consumes the handle, whatever it returns. 0, or -ESTALE when the lease had ended. */
+/* The handle's ways to end; each consumes the handle, whatever it returns. 0, or -ESTALE when the lease had ended. ack: -EMSGSIZE when the
+ * result is over 1 MiB or memory_max leaves no room for it: the job is done then, without its result. */
 WEIR_API int weir_job_ack(const weir_ctx *ctx, weir_job *j, const void *result, size_t len);
 WEIR_API int weir_job_nack(const weir_ctx *ctx, weir_job *j, int64_t delay_ns, const char *why); /* delay < 0: back-off */
 /* Give the lease back without counting the attempt: the worker stops or vanished. */
@@ -169,8 +171,8 @@ WEIR_API int weir_job_cancel(weir_store *s, const char *id);
 /* A dead, cancelled or done job once more, with fresh attempts. 0, -ENOENT, -EBUSY (not finished), -EAGAIN (queue full). */
 WEIR_API int weir_job_retry(weir_store *s, const char *id);
 
-/* Every change, told synchronously under no lock of the caller's, never waiting: for the bus, SSE and metrics. `event` is a state's name, or
- * "failed" or "progress". One listener; before use. */
+/* Every change, in order, told before the call that made it returns, never waiting: for the bus, SSE and metrics. `event` is a state's name, or
+ * "failed" or "progress". The listener may look at the store but not change jobs. One listener; before use. */
 typedef void weir_job_listener(const weir_job_info *info, const char *event, void *arg);
 WEIR_API void weir_store_listen(weir_store *s, weir_job_listener *fn, void *arg);
 
@@ -181,7 +183,9 @@ WEIR_API size_t weir_store_memory(const weir_store *s);
 /* A job's handler: 0 acks (with what weir_job_result() was given), < 0 nacks with back-off; -EINVAL sends it to the dead at once. ctx ends when the job is cancelled, its limit
  * passes, its lease is lost or the workers stop; a run that a stop ended is returned, not failed. */
 typedef int weir_job_fn(const weir_ctx *ctx, weir_job *job, void *arg);
-WEIR_API int weir_job_result(weir_job *j, const void *data, size_t len);
+WEIR_API int weir_job_result(weir_job *j, const void *data, size_t len); /* copied; 0, -EMSGSIZE (over 1 MiB), -ENOMEM */
+/* Say why the handler is going to fail ("exit status 3"): copied, up to 159 bytes, shown as the job's error. */
+WEIR_API void weir_job_why(weir_job *j, const char *why);
 
 /* `n` tasks of the group that take and run until drain (then they finish what they run) or cancel. 0 or -ENOMEM. opt may be NULL. */
 WEIR_API int weir_workers_start(weir_group *g, weir_store *s, const char *queue, unsigned n,
