@@ -1,0 +1,550 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Records: how a job is made, counted, moved between states, and shown.
+ *
+ * Ids are 26 characters of Crockford's base32: 48 bits of milliseconds, then 80 random bits (the shape of a ULID). Within a store they
+ * rise strictly, also within a millisecond and when the wall clock steps back: then the last id is raised by a random
+ * amount. So the order of arrival is the order of ids, and a queue's `all` list needs no sorting.
+ *
+ * Every move between states goes through detach and one of the to_ functions, which keep the counts, the lists and the history.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "queue/inner.h"
+
+static const char alphabet[] = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+static const char *const names[WEIR__STATES] = { "queued", "delayed", "running", "done", "dead", "cancelled" };
+
+const char *weir_job_state_name(enum weir_job_state st)
+{
+	return (unsigned)st < WEIR__STATES ? names[st] : "unknown";
+}
+
+/* ---- Ids ---- */
+
+void weir__job_next_id(weir_store *s, char id[WEIR__ID + 1])
+{
+	unsigned __int128 last = (unsigned __int128)s->last_id[0] << 64 | s->last_id[1], x;
+	uint64_t ms = (uint64_t)(weir_wall() / 1000000) & 0xffffffffffff, low;
+	uint32_t step;
+	uint16_t high;
+
+	if (ms > s->last_id[0] >> 16) {
+		weir__store_random(s, &low, sizeof low);
+		weir__store_random(s, &high, sizeof high);
+		x = (unsigned __int128)(ms << 16 | high) << 64 | low;
+	} else {
+		weir__store_random(s, &step, sizeof step);
+		x = last + step + 1;
+	}
+	s->last_id[0] = (uint64_t)(x >> 64);
+	s->last_id[1] = (uint64_t)x;
+	for (int i = WEIR__ID - 1; i >= 0; i--, x >>= 5)
+		id[i] = alphabet[x & 31];
+	id[WEIR__ID] = 0;
+}
+
+void weir__job_id_seen(weir_store *s, const char *id)
+{
+	unsigned __int128 x = 0, last = (unsigned __int128)s->last_id[0] << 64 | s->last_id[1];
+
+	for (; *id; id++) {
+		const char *at = strchr(alphabet, *id);
+
+		x = x << 5 | (unsigned)(at ? at - alphabet : 0);
+	}
+	if (x > last) {
+		s->last_id[0] = (uint64_t)(x >> 64);
+		s->last_id[1] = (uint64_t)x;
+	}
+}
+
+static uint64_t id_hash(const weir_store *s, const char *id)
+{
+	return weir__hash(s->jobs.seed, id, WEIR__ID);
+}
+
+struct weir__record *weir__job_find(weir_store *s, const char *id)
+{
+	if (!id || strnlen(id, WEIR__ID + 1) != WEIR__ID)
+		return NULL;
+	weir__hash_each(n, &s->jobs, id_hash(s, id)) {
+		struct weir__record *j = weir__container(n, struct weir__record, by_id);
+
+		if (!memcmp(j->id, id, WEIR__ID))
+			return j;
+	}
+	return NULL;
+}
+
+/* ---- Making and unmaking ---- */
+
+struct weir__record *weir__job_new(const weir_job_spec *spec)
+{
+	size_t type = spec->content_type ? strlen(spec->content_type) + 1 : 0;
+	size_t key = spec->key ? strlen(spec->key) + 1 : 0;
+	struct weir__record *j;
+	size_t n;
+
+	if (__builtin_add_overflow(sizeof *j + type + key + 1, spec->len, &n))
+		return NULL;
+	j = malloc(n);
+	if (!j)
+		return NULL;
+	memset(j, 0, sizeof *j);
+	j->magic = weir__job_magic;
+	j->refs = 1;
+	j->len = spec->len;
+	if (spec->len)
+		memcpy(j->data, spec->data, spec->len);
+	j->data[spec->len] = 0;
+	if (type)
+		j->content_type = memcpy(j->data + spec->len + 1, spec->content_type, type);
+	if (key)
+		j->key = memcpy(j->data + spec->len + 1 + type, spec->key, key);
+	j->ready.priority = spec->priority;
+	j->timeout_ns = spec->timeout_ns;
+	j->attempts_max = spec->attempts_max;
+	j->progress = -1;
+	weir__list_init(&j->sleepers);
+	j->due.fn = NULL;
+	return j;
+}
+
+void weir__job_free(struct weir__record *j)
+{
+	if (!j)
+		return;
+	weir__magic_check(j, weir__job_magic);
+	for (unsigned i = 0; i < j->changes_len; i++)
+		free(j->changes[i].note);
+	free(j->changes);
+	free(j->note);
+	free(j->worker);
+	free(j->error);
+	free(j->result);
+	j->magic = 0;
+	free(j);
+}
+
+void weir__job_unref(weir_store *s, struct weir__record *j)
+{
+	if (--j->refs)
+		return;
+	j->trash = s->trash;
+	s->trash = j;
+}
+
+void weir__job_text(char **field, const char *text, size_t max)
+{
+	free(*field);
+	*field = text && *text ? strndup(text, max) : NULL;
+}
+
+static size_t text_size(const char *text)
+{
+	return text ? strlen(text) + 1 : 0;
+}
+
+void weir__job_recharge(weir_store *s, struct weir__record *j)
+{
+	size_t n = sizeof *j + j->len + 1 + text_size(j->content_type) + text_size(j->key) + text_size(j->note) +
+	           text_size(j->worker) + text_size(j->error) + j->result_len + j->changes_cap * sizeof *j->changes;
+
+	for (unsigned i = 0; i < j->changes_len; i++)
+		n += text_size(j->changes[i].note);
+	weir__store_charge(s, n, j->charge);
+	j->charge = n;
+}
+
+static void unhold(weir_store *s, struct weir__record *j)
+{
+	struct weir__queue *q = j->queue;
+
+	j->held = false;
+	q->held--;
+	q->bytes -= j->len;
+	s->held--;
+	weir__ready_unhold(s, q, j);
+	weir__heap_trim(&s->due, s->held + s->due_more);
+}
+
+int weir__job_hold(weir_store *s, struct weir__record *j)
+{
+	struct weir__queue *q = j->queue;
+
+	if (!weir__heap_reserve(&s->due, s->held + s->due_more + 1) || weir__ready_hold(s, q, j) < 0)
+		return -ENOMEM;
+	j->held = true;
+	q->held++;
+	q->bytes += j->len;
+	s->held++;
+	return 0;
+}
+
+int weir__job_admit(weir_store *s, struct weir__queue *q, struct weir__record *j)
+{
+	j->queue = q;
+	if (!j->ready.seq)
+		j->ready.seq = s->seq++;
+	if (weir__job_hold(s, j) < 0)
+		return -ENOMEM;
+	j->state = WEIR_QUEUED;
+	q->count[WEIR_QUEUED]++;
+	weir__list_append(&q->all, &j->all);
+	weir__hash_add(&s->jobs, &j->by_id, id_hash(s, j->id));
+	return 0;
+}
+
+void weir__job_remove(weir_store *s, struct weir__record *j)
+{
+	weir__job_detach(s, j);
+	if (j->held)
+		unhold(s, j);
+	j->queue->count[j->state]--;
+	weir__list_remove(&j->all);
+	weir__hash_remove(&s->jobs, &j->by_id);
+	weir__store_charge(s, 0, j->charge);
+	j->charge = 0;
+	weir__job_unref(s, j);
+}
+
+/* ---- Changes of state ---- */
+
+void weir__job_detach(weir_store *s, struct weir__record *j)
+{
+	weir__due_stop(s, &j->due);
+	if (j->state == WEIR_QUEUED && weir__list_linked(&j->link))
+		weir__ready_remove(j->queue, j);
+	if (j->state == WEIR_RUNNING)
+		weir__lease_end(s, j);
+	if (weir__list_linked(&j->link))
+		weir__list_remove(&j->link);
+	if (weir__list_linked(&j->link_store))
+		weir__list_remove(&j->link_store);
+}
+
+static void enter_state(struct weir__record *j, enum weir_job_state state)
+{
+	j->queue->count[j->state]--;
+	j->queue->count[state]++;
+	j->state = (uint8_t)state;
+}
+
+void weir__job_to_queued(weir_store *s, struct weir__record *j, const char *note, bool in_front)
+{
+	weir__job_detach(s, j);
+	if (!in_front)
+		j->ready.seq = s->seq++;
+	j->queued_ns = weir_now();
+	j->due_at = 0;
+	enter_state(j, WEIR_QUEUED);
+	weir__ready_add(j->queue, j);
+	weir__list_append(&j->queue->waiting, &j->link);
+	weir__job_tell(s, j, "queued", note);
+}
+
+static void delay_over(weir_store *s, struct weir__due *d)
+{
+	struct weir__record *j = weir__container(d, struct weir__record, due);
+
+	weir__job_to_queued(s, j, NULL, false);
+	weir__ready_dispatch(s, j->queue);
+}
+
+void weir__job_to_delayed(weir_store *s, struct weir__record *j, int64_t delay_ns, const char *note)
+{
+	weir__job_detach(s, j);
+	j->due_at = weir_wall() + delay_ns;
+	enter_state(j, WEIR_DELAYED);
+	j->due.fn = delay_over;
+	weir__due_arm(s, &j->due, weir_now() + delay_ns);
+	weir__job_tell(s, j, "delayed", note);
+}
+
+void weir__job_to_finished(weir_store *s, struct weir__record *j, enum weir_job_state state, const char *note)
+{
+	weir__job_detach(s, j);
+	if (j->held)
+		unhold(s, j);
+	j->due_at = 0;
+	j->finished_at = weir_wall();
+	enter_state(j, state);
+	weir__job_tell(s, j, names[state], note);
+	weir__retain_add(s, j);
+}
+
+/* ---- Put ---- */
+
+int weir__job_accept(weir_store *s, const char *queue, int64_t delay_ns, struct weir__record *j, struct weir__idem *idem,
+                     char ret_id[WEIR__ID + 1])
+{
+	struct weir__queue *q = weir__queue_find(s, queue);
+	const char *known;
+	int r;
+
+	if (s->closed)
+		return -EPIPE;
+	known = idem ? weir__idem_find(s, idem) : NULL;
+	if (known) {
+		memcpy(ret_id, known, WEIR__ID + 1);
+		return 1;
+	}
+	if (j->len > (q ? q->set.max_bytes : s->opt.queue_bytes))
+		return -EMSGSIZE;
+	r = q ? weir__queue_room(q, j->len) : 0;
+	if (r == 0 && !weir__store_room(s, sizeof *j + j->len + text_size(j->content_type) + text_size(j->key) +
+	                                           4 * sizeof *j->changes))
+		r = -ENOSPC;
+	if (r == 0 && idem)
+		r = weir__idem_room(s, idem);
+	if (r < 0) {
+		q = weir__queue_find(s, queue); /* Making room may have emptied the queue and freed it. */
+		if (q)
+			q->refused_total++;
+		return r;
+	}
+	r = weir__queue_get(s, queue, &q);
+	if (r < 0)
+		return r;
+	weir__job_next_id(s, j->id);
+	if (!j->attempts_max)
+		j->attempts_max = q->set.attempts_max;
+	r = weir__job_admit(s, q, j);
+	if (r < 0) {
+		weir__queue_idle(s, q);
+		return r;
+	}
+	j->created_at = weir_wall();
+	memcpy(ret_id, j->id, sizeof j->id);
+	if (idem)
+		weir__idem_add(s, idem, j->id, j->created_at + s->opt.idempotency_ns);
+	q->put_total++;
+	weir__meter_count(&q->puts, weir_now());
+	if (delay_ns > 0) {
+		weir__job_to_delayed(s, j, delay_ns, NULL);
+	} else {
+		weir__job_to_queued(s, j, NULL, true);
+		weir__ready_dispatch(s, q);
+	}
+	return 0;
+}
+
+static bool text_ok(const char *text, size_t max)
+{
+	size_t n = text ? strnlen(text, max + 1) : 0;
+
+	for (size_t i = 0; i < n; i++)
+		if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
+			return false;
+	return n <= max;
+}
+
+static bool spec_ok(const weir_job_spec *spec)
+{
+	return (spec->data || !spec->len) && text_ok(spec->content_type, WEIR__TYPE_MAX) && text_ok(spec->key, WEIR__KEY_MAX) &&
+	       text_ok(spec->idempotency_key, WEIR__KEY_MAX) && spec->priority >= -1000 && spec->priority <= 1000 &&
+	       spec->delay_ns >= 0 && spec->delay_ns <= WEIR__DELAY_MAX && spec->timeout_ns >= 0 &&
+	       spec->timeout_ns <= WEIR__DELAY_MAX;
+}
+
+int weir_job_put(const weir_ctx *ctx, weir_store *s, const char *queue, const weir_job_spec *spec, char ret_id[27])
+{
+	struct weir__record *j = NULL;
+	struct weir__idem *idem = NULL;
+	int r;
+
+	weir__magic_check(s, weir__store_magic);
+	r = weir__wait_check(ctx);
+	if (r < 0)
+		return r;
+	if (!weir_queue_name_valid(queue) || !spec_ok(spec))
+		return -EINVAL;
+	if (spec->len > s->opt.memory_max)
+		return -EMSGSIZE;
+	r = -ENOMEM;
+	j = weir__job_new(spec);
+	if (!j)
+		goto fail;
+	if (spec->idempotency_key && *spec->idempotency_key) {
+		idem = weir__idem_new(queue, spec->idempotency_key);
+		if (!idem)
+			goto fail;
+	}
+	weir__store_enter(s);
+	r = weir__job_accept(s, queue, spec->delay_ns, j, idem, ret_id);
+	weir__store_leave(s);
+	if (r == 0)
+		return 0;
+fail:
+	weir__job_free(j);
+	free(idem);
+	return r;
+}
+
+/* ---- Looking ---- */
+
+static int copy_payload(const struct weir__record *j, weir_job_info *ret)
+{
+	ret->data = malloc(j->len + 1);
+	ret->result = j->result ? malloc(j->result_len + 1) : NULL;
+	if (!ret->data || (j->result && !ret->result)) {
+		weir_job_info_free(ret);
+		return -ENOMEM;
+	}
+	memcpy(ret->data, j->data, j->len + 1);
+	if (j->result) {
+		memcpy(ret->result, j->result, j->result_len);
+		((char *)ret->result)[j->result_len] = 0;
+	}
+	return 0;
+}
+
+int weir_job_get(weir_store *s, const char *id, bool payload, weir_job_info *ret)
+{
+	struct weir__record *j;
+	int r = 0;
+
+	weir__magic_check(s, weir__store_magic);
+	weir__store_enter(s);
+	j = weir__job_find(s, id);
+	if (j) {
+		weir__job_snapshot(j, ret);
+		if (payload)
+			r = copy_payload(j, ret);
+	}
+	weir__store_leave(s);
+	return j ? r : -ENOENT;
+}
+
+void weir_job_info_free(weir_job_info *i)
+{
+	free(i->data);
+	free(i->result);
+	i->data = i->result = NULL;
+}
+
+int weir_job_list(weir_store *s, const char *queue, int state, const char *after, weir_job_info *ret, size_t max)
+{
+	enum { LOOK = 1024 }; /* records under one hold of the lock */
+	char last[WEIR__ID + 1] = "";
+	size_t n = 0;
+	bool more = true;
+
+	weir__magic_check(s, weir__store_magic);
+	if (after)
+		memcpy(last, after, strnlen(after, WEIR__ID));
+	while (more && n < max) {
+		struct weir__queue *q;
+		struct weir__record *j;
+		struct weir__list *at;
+
+		weir__store_enter(s);
+		q = weir__queue_find(s, queue);
+		j = weir__job_find(s, last);
+		at = !q ? NULL : j && j->queue == q ? j->all.next : q->all.next;
+		for (int i = 0; i < LOOK && q && at != &q->all && n < max; at = at->next) {
+			j = weir__container(at, struct weir__record, all);
+			if (memcmp(j->id, last, WEIR__ID) <= 0)
+				continue; /* The one to go on from has left: look for those behind its id. */
+			i++;
+			memcpy(last, j->id, sizeof last);
+			if (state < 0 || j->state == state)
+				weir__job_snapshot(j, &ret[n++]);
+		}
+		more = q && at != &q->all;
+		weir__store_leave(s);
+	}
+	return (int)n;
+}
+
+/* ---- Cancel and retry ---- */
+
+int weir_job_cancel(weir_store *s, const char *id)
+{
+	struct weir__record *j;
+	int r = 0;
+
+	weir__magic_check(s, weir__store_magic);
+	weir__store_enter(s);
+	j = weir__job_find(s, id);
+	if (!j) {
+		r = -ENOENT;
+	} else if (j->state == WEIR_QUEUED || j->state == WEIR_DELAYED) {
+		weir__job_to_finished(s, j, WEIR_CANCELLED, NULL);
+	} else if (j->state == WEIR_RUNNING) {
+		j->cancel = true;
+		weir__lease_wake_guards(s, j);
+	} else {
+		r = -EALREADY;
+	}
+	weir__store_leave(s);
+	return r;
+}
+
+/* A finished record once more, as if it were new. 0, -EAGAIN or -ENOMEM. */
+static int revive(weir_store *s, struct weir__record *j, const char *note)
+{
+	int r = weir__queue_room(j->queue, j->len);
+
+	if (r == 0)
+		r = weir__job_hold(s, j);
+	if (r < 0)
+		return r;
+	j->attempt = 0;
+	j->cancel = false;
+	j->progress = -1;
+	j->started_at = j->finished_at = 0;
+	weir__job_text(&j->note, NULL, 0);
+	weir__job_text(&j->error, NULL, 0);
+	free(j->result);
+	j->result = NULL;
+	j->result_len = 0;
+	weir__job_to_queued(s, j, note, false);
+	weir__ready_dispatch(s, j->queue);
+	return 0;
+}
+
+int weir_job_retry(weir_store *s, const char *id)
+{
+	struct weir__record *j;
+	int r;
+
+	weir__magic_check(s, weir__store_magic);
+	weir__store_enter(s);
+	j = weir__job_find(s, id);
+	r = !j ? -ENOENT : s->closed ? -EPIPE : j->held ? -EBUSY : revive(s, j, "retried");
+	weir__store_leave(s);
+	return r;
+}
+
+int64_t weir_queue_redrive(weir_store *s, const char *queue)
+{
+	int64_t n = 0;
+	int r = 0;
+	bool more = true;
+	size_t left = SIZE_MAX; /* What dies again meanwhile is not redriven twice. */
+
+	weir__magic_check(s, weir__store_magic);
+	while (more) {
+		struct weir__queue *q;
+
+		weir__store_enter(s);
+		q = weir__queue_find(s, queue);
+		if (!q || s->closed)
+			r = n ? 0 : q ? -EPIPE : -ENOENT;
+		if (q && left == SIZE_MAX)
+			left = q->count[WEIR_DEAD];
+		more = q && !s->closed;
+		for (int i = 0; more && i < WEIR__BATCH; i++) {
+			more = left && !weir__list_empty(&q->dead) &&
+			       revive(s, weir__container(q->dead.next, struct weir__record, link), "redriven") == 0;
+			n += more;
+			left -= more;
+		}
+		weir__store_leave(s);
+	}
+	return r < 0 ? r : n;
+}

@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Leases: who may end a run.
+ *
+ * A take gives the job a new token of 130 random bits; the token in the record is the only valid one, and it is erased when the
+ * lease ends, by whatever way. So at most one lease of a job is valid at any time, and who comes with an older one gets -ESTALE. That is
+ * the whole of fencing; it needs no clock.
+ *
+ * A lease ends by ack or nack, by being given back, by time (unless its holder vouches for it otherwise: `renew`), or when the job leaves the
+ * store. A run that ended by time counts as an attempt, a lease that was given back does not.
+ *
+ * A job that was cancelled while running ends as cancelled when its run ends without an ack; an ack is taken, since the work was done.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "queue/inner.h"
+
+static void make_token(weir_store *s, char token[WEIR__TOKEN + 1])
+{
+	static const char alphabet[] = "0123456789abcdefghjkmnpqrstvwxyz";
+	unsigned char raw[WEIR__TOKEN];
+
+	weir__store_random(s, raw, sizeof raw);
+	for (int i = 0; i < WEIR__TOKEN; i++)
+		token[i] = alphabet[raw[i] & 31];
+	token[WEIR__TOKEN] = 0;
+}
+
+/* In constant time, so that a token cannot be guessed by parts. */
+static bool token_is(const struct weir__record *j, const char *token)
+{
+	unsigned differ = 0;
+
+	if (!token || strnlen(token, WEIR__TOKEN + 1) != WEIR__TOKEN || !*j->token)
+		return false;
+	for (int i = 0; i < WEIR__TOKEN; i++)
+		differ |= (unsigned char)(token[i] ^ j->token[i]);
+	return differ == 0;
+}
+
+void weir__lease_start(weir_store *s, struct weir__record *j, const struct weir__taker *t)
+{
+	struct weir__queue *q = j->queue;
+
+	weir__job_detach(s, j);
+	q->count[j->state]--;
+	q->count[WEIR_RUNNING]++;
+	j->state = WEIR_RUNNING;
+	weir__list_append(&q->running, &j->link);
+	j->attempt++;
+	make_token(s, j->token);
+	j->lease_ns = t->lease_ns ? t->lease_ns : q->set.lease_ns;
+	j->renew = t->renew;
+	j->cancel = false;
+	j->started_at = weir_wall();
+	j->progress = -1;
+	weir__job_text(&j->worker, t->worker, 63);
+	weir__job_text(&j->note, NULL, 0);
+	weir__ready_running(q, j, 1);
+	j->due.fn = weir__lease_due;
+	if (!j->renew)
+		weir__due_arm(s, &j->due, weir_now() + j->lease_ns);
+	q->taken_total++;
+	j->refs++;
+	t->job->rec = j;
+	memcpy(t->job->token, j->token, sizeof j->token);
+	memcpy(t->job->queue, q->name, sizeof q->name);
+	t->job->attempt = j->attempt;
+	t->job->timeout_ns = j->timeout_ns ? j->timeout_ns : q->set.timeout_ns;
+	weir__job_tell(s, j, "running", t->worker);
+}
+
+void weir__lease_wake_guards(weir_store *s, struct weir__record *j)
+{
+	while (!weir__list_empty(&j->sleepers))
+		weir__store_claim(s, weir__container(j->sleepers.next, struct weir__sleeper, node), 0);
+}
+
+void weir__lease_end(weir_store *s, struct weir__record *j)
+{
+	memset(j->token, 0, sizeof j->token);
+	weir__due_stop(s, &j->due);
+	weir__ready_running(j->queue, j, -1);
+	weir__lease_wake_guards(s, j);
+}
+
+/* ---- How runs end ---- */
+
+static void failed(weir_store *s, struct weir__record *j, enum weir__verdict v, int64_t delay_ns, const char *why)
+{
+	struct weir__queue *q = j->queue;
+
+	weir__job_text(&j->error, why, sizeof(((weir_job_info *)0)->error) - 1);
+	q->failed_total++;
+	if (j->cancel) {
+		weir__job_to_finished(s, j, WEIR_CANCELLED, why);
+		return;
+	}
+	weir__job_tell(s, j, "failed", why);
+	if (v == WEIR__KILL || j->attempt >= j->attempts_max) {
+		q->dead_total++;
+		weir__job_to_finished(s, j, WEIR_DEAD, v == WEIR__KILL ? why : "no attempts left");
+		return;
+	}
+	if (delay_ns < 0)
+		delay_ns = weir__retry_backoff(&q->set, j->attempt);
+	if (delay_ns > 0)
+		weir__job_to_delayed(s, j, delay_ns < WEIR__DELAY_MAX ? delay_ns : WEIR__DELAY_MAX, NULL);
+	else
+		weir__job_to_queued(s, j, NULL, false);
+}
+
+static int acked(weir_store *s, struct weir__record *j, void **result, size_t len)
+{
+	struct weir__queue *q = j->queue;
+	bool fits = len <= WEIR__RESULT_MAX && weir__store_room(s, len);
+
+	free(j->result);
+	j->result = fits ? *result : NULL;
+	j->result_len = fits ? len : 0;
+	if (fits)
+		*result = NULL;
+	q->acked_total++;
+	weir__meter_count(&q->dones, weir_now());
+	weir__job_text(&j->error, NULL, 0);
+	weir__job_to_finished(s, j, WEIR_DONE, fits ? NULL : "its result was too large to keep");
+	return fits ? 0 : -EMSGSIZE;
+}
+
+/* *result is taken over if it is kept. */
+int weir__lease_finish(weir_store *s, struct weir__record *j, const char *token, enum weir__verdict v, void **result,
+                       size_t len, int64_t delay_ns, const char *why)
+{
+	struct weir__queue *q = j->queue;
+	int r = 0;
+
+#ifndef WEIR__PLANT_NO_FENCE /* The tests check that they would notice. */
+	if (j->state != WEIR_RUNNING || !token_is(j, token))
+		return -ESTALE;
+#else
+	if (j->state != WEIR_RUNNING)
+		return -ESTALE;
+#endif
+	switch (v) {
+	case WEIR__ACK:
+		r = acked(s, j, result, len);
+		break;
+	case WEIR__NACK:
+	case WEIR__KILL:
+		failed(s, j, v, delay_ns, why);
+		break;
+	case WEIR__RETURN:
+		if (j->cancel) {
+			weir__job_to_finished(s, j, WEIR_CANCELLED, why);
+			break;
+		}
+		j->attempt--;
+		weir__job_to_queued(s, j, why, true);
+		break;
+	}
+	weir__ready_dispatch(s, q);
+	return r;
+}
+
+void weir__lease_due(weir_store *s, struct weir__due *d)
+{
+	struct weir__record *j = weir__container(d, struct weir__record, due);
+	struct weir__queue *q = j->queue;
+
+	q->expired_total++;
+	failed(s, j, WEIR__NACK, 0, "its lease ran out");
+	weir__ready_dispatch(s, q);
+}
+
+static int finish_by_id(weir_store *s, const char *id, const char *lease, enum weir__verdict v, const void *result, size_t len,
+                        int64_t delay_ns, const char *why)
+{
+	struct weir__record *j;
+	void *copy = NULL;
+	int r;
+
+	weir__magic_check(s, weir__store_magic);
+	if (len && len <= WEIR__RESULT_MAX) {
+		copy = malloc(len);
+		if (!copy)
+			return -ENOMEM;
+		memcpy(copy, result, len);
+	}
+	weir__store_enter(s);
+	j = weir__job_find(s, id);
+	r = j ? weir__lease_finish(s, j, lease, v, &copy, len, delay_ns, why) : -ENOENT;
+	weir__store_leave(s);
+	free(copy);
+	return r;
+}
+
+int weir_lease_ack(const weir_ctx *ctx, weir_store *s, const char *id, const char *lease, const void *result, size_t len)
+{
+	(void)ctx; /* An engine that writes waits under it. Here what was done is taken even from a worker that is being stopped. */
+	return finish_by_id(s, id, lease, WEIR__ACK, result, len, 0, NULL);
+}
+
+int weir_lease_nack(const weir_ctx *ctx, weir_store *s, const char *id, const char *lease, int64_t delay_ns, const char *why)
+{
+	(void)ctx;
+	return finish_by_id(s, id, lease, WEIR__NACK, NULL, 0, delay_ns, why);
+}
+
+int weir_lease_return(weir_store *s, const char *id, const char *lease)
+{
+	return finish_by_id(s, id, lease, WEIR__RETURN, NULL, 0, 0, "returned");
+}
+
+int weir_lease_extend(weir_store *s, const char *id, const char *lease, int64_t lease_ns)
+{
+	struct weir__record *j;
+	int r;
+
+	weir__magic_check(s, weir__store_magic);
+	if (lease_ns < 0 || lease_ns > WEIR__DELAY_MAX)
+		return -EINVAL;
+	weir__store_enter(s);
+	j = weir__job_find(s, id);
+	r = !j ? -ENOENT : !token_is(j, lease) ? -ESTALE : j->cancel;
+	if (r >= 0 && !j->renew)
+		weir__due_arm(s, &j->due, weir_now() + (lease_ns ? lease_ns : j->lease_ns));
+	weir__store_leave(s);
+	return r;
+}
+
+int weir_lease_progress(weir_store *s, const char *id, const char *lease, double fraction, const char *note)
+{
+	struct weir__record *j;
+	int r;
+
+	weir__magic_check(s, weir__store_magic);
+	if (!(fraction >= 0 && fraction <= 1))
+		return -EINVAL;
+	weir__store_enter(s);
+	j = weir__job_find(s, id);
+	r = !j ? -ENOENT : !token_is(j, lease) ? -ESTALE : j->cancel;
+	if (r >= 0) {
+		j->progress = fraction;
+		weir__job_text(&j->note, note, sizeof(((weir_job_info *)0)->note) - 1);
+		weir__job_tell_progress(s, j);
+	}
+	weir__store_leave(s);
+	return r;
+}

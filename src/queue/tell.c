@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Every change of a job goes into its history and to the listener.
+ *
+ * The listener must hear changes in the order in which they happened, outside the store's lock (it may look at the store) and before
+ * the operation that made them returns. So a change is snapshot under the lock into a list, and each operation, once it has left
+ * the lock, empties that list under `tell`: what another worker appended meanwhile is told by
+ * whoever comes first, and never more waits than the workers' current operations made.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "queue/inner.h"
+
+enum { KEPT = 8 };
+
+struct weir__told {
+	struct weir__told *next;
+	const char *event;
+	weir_job_info info;
+};
+
+static void copy(char *to, size_t cap, const char *from)
+{
+	size_t n = from ? strnlen(from, cap - 1) : 0;
+
+	if (n)
+		memcpy(to, from, n);
+	to[n] = 0;
+}
+
+void weir__job_snapshot(const struct weir__record *j, weir_job_info *ret)
+{
+	memset(ret, 0, offsetof(weir_job_info, history));
+	memcpy(ret->id, j->id, sizeof ret->id);
+	memcpy(ret->queue, j->queue->name, sizeof ret->queue);
+	ret->state = j->state;
+	ret->attempt = j->attempt;
+	ret->attempts_max = j->attempts_max;
+	ret->priority = j->ready.priority;
+	ret->progress = j->progress;
+	copy(ret->note, sizeof ret->note, j->note);
+	copy(ret->worker, sizeof ret->worker, j->worker);
+	copy(ret->error, sizeof ret->error, j->error);
+	ret->created_at = j->created_at;
+	ret->due_at = j->due_at;
+	ret->started_at = j->started_at;
+	ret->finished_at = j->finished_at;
+	ret->len = j->len;
+	ret->result_len = j->result_len;
+	ret->cancel = j->cancel;
+	copy(ret->content_type, sizeof ret->content_type, j->content_type ? j->content_type : "application/octet-stream");
+	ret->histories = j->changes_len;
+	ret->changes = j->changes_total;
+	for (unsigned i = 0; i < j->changes_len; i++) {
+		ret->history[i].at_wall = j->changes[i].at_wall;
+		ret->history[i].state = j->changes[i].event;
+		ret->history[i].attempt = j->changes[i].attempt;
+		copy(ret->history[i].note, sizeof ret->history[i].note, j->changes[i].note);
+	}
+}
+
+static struct weir__change *change_slot(struct weir__record *j)
+{
+	if (j->changes_len == WEIR__HISTORY) {
+		free(j->changes[0].note);
+		memmove(j->changes, j->changes + 1, (WEIR__HISTORY - 1) * sizeof *j->changes);
+		return &j->changes[WEIR__HISTORY - 1];
+	}
+	if (j->changes_len == j->changes_cap) {
+		unsigned cap = j->changes_cap ? j->changes_cap * 2u : 4u;
+		struct weir__change *v = realloc(j->changes, cap * sizeof *v);
+
+		if (!v)
+			return NULL;
+		j->changes = v;
+		j->changes_cap = (uint8_t)cap;
+	}
+	return &j->changes[j->changes_len++];
+}
+
+static void append(weir_store *s, struct weir__record *j, const char *event)
+{
+	struct weir__told *t = s->told_free;
+
+	if (!s->listener)
+		return;
+	if (t) {
+		s->told_free = t->next;
+		s->told_free_n--;
+	} else {
+		t = malloc(sizeof *t);
+	}
+	if (!t) {
+		weir__log_rare(WEIR__WARN, "queue", "no memory to tell the change of a job");
+		return;
+	}
+	t->event = event;
+	t->next = NULL;
+	weir__job_snapshot(j, &t->info);
+	*s->told_last = t;
+	s->told_last = &t->next;
+	s->told_new = true;
+}
+
+void weir__job_tell(weir_store *s, struct weir__record *j, const char *event, const char *note)
+{
+	struct weir__change *c = change_slot(j);
+
+	j->changes_total++;
+	if (c) { /* Without memory the history has a gap; the job goes on. */
+		c->at_wall = weir_wall();
+		c->event = event;
+		c->attempt = j->attempt;
+		c->note = note ? strndup(note, sizeof(((weir_job_event *)0)->note) - 1) : NULL;
+	}
+	weir__job_recharge(s, j);
+	append(s, j, event);
+}
+
+void weir__job_tell_progress(weir_store *s, struct weir__record *j)
+{
+	weir__job_recharge(s, j);
+	append(s, j, "progress");
+}
+
+void weir__told_deliver(weir_store *s)
+{
+	struct weir__told *t, *next, *rest = NULL;
+
+	weir__lock_acquire(&s->tell);
+	weir__lock_acquire(&s->lock);
+	t = s->told;
+	s->told = NULL;
+	s->told_last = &s->told;
+	weir__lock_release(&s->lock);
+	for (; t; t = next) {
+		next = t->next;
+		s->listener(&t->info, t->event, s->listener_arg);
+		t->next = rest;
+		rest = t;
+	}
+	weir__lock_acquire(&s->lock);
+	while (rest && s->told_free_n < KEPT) {
+		t = rest;
+		rest = t->next;
+		t->next = s->told_free;
+		s->told_free = t;
+		s->told_free_n++;
+	}
+	weir__lock_release(&s->lock);
+	weir__lock_release(&s->tell);
+	for (; rest; rest = next) {
+		next = rest->next;
+		free(rest);
+	}
+}
+
+void weir__told_fini(weir_store *s)
+{
+	while (s->told_free) {
+		struct weir__told *t = s->told_free;
+
+		s->told_free = t->next;
+		free(t);
+	}
+}

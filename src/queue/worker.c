@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Workers in this process: tasks that take a job, run its handler, and say what came of it.
+ *
+ * Each run has a group with one task, the guard, that waits until the job is cancelled or its lease is lost, and then cancels the
+ * group. The handler runs in the worker's own task under the group's context, so cancel and the time limit reach it wherever it waits. The
+ * lease does not run out by time: worker and store live in one process.
+ *
+ * What a handler returned becomes a verdict in this order: 0 is an ack, whatever else happened; a run that was stopped from above
+ * goes back without counting; past its limit, it failed by that; else it failed by what it said.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "queue/inner.h"
+
+struct crew {
+	weir_store *store;
+	char queue[WEIR__NAME_MAX + 1];
+	weir_job_fn *fn;
+	void *arg;
+	uint32_t refs; /* atomic: its tasks */
+};
+
+static int guard(const weir_ctx *ctx, void *arg)
+{
+	weir_job *job = arg;
+	int r = weir_job_wait_cancel(ctx, job);
+
+	if (r < 0)
+		return r;
+	weir_scope_cancel(ctx->scope, -ECANCELED, "the job was cancelled");
+	return 0;
+}
+
+static void fail(const weir_ctx *ctx, weir_job *job, int r)
+{
+	char text[64];
+	const char *why = job->why;
+	char *own = NULL;
+
+	if (!why) {
+		snprintf(text, sizeof text, "%s", strerrordesc_np(-r) ? strerrordesc_np(-r) : "the handler failed");
+		why = text;
+	} else {
+		own = job->why; /* It must outlive the handle. */
+		job->why = NULL;
+	}
+	if (r == -EINVAL)
+		weir__taken_finish(job, WEIR__KILL, 0, why);
+	else
+		weir_job_nack(ctx, job, -1, why);
+	free(own);
+}
+
+static void conclude(const weir_ctx *ctx, weir_job *job, int64_t deadline, int r)
+{
+	char text[64];
+
+	if (r >= 0) {
+		weir_job_ack(ctx, job, NULL, 0);
+	} else if (weir_ctx_err(ctx) < 0 || (r == -ESHUTDOWN && weir_ctx_draining(ctx))) {
+		weir_job_return(job);
+	} else if (weir_now() >= deadline) {
+		snprintf(text, sizeof text, "ran longer than its limit of %.3g s", (double)weir_job_timeout(job) / 1e9);
+		weir_job_nack(ctx, job, -1, text);
+	} else {
+		fail(ctx, job, r);
+	}
+}
+
+static void run(const weir_ctx *ctx, const struct crew *c, weir_job *job)
+{
+	int64_t limit = weir_job_timeout(job), deadline = WEIR_NEVER;
+	weir_ctx under;
+	weir_group g;
+	int r;
+
+	weir_group_init(&g, ctx);
+	r = weir_group_go(&g, guard, job);
+	if (r < 0) {
+		weir_group_wait(&g);
+		weir_job_return(job); /* Unguarded nothing runs. */
+		return;
+	}
+	under = g.ctx;
+	if (limit > 0) {
+		deadline = weir_now() + limit;
+		under = weir_ctx_deadline(&under, deadline);
+	}
+	r = c->fn(&under, job, c->arg);
+	weir_group_cancel(&g);
+	weir_group_wait(&g);
+	conclude(ctx, job, deadline, r);
+}
+
+static int worker(const weir_ctx *ctx, void *arg)
+{
+	struct crew *c = arg;
+	weir_ctx live = weir_ctx_until_drain(ctx);
+	const weir_take_options opt = { .renew = true, .worker = "local" };
+	weir_job *job;
+	int r;
+
+	weir_task_name("worker %s", c->queue);
+	while ((r = weir_job_take(&live, c->store, c->queue, &opt, &job)) > 0)
+		run(ctx, c, job);
+	if (__atomic_sub_fetch(&c->refs, 1, __ATOMIC_ACQ_REL) == 0)
+		free(c);
+	return r;
+}
+
+int weir_workers_start(weir_group *g, weir_store *s, const char *queue, unsigned n, weir_job_fn *fn, void *arg)
+{
+	struct crew *c;
+	int r = 0;
+
+	weir__magic_check(s, weir__store_magic);
+	if (!weir_queue_name_valid(queue))
+		return -EINVAL;
+	c = malloc(sizeof *c);
+	if (!c)
+		return -ENOMEM;
+	*c = (struct crew){ .store = s, .fn = fn, .arg = arg, .refs = 1 };
+	memcpy(c->queue, queue, strlen(queue) + 1);
+	for (unsigned i = 0; i < n && r == 0; i++) {
+		__atomic_add_fetch(&c->refs, 1, __ATOMIC_RELAXED);
+		r = weir_group_go(g, worker, c);
+		if (r < 0)
+			__atomic_sub_fetch(&c->refs, 1, __ATOMIC_RELAXED);
+	}
+	if (__atomic_sub_fetch(&c->refs, 1, __ATOMIC_ACQ_REL) == 0)
+		free(c);
+	return r;
+}
