@@ -15,6 +15,7 @@
 
 #include <ctype.h>
 #include <llhttp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -36,7 +37,7 @@ enum {
 struct weir_http_client {
 	uint32_t magic;
 	char addr[ADDR_MAX]; /* for weir_dial() */
-	char host[ADDR_MAX]; /* the Host field */
+	char host[ADDR_MAX - 4]; /* the Host field; with a port it fits into addr */
 	weir_conn *conn;
 
 	/* The answer at hand. */
@@ -151,16 +152,13 @@ static int take_authority(struct weir_http_client *c, const char *text)
 	size_t n = strcspn(text, "/?#");
 	const char *colon, *bracket;
 
-	if (n == 0 || n + 4 >= sizeof c->addr || (text[n] && strcmp(text + n, "/") != 0) || memchr(text, '@', n))
+	if (n == 0 || n >= sizeof c->host || (text[n] && strcmp(text + n, "/") != 0) || memchr(text, '@', n))
 		return -EINVAL;
 	memcpy(c->host, text, n);
 	c->host[n] = 0;
-	memcpy(c->addr, text, n);
-	c->addr[n] = 0;
-	colon = strrchr(c->addr, ':');
-	bracket = strrchr(c->addr, ']');
-	if (!colon || (bracket && bracket > colon))
-		strcat(c->addr, ":80");
+	colon = strrchr(c->host, ':');
+	bracket = strrchr(c->host, ']');
+	snprintf(c->addr, sizeof c->addr, "%s%s", c->host, !colon || (bracket && bracket > colon) ? ":80" : "");
 	return 0;
 }
 
@@ -180,11 +178,9 @@ int weir_http_client_new(const char *base, weir_http_client **ret)
 	if (!strncasecmp(base, "http://", 7)) {
 		r = take_authority(c, base + 7);
 	} else if (!strncmp(base, "unix:", 5) || !strncmp(base, "mem:", 4)) {
-		if (strlen(base) < sizeof c->addr)
-			strcpy(c->addr, base);
-		else
+		if ((size_t)snprintf(c->addr, sizeof c->addr, "%s", base) >= sizeof c->addr)
 			r = -EINVAL;
-		strcpy(c->host, "localhost");
+		snprintf(c->host, sizeof c->host, "localhost");
 	} else {
 		r = -EINVAL;
 	}
