@@ -1,0 +1,436 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Child processes: a group of their own, no signal blocked or ignored, no descriptor but 0, 1 and 2, and, when asked, no life
+ * after ours.
+ *
+ * Start. clone(CLONE_VM | CLONE_VFORK) on a stack of its own, as posix_spawn() does it; that itself will not do, since it has no way to ask
+ * for a parent-death signal or to announce the child before its program runs. Between clone and exec the child shares our memory
+ * and the thread-local storage of a thread that sleeps: it makes system calls only, and raw ones, since the C library and
+ * the sanitizers keep books of signals and descriptors.
+ *
+ * die_with_parent has two parts, each for what the other cannot do:
+ *  - PR_SET_PDEATHSIG kills the leader. It fires when the *thread* that created the child ends, and threads of the offload pool come and
+ *    go; so such children are created by one thread, the spawner, which ends with the process only.
+ *  - It reaches the leader only: what a shell has started lives on. So a small process, the guard, holds the reading end of a pipe whose
+ *    writing end is ours alone. When we die, however we die, the guard reads the end of the pipe, and kills the groups it
+ *    was told of. The child itself announces its group, before exec, so no moment is left uncovered.
+ * The guard is a fork without exec of this process (a library has no program of its own to run), made once, in a session of its
+ * own, with all other descriptors closed; it sends no SIGCHLD and wait(-1) does not see it. Its price: pages that we change after that fork
+ * are copied once.
+ *
+ * The number of a group is safe to kill as long as its leader is not reaped; so the end is seen with WNOWAIT, the rest of the group is
+ * killed, the guard is told, and only then is the leader reaped.
+ */
+#include "net/spawn.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/log.h"
+
+#define NO_SANITIZE __attribute__((no_sanitize("address"), no_sanitize("thread"), no_sanitize("undefined")))
+
+enum { CHILD_STACK = 64 << 10, GROUPS_MAX = 4096 };
+
+/* The C library's clone() under the name that ThreadSanitizer leaves alone: its own takes every child for a fork with memory of
+ * its own, and trips over the state they share. */
+int __clone(int (*fn)(void *arg), void *stack, int flags, void *arg, ...);
+
+/* ---- The guard ---- */
+
+struct notice {
+	int32_t add; /* or forget */
+	int32_t group;
+};
+
+static struct {
+	pid_t owner; /* whose guard it is: a fork of us has none */
+	int pipe;
+} guard = { .pipe = -1 };
+
+NO_SANITIZE static void close_all_but(int keep)
+{
+	struct rlimit max;
+
+	if ((keep == 0 || syscall(SYS_close_range, 0, keep - 1, 0) == 0) && syscall(SYS_close_range, keep + 1, ~0u, 0) == 0)
+		return;
+	if (getrlimit(RLIMIT_NOFILE, &max) < 0)
+		return;
+	for (int fd = 0; fd < (int)max.rlim_cur; fd++)
+		if (fd != keep)
+			syscall(SYS_close, fd);
+}
+
+/* Raw system calls only: other threads may have held any lock of the C library when we were forked. */
+NO_SANITIZE _Noreturn static void guard_run(int from)
+{
+	static int32_t groups[GROUPS_MAX];
+	uint64_t all = ~UINT64_C(0);
+	struct notice n;
+	long r;
+
+	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, sizeof all);
+	syscall(SYS_setsid);
+	syscall(SYS_prctl, PR_SET_NAME, "weir-guard", 0, 0, 0);
+	close_all_but(from);
+	do {
+		r = syscall(SYS_read, from, &n, sizeof n);
+		for (int i = 0; r == (long)sizeof n && i < GROUPS_MAX; i++) {
+			if (groups[i] != (n.add ? 0 : n.group))
+				continue;
+			groups[i] = n.add ? n.group : 0;
+			break;
+		}
+	} while (r > 0 || (r < 0 && errno == EINTR));
+	for (int i = 0; i < GROUPS_MAX; i++)
+		if (groups[i])
+			syscall(SYS_kill, -groups[i], SIGKILL);
+	for (;;)
+		syscall(SYS_exit_group, 0);
+}
+
+/* On the spawner. 0 or an error. */
+static int guard_start(void)
+{
+	int ends[2];
+	long pid;
+
+	if (guard.pipe >= 0 && guard.owner == getpid())
+		return 0;
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return -errno;
+	fcntl(ends[1], F_SETFL, O_NONBLOCK);
+	pid = syscall(SYS_clone, 0, NULL, NULL, NULL, NULL);
+	if (pid == 0)
+		guard_run(ends[0]);
+	close(ends[0]);
+	if (pid < 0) {
+		close(ends[1]);
+		return -EAGAIN;
+	}
+	guard.owner = getpid();
+	__atomic_store_n(&guard.pipe, ends[1], __ATOMIC_RELEASE);
+	return 0;
+}
+
+NO_SANITIZE static bool guard_tell(int32_t add, pid_t group)
+{
+	struct notice n = { .add = add, .group = group };
+
+	return syscall(SYS_write, __atomic_load_n(&guard.pipe, __ATOMIC_ACQUIRE), &n, sizeof n) == sizeof n;
+}
+
+/* ---- The child, between clone and exec ---- */
+
+struct start {
+	const weir_process_spec *spec;
+	char **env;
+	int in, out;   /* out -1: inherited */
+	pid_t parent;
+	pid_t pid;
+	int error;     /* written by the child */
+	bool untold;   /* the guard did not hear */
+};
+
+/* A raw one: the C library and sanitizers write down what handlers a process has, and their notes are shared here. */
+NO_SANITIZE static void default_signals(void)
+{
+	uint64_t dfl[8] = { 0 }, none = 0;
+
+	for (int sig = 1; sig <= 64; sig++)
+		syscall(SYS_rt_sigaction, sig, dfl, NULL, sizeof none);
+	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof none);
+}
+
+NO_SANITIZE static int child_run(void *arg)
+{
+	struct start *s = arg;
+
+	syscall(SYS_setpgid, 0, 0);
+	if (s->spec->die_with_parent) {
+		syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+		/* Had it died before, nothing would tell. */
+		if (syscall(SYS_getppid) != s->parent)
+			syscall(SYS_exit_group, 127);
+		s->untold = !guard_tell(1, (pid_t)syscall(SYS_getpid));
+	}
+	if (syscall(SYS_dup3, s->in, 0, 0) < 0 || (s->out >= 0 && syscall(SYS_dup3, s->out, 1, 0) < 0))
+		goto fail;
+	syscall(SYS_close_range, 3, ~0u, 4 /* CLOSE_RANGE_CLOEXEC */);
+	default_signals();
+	execvpe(s->spec->argv[0], s->spec->argv, s->env);
+fail:
+	s->error = errno;
+	syscall(SYS_exit_group, 127);
+	return 0;
+}
+
+static int do_clone(struct start *s)
+{
+	sigset_t all, old;
+	char *stack;
+	int status;
+
+	stack = mmap(NULL, CHILD_STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+	if (stack == MAP_FAILED)
+		return -ENOMEM;
+	s->parent = getpid();
+	/* No handler of ours may run in the child. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	s->pid = __clone(child_run, stack + CHILD_STACK, CLONE_VM | CLONE_VFORK | SIGCHLD, s);
+	if (s->pid < 0)
+		s->error = errno;
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	munmap(stack, CHILD_STACK);
+	if (s->pid > 0 && s->error) {
+		if (s->spec->die_with_parent)
+			guard_tell(0, s->pid);
+		while (waitpid(s->pid, &status, 0) < 0 && errno == EINTR) /* offloaded */
+			;
+	}
+	return -s->error;
+}
+
+/* ---- The spawner: the one thread whose end is the process's ---- */
+
+static struct {
+	pthread_mutex_t mutex;
+	pthread_cond_t more, done;
+	pid_t owner; /* in which process it runs; a fork of us has to start its own */
+	struct start *job;
+	bool busy;
+	int result;
+} spawner = { .mutex = PTHREAD_MUTEX_INITIALIZER, .more = PTHREAD_COND_INITIALIZER, .done = PTHREAD_COND_INITIALIZER };
+
+static int guarded_clone(struct start *s)
+{
+	int r = guard_start();
+
+	if (r < 0)
+		return r;
+	r = do_clone(s);
+	if (r == 0 && s->untold) {
+		/* Somebody killed the guard: the next one hears of this child a little late. */
+		close(guard.pipe);
+		guard.pipe = -1;
+		if (guard_start() < 0 || !guard_tell(1, s->pid))
+			weir__log(WEIR__WARN, "process", "no guard: if this process is killed, only the leader of group %d goes with it",
+			          (int)s->pid);
+	}
+	return r;
+}
+
+static void *spawner_main(void *arg)
+{
+	(void)arg;
+	pthread_mutex_lock(&spawner.mutex); /* offloaded */
+	for (;;) {
+		while (!spawner.job)
+			pthread_cond_wait(&spawner.more, &spawner.mutex); /* offloaded */
+		spawner.result = guarded_clone(spawner.job);
+		spawner.job = NULL;
+		pthread_cond_broadcast(&spawner.done);
+	}
+	return NULL;
+}
+
+/* Under the mutex. */
+static int spawner_start(void)
+{
+	sigset_t all, old;
+	pthread_t thread;
+	int r;
+
+	if (spawner.owner == getpid())
+		return 0;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	r = pthread_create(&thread, NULL, spawner_main, NULL);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (r)
+		return -r;
+	pthread_detach(thread);
+	spawner.owner = getpid();
+	return 0;
+}
+
+static int clone_on_spawner(struct start *s)
+{
+	int r;
+
+	pthread_mutex_lock(&spawner.mutex); /* offloaded */
+	r = spawner_start();
+	while (r == 0 && spawner.busy)
+		pthread_cond_wait(&spawner.done, &spawner.mutex); /* offloaded */
+	if (r == 0) {
+		spawner.busy = true;
+		spawner.job = s;
+		pthread_cond_signal(&spawner.more);
+		while (spawner.job)
+			pthread_cond_wait(&spawner.done, &spawner.mutex); /* offloaded */
+		r = spawner.result;
+		spawner.busy = false;
+		pthread_cond_broadcast(&spawner.done);
+	}
+	pthread_mutex_unlock(&spawner.mutex);
+	return r;
+}
+
+/* ---- What the child gets ---- */
+
+/* Above 2, so that moving it to its place never meets another. Takes over fd. */
+static int lift(int fd)
+{
+	int high;
+
+	if (fd < 0 || fd > 2)
+		return fd < 0 ? -errno : fd;
+	high = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	if (high < 0)
+		high = -errno;
+	close(fd);
+	return high;
+}
+
+/* A file in memory: unlike a pipe nobody has to keep filling it, and no reader that stops early matters. */
+static int open_stdin(const void *data, size_t n)
+{
+	const char *at = data;
+	int fd;
+
+	if (n == 0)
+		return lift(open("/dev/null", O_RDONLY | O_CLOEXEC));
+	fd = lift(memfd_create("stdin", MFD_CLOEXEC));
+	while (fd >= 0 && n > 0) {
+		ssize_t w = write(fd, at, n);
+
+		if (w < 0 && errno != EINTR) {
+			w = -errno;
+			close(fd);
+			return (int)w;
+		}
+		if (w > 0) {
+			at += w;
+			n -= (size_t)w;
+		}
+	}
+	if (fd >= 0)
+		lseek(fd, 0, SEEK_SET);
+	return fd;
+}
+
+static bool same_name(const char *a, const char *b)
+{
+	size_t n = strcspn(a, "=");
+
+	return !strncmp(a, b, n) && b[n] == '=';
+}
+
+/* The environment with additions, which replace what has their name. To be freed, the texts are borrowed. */
+static char **make_env(char *const *more)
+{
+	size_t n = 0, m = 0, k = 0;
+	char **env;
+
+	while (environ && environ[n])
+		n++;
+	while (more && more[m])
+		m++;
+	env = calloc(n + m + 1, sizeof *env);
+	if (!env)
+		return NULL;
+	for (size_t i = 0; i < n; i++) {
+		bool replaced = false;
+
+		for (size_t j = 0; j < m; j++)
+			replaced = replaced || same_name(more[j], environ[i]);
+		if (!replaced)
+			env[k++] = environ[i];
+	}
+	for (size_t j = 0; j < m; j++)
+		env[k++] = more[j];
+	return env;
+}
+
+int weir__child_start(const weir_process_spec *spec, struct weir__child *ret)
+{
+	struct start s = { .spec = spec, .in = -1, .out = -1 };
+	int ends[2] = { -1, -1 }, r;
+
+	s.env = make_env(spec->env);
+	if (!s.env)
+		return -ENOMEM;
+	r = s.in = open_stdin(spec->in, spec->in_len);
+	if (r < 0)
+		goto out;
+	if (spec->out_max > 0) {
+		if (pipe2(ends, O_CLOEXEC) < 0) {
+			r = -errno;
+			goto out;
+		}
+		r = s.out = ends[1] = lift(ends[1]);
+		if (r < 0)
+			goto out;
+		fcntl(ends[0], F_SETFL, O_NONBLOCK);
+	}
+	r = spec->die_with_parent ? clone_on_spawner(&s) : do_clone(&s);
+	if (r < 0)
+		goto out;
+	*ret = (struct weir__child){ .pid = s.pid, .out = ends[0], .guarded = spec->die_with_parent };
+	ret->pidfd = (int)syscall(SYS_pidfd_open, s.pid, 0);
+	if (ret->pidfd >= 0) {
+		ends[0] = -1;
+	} else {
+		r = -errno;
+		weir__child_kill(ret, SIGKILL);
+		while (waitpid(s.pid, NULL, 0) < 0 && errno == EINTR) /* offloaded */
+			;
+	}
+out:
+	if (s.in >= 0)
+		close(s.in);
+	if (ends[0] >= 0)
+		close(ends[0]);
+	if (ends[1] >= 0)
+		close(ends[1]);
+	free(s.env);
+	return r < 0 ? r : 0;
+}
+
+bool weir__child_ended(const struct weir__child *c)
+{
+	siginfo_t info = { 0 };
+
+	/* Gone without a trace: the program ignores SIGCHLD. */
+	if (waitid(P_PID, (id_t)c->pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0)
+		return errno == ECHILD;
+	return info.si_pid != 0;
+}
+
+void weir__child_kill(const struct weir__child *c, int sig)
+{
+	kill(-c->pid, sig);
+}
+
+int weir__child_reap(struct weir__child *c)
+{
+	siginfo_t info = { 0 };
+
+	weir__child_kill(c, SIGKILL);
+	if (c->guarded && !guard_tell(0, c->pid))
+		weir__log_rare(WEIR__WARN, "process", "the guard does not listen");
+	if (waitid(P_PID, (id_t)c->pid, &info, WEXITED | WNOHANG) < 0 || info.si_pid == 0)
+		info.si_code = CLD_KILLED, info.si_status = SIGKILL;
+	return info.si_code == CLD_EXITED ? info.si_status : -info.si_status;
+}

@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: MIT */
+#include "test.h"
+
+#include <weir/group.h>
+#include <weir/process.h>
+
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "net/spawn.h"
+
+static int sh(const weir_ctx *ctx, const char *script, weir_process_spec spec, weir_process_result *ret)
+{
+	char *argv[] = { "sh", "-c", (char *)(uintptr_t)script, NULL };
+
+	spec.argv = argv;
+	memset(ret, 0, sizeof *ret);
+	return weir_process_run(ctx, &spec, ret);
+}
+
+#define SPEC(...) ((weir_process_spec){ __VA_ARGS__ })
+
+/* Waits until a process that is not our child has ended (or is somebody's zombie); fails after ten seconds. */
+static void until_dead(pid_t pid)
+{
+	struct pollfd p = { .events = POLLIN };
+
+	CHECK(pid > 1);
+	p.fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	if (p.fd < 0)
+		return;
+	CHECK_EQ(poll(&p, 1, 10000), 1);
+	close(p.fd);
+}
+
+TASK(bytes_go_in_and_come_out)
+{
+	enum { N = 1 << 20 };
+	char *data = malloc(N);
+	weir_process_result res;
+
+	for (int i = 0; i < N; i++)
+		data[i] = (char)(i * 31 >> 3);
+	CHECK_EQ(sh(ctx, "cat", SPEC(.in = data, .in_len = N, .out_max = 2 * N), &res), 0);
+	CHECK_EQ(res.code, 0);
+	CHECK_EQ(res.out_len, N);
+	CHECK(!res.truncated);
+	CHECK(!memcmp(res.out, data, N));
+	free(res.out);
+	free(data);
+}
+
+TASK(nothing_in_is_the_end_of_file)
+{
+	weir_process_result res;
+
+	CHECK_EQ(sh(ctx, "cat; echo end", SPEC(.out_max = 100), &res), 0);
+	CHECK_STR(res.out, "end\n");
+	free(res.out);
+}
+
+TASK(how_it_ended_is_told)
+{
+	weir_process_result res;
+
+	CHECK_EQ(sh(ctx, "exit 7", SPEC(.out_max = 1), &res), 0);
+	CHECK_EQ(res.code, 7);
+	CHECK_STR(res.out, "");
+	free(res.out);
+	CHECK_EQ(sh(ctx, "kill -9 $$", SPEC(.kill_ns = 1), &res), 0);
+	CHECK_EQ(res.code, -SIGKILL);
+	free(res.out);
+}
+
+TASK(a_command_that_cannot_start_says_why)
+{
+	char *none[] = { "weir-no-such-command", NULL }, *dir[] = { "/tmp", NULL };
+	weir_process_result res;
+
+	for (int guarded = 0; guarded < 2; guarded++) {
+		CHECK_EQ(weir_process_run(ctx, &SPEC(.argv = none, .out_max = 1, .die_with_parent = guarded), &res), -ENOENT);
+		CHECK_EQ(weir_process_run(ctx, &SPEC(.argv = dir, .die_with_parent = guarded), &res), -EACCES);
+	}
+}
+
+TASK(the_environment_is_added_to)
+{
+	char *env[] = { "WEIR_TEST_A=1", "HOME=/nowhere", NULL };
+	weir_process_result res;
+
+	CHECK_EQ(sh(ctx, "echo $WEIR_TEST_A $HOME; env | grep -c ^HOME=; test -n \"$PATH\"", SPEC(.env = env, .out_max = 99), &res), 0);
+	CHECK_STR(res.out, "1 /nowhere\n1\n");
+	CHECK_EQ(res.code, 0);
+	free(res.out);
+}
+
+TASK(output_is_bounded_and_the_rest_dropped)
+{
+	weir_process_result res;
+
+	CHECK_EQ(sh(ctx, "head -c 3000000 /dev/zero; exit 3", SPEC(.out_max = 1000), &res), 0);
+	CHECK_EQ(res.out_len, 1000);
+	CHECK(res.truncated);
+	CHECK_EQ(res.code, 3);
+	free(res.out);
+}
+
+TASK(the_context_ends_the_command)
+{
+	weir_ctx soon = weir_ctx_timeout(ctx, WEIR_MS(30));
+	int64_t from = weir_now();
+	weir_process_result res;
+
+	CHECK_EQ(sh(&soon, "sleep 100", SPEC(.out_max = 10), &res), -ETIMEDOUT);
+	CHECK_EQ(res.code, -SIGTERM);
+	free(res.out);
+	soon = weir_ctx_timeout(ctx, WEIR_MS(30));
+	CHECK_EQ(sh(&soon, "sleep 100", SPEC(0), &res), -ETIMEDOUT);
+	CHECK_EQ(res.code, -SIGTERM);
+	free(res.out);
+	CHECK(weir_now() - from < WEIR_SEC(3));
+}
+
+TASK(who_ignores_the_request_is_killed)
+{
+	weir_ctx soon = weir_ctx_timeout(ctx, WEIR_MS(50));
+	weir_process_result res;
+
+	CHECK_EQ(sh(&soon, "trap '' TERM; echo up; while :; do sleep 1; done", SPEC(.out_max = 10, .kill_ns = WEIR_MS(50)), &res),
+	         -ETIMEDOUT);
+	CHECK_EQ(res.code, -SIGKILL);
+	free(res.out);
+}
+
+TASK(last_words_are_heard)
+{
+	weir_ctx soon = weir_ctx_timeout(ctx, WEIR_MS(100));
+	weir_process_result res;
+
+	CHECK_EQ(sh(&soon, "trap 'echo bye; exit 5' TERM; echo up; while :; do sleep 0.01; done", SPEC(.out_max = 10), &res),
+	         -ETIMEDOUT);
+	CHECK_STR(res.out, "up\nbye\n");
+	CHECK_EQ(res.code, 5);
+	free(res.out);
+}
+
+TASK(the_whole_group_goes)
+{
+	weir_ctx soon = weir_ctx_timeout(ctx, WEIR_MS(100));
+	weir_process_result res;
+
+	CHECK_EQ(sh(&soon, "sleep 100 & echo $!; wait", SPEC(.out_max = 20), &res), -ETIMEDOUT);
+	until_dead(atoi(res.out));
+	free(res.out);
+	/* Also what a command leaves behind when it ends by itself, holding its output. */
+	CHECK_EQ(sh(ctx, "sleep 100 & echo $!", SPEC(.out_max = 20), &res), 0);
+	CHECK_EQ(res.code, 0);
+	until_dead(atoi(res.out));
+	free(res.out);
+}
+
+TASK(an_escaped_writer_is_given_a_short_grace)
+{
+	int64_t from = weir_now();
+	weir_process_result res;
+
+	/* The read makes sure that the other is in its own session before this one ends. */
+	CHECK_EQ(sh(ctx, "setsid sh -c 'echo $$; exec sleep 100' & sleep 0.2", SPEC(.out_max = 20), &res), 0);
+	CHECK(weir_now() - from < WEIR_SEC(2));
+	CHECK(atoi(res.out) > 1);
+	CHECK_EQ(kill(atoi(res.out), SIGKILL), 0);
+	free(res.out);
+}
+
+TASK(a_command_starts_with_clean_signals_and_descriptors)
+{
+	weir_process_result res;
+	sigset_t term, old;
+
+	sigemptyset(&term);
+	sigaddset(&term, SIGTERM);
+	pthread_sigmask(SIG_BLOCK, &term, &old);
+	CHECK_EQ(sh(ctx, "grep -E 'Sig(Blk|Ign)' /proc/self/status | cut -f2 | sort -u; ls /proc/self/fd | wc -l",
+	            SPEC(.out_max = 100, .in = "x", .in_len = 1), &res), 0);
+	/* 0, 1, 2 and the one of ls. */
+	CHECK_STR(res.out, "0000000000000000\n4\n");
+	free(res.out);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+}
+
+static int run_true(const weir_ctx *ctx, void *arg)
+{
+	weir_process_result res;
+	int r = sh(ctx, "echo $0", SPEC(.out_max = 10, .die_with_parent = *(int *)arg & 1), &res);
+
+	CHECK_EQ(r, 0);
+	CHECK_STR(res.out, "sh\n");
+	free(res.out);
+	return 0;
+}
+
+TASK(many_at_once)
+{
+	int which[40];
+	weir_group g;
+
+	weir_group_init(&g, ctx);
+	for (int i = 0; i < 40; i++) {
+		which[i] = i;
+		CHECK_EQ(weir_group_go(&g, run_true, &which[i]), 0);
+	}
+	CHECK_EQ(weir_group_wait(&g), 0);
+}
+
+/* ---- die_with_parent: programs of their own that are killed ---- */
+
+struct doomed {
+	int to;         /* its command's stdout */
+	const char *script;
+};
+
+static int doomed_task(const weir_ctx *ctx, void *arg)
+{
+	struct doomed *d = arg;
+	weir_process_result res;
+
+	dup2(d->to, 1);
+	return sh(ctx, d->script, SPEC(.die_with_parent = true), &res);
+}
+
+/* Runs the script in a program that is then killed: until all `n` processes that it named are dead. */
+static void dies_with_its_program(const char *script, int n)
+{
+	weir_options two = { .workers = 2 };
+	char line[100] = "", *at = line;
+	int ends[2], status;
+	size_t len = 0;
+	pid_t pid;
+
+	CHECK_EQ(pipe(ends), 0);
+	fflush(NULL);
+	pid = fork();
+	if (pid == 0) {
+		struct doomed d = { ends[1], script };
+
+		close(ends[0]);
+		_exit(weir_run(&two, doomed_task, &d) != 0);
+	}
+	close(ends[1]);
+	while (!strchr(line, '\n')) {
+		ssize_t r = read(ends[0], line + len, sizeof line - 1 - len);
+
+		CHECK(r > 0);
+		len += (size_t)r;
+	}
+	CHECK_EQ(kill(pid, SIGKILL), 0);
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	for (int i = 0; i < n; i++)
+		until_dead((pid_t)strtol(at, &at, 10));
+	/* The end of this pipe is the end of the last who held it. */
+	while (read(ends[0], line, sizeof line) > 0)
+		;
+	close(ends[0]);
+}
+
+TEST(a_killed_program_takes_its_command_along)
+{
+	dies_with_its_program("echo $$; exec sleep 100", 1);
+}
+
+TEST(a_killed_program_takes_the_commands_children_along)
+{
+	dies_with_its_program("sleep 100 & sleep 101 & echo $$ $! ; wait", 2);
+}
+
+TEST(a_killed_program_takes_along_who_ignores_signals)
+{
+	dies_with_its_program("trap '' TERM HUP INT; sleep 100 & echo $$ $!; wait; wait", 2);
+}
+
+/* The thread that starts a command may end; the death signal is not tied to it. */
+static void *start_and_end(void *arg)
+{
+	char *argv[] = { "sleep", "100", NULL };
+
+	CHECK_EQ(weir__child_start(&SPEC(.argv = argv, .die_with_parent = true), arg), 0);
+	return NULL;
+}
+
+TEST(a_command_outlives_the_thread_that_started_it)
+{
+	struct pollfd p = { .events = POLLIN };
+	struct weir__child c;
+	pthread_t t;
+
+	CHECK_EQ(pthread_create(&t, NULL, start_and_end, &c), 0);
+	CHECK_EQ(pthread_join(t, NULL), 0);
+	p.fd = c.pidfd;
+	/* It would come at once. */
+	CHECK_EQ(poll(&p, 1, 100), 0);
+	CHECK(!weir__child_ended(&c));
+	weir__child_kill(&c, SIGTERM);
+	CHECK_EQ(poll(&p, 1, 10000), 1);
+	CHECK(weir__child_ended(&c));
+	CHECK_EQ(weir__child_reap(&c), -SIGTERM);
+	close(c.pidfd);
+}
