@@ -83,6 +83,9 @@ struct weir__worker {
 	uint32_t heap_len, heap_cap;
 	uint64_t rng;
 	int epoll, event;
+	bool had_messages;            /* since it last was idle */
+	unsigned spin_misses;
+	int64_t no_spin_until;
 	weir__task *dead;             /* ended, its stack is free once it is left */
 
 	/* Shared with others. */
@@ -107,6 +110,7 @@ struct weir__runtime {
 	struct weir__worker *workers;
 	int count;
 	uint32_t idle;                /* atomic: workers asleep */
+	uint32_t spinning;            /* atomic: a worker spins */
 	uint32_t searching;           /* atomic: workers looking for work to steal */
 	uint32_t next_worker;         /* atomic: for spawns from foreign threads */
 	uint32_t stopping;            /* atomic: workers leave when set */
