@@ -52,7 +52,8 @@ static void tick(weir_store *s, struct weir__due *d)
 		r = weir__job_accept(s, c->queue->name, 0, j, NULL, id);
 	if (r < 0) {
 		weir__job_free(j);
-		weir__log_rare(WEIR__WARN, "queue", "cron %s: a tick is left out: %s", c->name, strerror(-r));
+		weir__log_rare(WEIR__WARN, "queue", "cron %s: a tick is left out: %s", c->name,
+		               r == -EAGAIN ? "its queue is full" : strerrordesc_np(-r));
 	}
 	c->last_at = now;
 	/* From the time it was due, so that "@every" does not drift; from now, if it was late by more than one. */

@@ -115,7 +115,7 @@ static void failed(weir_store *s, struct weir__record *j, enum weir__verdict v, 
 static int acked(weir_store *s, struct weir__record *j, void **result, size_t len)
 {
 	struct weir__queue *q = j->queue;
-	bool fits = len <= WEIR__RESULT_MAX && weir__store_room(s, len);
+	bool fits = !len || (len <= WEIR__RESULT_MAX && weir__store_room(s, len));
 
 	free(j->result);
 	j->result = fits ? *result : NULL;

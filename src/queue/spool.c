@@ -315,7 +315,7 @@ int weir__spool_write(weir_store *s, const char *path, const bool *stop, size_t 
 		unlink(tmp);
 out:
 	if (w.error)
-		weir__log(WEIR__ERROR, "queue", "the spool %s could not be written: %s", path, strerror(-w.error));
+		weir__log(WEIR__ERROR, "queue", "the spool %s could not be written: %s", path, strerrordesc_np(-w.error));
 	weir__buf_free(&w.body);
 	free(tmp);
 	return w.error;

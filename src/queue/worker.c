@@ -24,6 +24,17 @@ struct crew {
 	uint32_t refs; /* atomic: its tasks */
 };
 
+/* The crew holds the store's memory: who ends a run after the close still asks it for the next job. */
+static void leave(struct crew *c)
+{
+	weir_store *s = c->store;
+
+	if (__atomic_sub_fetch(&c->refs, 1, __ATOMIC_ACQ_REL))
+		return;
+	free(c);
+	weir__store_unref(s);
+}
+
 static int guard(const weir_ctx *ctx, void *arg)
 {
 	weir_job *job = arg;
@@ -107,8 +118,7 @@ static int worker(const weir_ctx *ctx, void *arg)
 	weir_task_name("worker %s", c->queue);
 	while ((r = weir_job_take(&live, c->store, c->queue, &opt, &job)) > 0)
 		run(ctx, c, job);
-	if (__atomic_sub_fetch(&c->refs, 1, __ATOMIC_ACQ_REL) == 0)
-		free(c);
+	leave(c);
 	return r;
 }
 
@@ -123,6 +133,7 @@ int weir_workers_start(weir_group *g, weir_store *s, const char *queue, unsigned
 	c = malloc(sizeof *c);
 	if (!c)
 		return -ENOMEM;
+	weir__store_ref(s);
 	*c = (struct crew){ .store = s, .fn = fn, .arg = arg, .refs = 1 };
 	memcpy(c->queue, queue, strlen(queue) + 1);
 	for (unsigned i = 0; i < n && r == 0; i++) {
@@ -131,7 +142,6 @@ int weir_workers_start(weir_group *g, weir_store *s, const char *queue, unsigned
 		if (r < 0)
 			__atomic_sub_fetch(&c->refs, 1, __ATOMIC_RELAXED);
 	}
-	if (__atomic_sub_fetch(&c->refs, 1, __ATOMIC_ACQ_REL) == 0)
-		free(c);
+	leave(c);
 	return r;
 }

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+/* A job run by a command: payload in, exit status out. Everything about processes is weir/process.h's; here is only what the status means. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <weir/process.h>
+
+#include "queue/inner.h"
+
+enum { OUT_MAX = 64 << 10, DEAD_AT_ONCE = 100, ENV_MAX = 128 };
+
+int weir_job_exec(const weir_ctx *ctx, weir_job *job, void *argv)
+{
+	char id[ENV_MAX], queue[ENV_MAX], attempt[ENV_MAX], why[64];
+	char *const env[] = { id, queue, attempt, NULL };
+	weir_process_spec spec = { .argv = argv, .env = env, .out_max = OUT_MAX, .die_with_parent = true };
+	weir_process_result res = { 0 };
+	int r;
+
+	snprintf(id, sizeof id, "WEIR_JOB_ID=%s", weir_job_id(job));
+	snprintf(queue, sizeof queue, "WEIR_QUEUE=%s", weir_job_queue(job));
+	snprintf(attempt, sizeof attempt, "WEIR_ATTEMPT=%u", weir_job_attempt(job));
+	spec.in = weir_job_data(job, &spec.in_len);
+	r = weir_process_run(ctx, &spec, &res);
+	if (r < 0)
+		goto out;
+	if (res.code == 0) {
+		r = weir_job_result(job, res.out, res.out_len);
+		goto out;
+	}
+	if (res.code < 0)
+		snprintf(why, sizeof why, "ended by signal %d", -res.code);
+	else
+		snprintf(why, sizeof why, "exit status %d", res.code);
+	weir_job_why(job, why);
+	r = res.code == DEAD_AT_ONCE ? -EINVAL : -EIO;
+out:
+	free(res.out);
+	return r;
+}
