@@ -85,6 +85,53 @@ SIM(a_stalled_owner_is_504_after_one_second, 20)
 	weir_port_free(port);
 }
 
+enum { CLIENTS = 50, REQUESTS = 200 };
+
+static int asks_in_vain(const weir_ctx *ctx, void *arg)
+{
+	struct site s = *(struct site *)arg;
+	char body[512];
+
+	CHECK_EQ(weir_http_client_new("mem:site", &s.client), 0);
+	for (int n = 0; n < REQUESTS; n++)
+		CHECK_EQ(request(ctx, &s, "GET", "/accounts/4", "", body, sizeof body), 504);
+	weir_http_client_free(s.client);
+	return 0;
+}
+
+SIM(ten_thousand_calls_that_time_out_leave_no_task_behind, 1)
+{
+	const weir_sim_net quick = { .whole = true };
+	weir_group owners, clients;
+	struct site s;
+	weir_port *port;
+	struct order busy = { .id = 4, .ms = 86400000 };
+	weir_ctx soon = weir_ctx_timeout(ctx, WEIR_SEC(2));
+	int64_t balance;
+	size_t before;
+
+	weir_sim_net_set(&quick);
+	CHECK_EQ(weir_port_new(&port, sizeof(struct order), sizeof(int64_t), 4), 0);
+	weir_group_init(&owners, ctx);
+	CHECK_EQ(weir_group_go(&owners, owner, port), 0);
+	site_open(ctx, &s, "/accounts/{id}", account, port);
+	CHECK_EQ(weir_sleep(ctx, WEIR_SEC(1)), 0);
+	before = weir_task_count();
+	weir_group_init(&clients, ctx);
+	/* A call that keeps the owner busy for a day. */
+	CHECK_EQ(weir_port_call(&soon, port, &busy, &balance), -ETIMEDOUT);
+	for (int i = 0; i < CLIENTS; i++)
+		CHECK_EQ(weir_group_go(&clients, asks_in_vain, &s), 0);
+	CHECK_EQ(weir_group_wait(&clients), 0);
+	CHECK_EQ(weir_sleep(ctx, WEIR_SEC(1)), 0);
+	CHECK_EQ(weir_task_count(), before);
+	site_close(&s);
+	weir_port_close(port);
+	weir_group_cancel(&owners);
+	CHECK_EQ(weir_group_wait(&owners), 0);
+	weir_port_free(port);
+}
+
 /* A State that remembers what it was asked, and fails on demand. */
 struct fake {
 	struct state state;
