@@ -7,7 +7,8 @@
  * queues; then it sleeps in epoll_wait. run_next inherits the budget of who readied it: after RUN_NEXT_MAX in a row the
  * queue gets its turn. Every POLL_EVERY turns it looks at descriptors, timers and fresh tasks although others are ready.
  *
- * Stealing: only what never ran, and only from a queue of two or more, since the owner takes a single one soon; if it does
+ * Stealing: only what never ran, and only from a queue of two or more, since the owner takes a single one soon (a sleeper is
+ * woken when such a queue grows or shrinks, but not more often than every THIEF_EVERY_NS); if it does
  * not, the supervisor notices and lets a sleeper take it (steal_any).
  *
  * Spinning: a worker that has just had messages from others looks for the next for up to 50 µs before it sleeps, since waking a
@@ -32,6 +33,7 @@ enum { RUN_NEXT_MAX = 16, POLL_EVERY = 61, STEAL_MAX = 64, SPIN_MISSES = 3 };
 #define SPIN_NS       WEIR_US(50)
 #define SPIN_GAP_NS   WEIR_US(10)
 #define SPIN_PAUSE_NS WEIR_MS(10)
+#define THIEF_EVERY_NS WEIR_US(50)
 
 struct weir__runtime weir__rt;
 __thread struct weir__worker *weir__self_tls __attribute__((tls_model("initial-exec")));
@@ -183,9 +185,16 @@ static void placed(struct weir__msg *m)
 
 static void wake_a_thief(struct weir__worker *not_this)
 {
+	int64_t now;
+
 	if (!__atomic_load_n(&weir__rt.idle, __ATOMIC_SEQ_CST) ||
 	    __atomic_load_n(&weir__rt.searching, __ATOMIC_RELAXED))
 		return;
+	/* Waking costs a system call; while a burst of small tasks is spawned, one in a while is enough. */
+	now = weir__now_coarse();
+	if (now < not_this->no_wake_until)
+		return;
+	not_this->no_wake_until = now + THIEF_EVERY_NS;
 	for (int i = 0; i < weir__rt.count; i++) {
 		struct weir__worker *w = &weir__rt.workers[i];
 		if (w == not_this || !__atomic_load_n(&w->sleeping, __ATOMIC_RELAXED))
@@ -235,8 +244,11 @@ static weir__task *fresh_pop(struct weir__worker *w)
 	weir__bias_acquire(&w->all_lock, weir__here());
 	t = fresh_take(w);
 	weir__bias_release(&w->all_lock, weir__here());
-	if (t)
-		settle(w, t);
+	if (!t)
+		return NULL;
+	settle(w, t);
+	if (__atomic_load_n(&w->fresh_count, __ATOMIC_RELAXED))
+		wake_a_thief(w);
 	return t;
 }
 

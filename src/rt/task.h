@@ -85,7 +85,7 @@ struct weir__worker {
 	int epoll, event;
 	bool had_messages;            /* since it last was idle */
 	unsigned spin_misses;
-	int64_t no_spin_until;
+	int64_t no_spin_until, no_wake_until;
 	weir__task *dead;             /* ended, its stack is free once it is left */
 
 	/* Shared with others. */
