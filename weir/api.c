@@ -65,10 +65,17 @@ int api_unauthorized(const weir_ctx *ctx, weir_http *x, bool wrong)
 	return r < 0 ? r : 401;
 }
 
+/* With tokens, what answers also without one. */
+static bool open_to_all(const weir_http *x)
+{
+	const char *path = weir_http_url_path(x);
+
+	return !strcmp(path, "/healthz") || (!strcmp(path, "/v1/login") && !strcmp(weir_http_method(x), "POST"));
+}
+
 static int filter(const weir_ctx *ctx, weir_http *x, void *arg)
 {
 	struct app *app = arg;
-	const char *path = weir_http_url_path(x);
 	int r;
 
 	r = weir_http_set(x, "x-content-type-options", "nosniff");
@@ -77,7 +84,7 @@ static int filter(const weir_ctx *ctx, weir_http *x, void *arg)
 	r = origin_check(ctx, x, app);
 	if (r)
 		return r;
-	if (!app->auth || !strcmp(path, "/healthz") || (!strcmp(path, "/v1/login") && !strcmp(weir_http_method(x), "POST")))
+	if (!app->auth || open_to_all(x))
 		return 0;
 	return auth_check(app->auth, x) == 0 ? 0 : api_unauthorized(ctx, x, false);
 }
@@ -100,7 +107,7 @@ static bool may_job(struct app *app, weir_http *x, unsigned rights)
 
 static bool may(struct app *app, weir_http *x, const struct route *route)
 {
-	if (!app->auth)
+	if (!app->auth || open_to_all(x))
 		return true;
 	switch (route->of) {
 	case OF_QUEUE:
