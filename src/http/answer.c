@@ -14,6 +14,8 @@
 #include "base/log.h"
 #include "http/server.h"
 
+enum { SMALL = 512 }; /* so small a body is copied behind its head, since one piece is cheaper to send than two */
+
 static const struct {
 	int status;
 	const char *reason;
@@ -143,11 +145,11 @@ static char *put_number(char *p, uint64_t v)
 	return p;
 }
 
-/* length < 0: unknown. NULL without memory. */
+/* length < 0: unknown. NULL without memory. Behind the head is room for SMALL bytes. */
 static char *compose(weir_http *x, int64_t length, size_t *ret_len)
 {
 	const char *reason = weir_http_reason(x->status);
-	size_t reason_len = strlen(reason), size = 256 + reason_len;
+	size_t reason_len = strlen(reason), size = 256 + reason_len + SMALL;
 	char *head, *p;
 
 	for (struct weir__out_field *f = x->fields; f; f = f->next)
@@ -230,7 +232,10 @@ static int push(const weir_ctx *ctx, weir_http *x, const void *data, size_t n, b
 			return r;
 		count = 1;
 	}
-	if (!is_silent(x)) {
+	if (count && !x->chunked && !is_silent(x) && !n && x->out_len <= SMALL) {
+		memcpy((char *)iov[0].iov_base + iov[0].iov_len, x->conn->block->out, x->out_len);
+		iov[0].iov_len += x->out_len;
+	} else if (!is_silent(x)) {
 		if (x->chunked && total)
 			iov[count++] = (struct iovec){ line, weir__chunk_head(line, total) };
 		if (x->out_len)

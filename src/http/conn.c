@@ -47,6 +47,7 @@ static struct weir__block *block_get(struct weir__http_conn *c)
 			                            .fields = b->fields };
 	}
 	b->in_len = b->in_pos = b->head_end = 0;
+	b->dry = false;
 	return b;
 }
 
@@ -139,6 +140,7 @@ static bool nothing_follows(struct weir__http_conn *c)
 	size_t ahead;
 	ssize_t r = -EAGAIN;
 
+	b->dry = false;
 	while (b->in_len < c->server->in_cap) {
 		r = weir__conn_try_read(c->io, b->in + b->in_len, c->server->in_cap - b->in_len);
 		if (r <= 0)
@@ -217,6 +219,10 @@ static int next_request(struct weir__http_conn *c)
 		memmove(b->in, b->in + b->in_pos, left);
 	b->in_len = left;
 	b->in_pos = b->head_end = 0;
+	/* After a short read, what comes next makes a new event, and a request costs one read. Only of an end that was seen
+	 * already there is no second event. */
+	if (!left && b->dry && !c->peer_left)
+		return 0;
 	weir__h1_reset(&x->head);
 	for (;;) {
 		if (b->in_len) {
@@ -250,6 +256,7 @@ static int next_request(struct weir__http_conn *c)
 		if (r <= 0)
 			return QUIET_END;
 		weir__stat_add(c->worker, bytes_in, (uint64_t)r);
+		b->dry = (size_t)r < c->server->in_cap - b->in_len;
 		b->in_len += (size_t)r;
 	}
 }
@@ -269,7 +276,7 @@ static enum weir__verdict serve(struct weir__http_conn *c)
 		weir__exchange_fini(x);
 		if (verdict != WEIR__KEEP)
 			return verdict;
-		if (weir_yield(&(weir_ctx){ c->scope, WEIR_NEVER, 0 }) < 0)
+		if (c->block->in_pos < c->block->in_len && weir_yield(&(weir_ctx){ c->scope, WEIR_NEVER, 0 }) < 0)
 			return WEIR__CLOSE;
 	}
 }

@@ -239,6 +239,7 @@ static ssize_t progress(const weir_ctx *ctx, weir_http *x, char *buf, size_t n)
 	weir_ctx soon = weir_ctx_timeout(ctx, x->limits->read_ns);
 	ssize_t r = weir_conn_read(x->limits->read_ns == WEIR_NEVER ? ctx : &soon, x->conn->io, buf, n);
 
+	x->conn->block->dry = r > 0 && (size_t)r < n;
 	if (r > 0)
 		weir__stat_add(x->conn->worker, bytes_in, (uint64_t)r);
 	if (r == 0) {

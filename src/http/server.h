@@ -128,6 +128,7 @@ struct weir__block {
 	char *in;                     /* in_cap bytes, after the fields */
 	size_t in_len, in_pos;        /* arrived; taken. Before head_end is the head */
 	size_t head_end;
+	bool dry;                     /* the last read got less than it asked for: the next one would say -EAGAIN */
 	struct weir__h1_field fields[];
 };
 

@@ -44,7 +44,8 @@ static ssize_t fd_try_writev(weir_conn *c, const struct iovec *iov, int n)
 
 	weir__fd_clear(f, WEIR__OUT);
 	do
-		sent = sendmsg(f->fd, &msg, MSG_NOSIGNAL);
+		sent = n == 1 ? send(f->fd, iov->iov_base, iov->iov_len, MSG_NOSIGNAL) :
+		                sendmsg(f->fd, &msg, MSG_NOSIGNAL);
 	while (sent < 0 && errno == EINTR);
 	return sent < 0 ? weir__net_error(errno) : sent;
 }
