@@ -61,7 +61,7 @@ void weir__chan_leave(weir_chan *c, struct weir__waiter *n)
 	weir__chan_unlock(c);
 }
 
-void weir__chan_check(const weir_chan *c, size_t size, const char *call)
+void weir__chan_misused(const weir_chan *c, size_t size, const char *call)
 {
 	weir__assert(c->magic == WEIR__CHAN_MAGIC, "%s: not a live channel", call);
 	weir__assert(c->size == size, "%s: a value of %zu bytes, but the channel made at %s carries %zu",

@@ -43,7 +43,12 @@ static inline bool weir__chan_owned(const weir_chan *c)
 }
 
 /* Aborts when the channel is freed, of another size, or not for this thread. */
-void weir__chan_check(const weir_chan *c, size_t size, const char *call);
+__attribute__((cold)) void weir__chan_misused(const weir_chan *c, size_t size, const char *call);
+static inline void weir__chan_check(const weir_chan *c, size_t size, const char *call)
+{
+	if (weir__unlikely(c->magic != WEIR__CHAN_MAGIC || c->size != size || !(c->foreign || weir__self())))
+		weir__chan_misused(c, size, call);
+}
 
 /* After a wait: unlinks a node if its waker did not. */
 void weir__chan_leave(weir_chan *c, struct weir__waiter *n);

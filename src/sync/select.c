@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Select, as Go does it: look at the cases in random order with all their channels locked, do the
- * first that is ready; if none is, stand in every channel's queue with one wait, unlock, park; the
- * first waker's claim decides; then leave the other queues.
+ * Select, as Go does it: with all channels of the cases locked do one that is ready, by chance; if
+ * none is, stand in every channel's queue with one wait, unlock, park; the first waker's claim
+ * decides; then leave the other queues.
  *
  * Invariants: all channels are locked while the cases are looked at and while the nodes are linked,
  * so nothing can become ready in between, and a select cannot meet itself when it both sends to
@@ -61,25 +61,38 @@ static void unlock_all(weir_case *cs, const uint8_t *order, size_t live)
 			weir__chan_unlock(cs[order[i]].chan);
 }
 
-/* Does the first ready case of a random order. Its index with its result in *ret_result, or -EAGAIN. */
+/* Could the case be done? A queue may hold only waiters who have left, so yes means perhaps. */
+static bool promising(const weir_case *k)
+{
+	const weir_chan *c = k->chan;
+
+	if (c->closed)
+		return true;
+	return k->out ? c->len < c->cap || !weir__list_empty(&c->recvq)
+	              : c->len > 0 || !weir__list_empty(&c->sendq);
+}
+
+/* Does a ready case, each with the same chance. Its index with its result in *ret_result, or -EAGAIN. */
 static int look(weir_case *cs, const uint8_t *order, size_t live, int *ret_result,
                 struct weir__wait **ret_wake)
 {
-	uint8_t left[WEIR_SELECT_MAX];
+	uint8_t ready[WEIR_SELECT_MAX];
+	size_t n = 0;
 
 	for (size_t i = 0; i < live; i++)
-		left[i] = order[i];
-	for (; live > 0; live--) {
-		size_t pick = live > 1 ? weir_random((uint32_t)live) : 0;
-		weir_case *k = &cs[left[pick]];
+		if (promising(&cs[order[i]]))
+			ready[n++] = order[i];
+	for (; n > 0; n--) {
+		size_t pick = n > 1 ? weir_random((uint32_t)n) : 0;
+		weir_case *k = &cs[ready[pick]];
 		int r = k->out ? weir__chan_put(k->chan, k->out, ret_wake)
 		               : weir__chan_take(k->chan, k->in, ret_wake);
 
 		if (r != -EAGAIN) {
 			*ret_result = r;
-			return left[pick];
+			return ready[pick];
 		}
-		left[pick] = left[live - 1];
+		ready[pick] = ready[n - 1];
 	}
 	return -EAGAIN;
 }
