@@ -7,7 +7,7 @@
  *  - no folded lines, no space before the colon, no empty names;
  *  - one Host, whatever the form of the target, and equal to the authority of an absolute target;
  *  - one Content-Length of digits only, or one Transfer-Encoding of exactly "chunked" (else 501), never both,
- *    the latter not in HTTP/1.0;
+ *    the latter not in HTTP/1.0; no tab beside either, which llhttp takes for a part of the value;
  *  - chunk sizes of at most 16 digits, no white space, chunk extensions and trailers bounded, CRLF after the data.
  *
  * The head is parsed line by line as it arrives, so that what is refused is refused at the line that shows it.
@@ -168,7 +168,7 @@ static int connection(struct weir__h1_head *h, const char *v, size_t n)
 }
 
 /* The fields that decide where the request ends and who may read it. */
-static int framing(struct weir__h1_head *h, const struct weir__h1_field *f)
+static int framing(struct weir__h1_head *h, const struct weir__h1_field *f, bool tab)
 {
 	const char *v = f->value;
 	size_t n = f->value_len;
@@ -192,9 +192,9 @@ static int framing(struct weir__h1_head *h, const struct weir__h1_field *f)
 	case 10:
 		return IS(f->name, 10, "connection") ? connection(h, v, n) : 0;
 	case 14:
-		return IS(f->name, 14, "content-length") ? content_length(h, v, n) : 0;
+		return IS(f->name, 14, "content-length") ? (tab ? -400 : content_length(h, v, n)) : 0;
 	case 17:
-		return IS(f->name, 17, "transfer-encoding") ? transfer_encoding(h, v, n) : 0;
+		return IS(f->name, 17, "transfer-encoding") ? (tab ? -400 : transfer_encoding(h, v, n)) : 0;
 	default:
 		return 0;
 	}
@@ -232,6 +232,7 @@ static int field_line(struct weir__h1_head *h, char *p, size_t n)
 {
 	size_t name = span(p, n, TOKEN), from, to = n;
 	struct weir__h1_field *f;
+	bool tab;
 
 	if (name == 0 || name == n || p[name] != ':')
 		return -400;
@@ -243,6 +244,7 @@ static int field_line(struct weir__h1_head *h, char *p, size_t n)
 		to--;
 	if (span(p + from, to - from, VALUE) != to - from)
 		return -400;
+	tab = memchr(p + name, '\t', n - name) != NULL;
 	f = &h->fields[h->count++];
 	f->name = p;
 	f->name_len = (uint32_t)name;
@@ -250,7 +252,7 @@ static int field_line(struct weir__h1_head *h, char *p, size_t n)
 	f->value_len = (uint32_t)(to - from);
 	p[name] = 0;
 	p[to] = 0; /* At the latest the CR. */
-	return framing(h, f);
+	return framing(h, f, tab);
 }
 
 /* RFC 9112 §3.2: which resource is meant. */
@@ -366,7 +368,7 @@ const char *weir__h1_get(const struct weir__h1_head *h, const char *name)
 
 /* ---- chunks ---- */
 
-enum { SIZE, EXT, SIZE_LF, DATA, DATA_CR, DATA_LF, LINE, NAME, FIELD, FIELD_LF, LAST_LF };
+enum { SIZE, EXT, EXT_NAME, EXT_VALUE, EXT_TOKEN, QUOTED, EXT_END, SIZE_LF, DATA, DATA_CR, DATA_LF, LINE, NAME, FIELD, FIELD_LF, LAST_LF };
 
 static unsigned hex(char c)
 {
@@ -378,6 +380,8 @@ static bool step(struct weir__h1_chunks *d, char c)
 {
 	uint8_t k = classes[(unsigned char)c];
 
+	if (d->state >= EXT && d->state < SIZE_LF && ++d->ext > WEIR__H1_EXT_MAX)
+		return false;
 	if (d->state >= LINE && ++d->trailer > WEIR__H1_TRAILER_MAX)
 		return false;
 	switch (d->state) {
@@ -388,10 +392,27 @@ static bool step(struct weir__h1_chunks *d, char c)
 		}
 		d->state = c == ';' ? EXT : SIZE_LF;
 		return d->digits && (c == ';' || c == '\r');
-	case EXT:
-		if (c == '\r')
-			d->state = SIZE_LF;
-		return c == '\r' || ((k & VALUE) && ++d->ext <= WEIR__H1_EXT_MAX);
+	case EXT: /* chunk-ext-name ["=" (token | quoted-string)], white space is "bad" by the RFC's own word */
+	case EXT_VALUE:
+		if (d->state == EXT_VALUE && c == '"')
+			d->state = QUOTED;
+		else
+			d->state = d->state == EXT ? EXT_NAME : EXT_TOKEN;
+		return d->state == QUOTED || (k & TOKEN);
+	case EXT_NAME:
+	case EXT_TOKEN:
+	case EXT_END:
+		if (d->state != EXT_END && (k & TOKEN))
+			return true;
+		if (d->state == EXT_NAME && c == '=')
+			d->state = EXT_VALUE;
+		else
+			d->state = c == ';' ? EXT : SIZE_LF;
+		return c == ';' || c == '\r' || d->state == EXT_VALUE;
+	case QUOTED:
+		if (c == '"')
+			d->state = EXT_END;
+		return (k & VALUE) && c != '\\';
 	case SIZE_LF:
 		d->digits = 0;
 		d->state = d->left ? DATA : LINE;
