@@ -206,6 +206,7 @@ static int ack(const weir_ctx *ctx, weir_http *x, struct app *app)
 static int nack(const weir_ctx *ctx, weir_http *x, struct app *app)
 {
 	int64_t delay = -1;
+	bool dead = false;
 	const char *error;
 	struct held h;
 	int r;
@@ -215,7 +216,10 @@ static int nack(const weir_ctx *ctx, weir_http *x, struct app *app)
 		return r;
 	error = param(&h.p, "error");
 	read_duration(&h.p, "delay", param(&h.p, "delay"), 0, DELAY_MAX, &delay);
-	if (!h.p.error[0])
+	read_flag(&h.p, "dead", param(&h.p, "dead"), &dead);
+	if (!h.p.error[0] && dead)
+		r = weir_lease_bury(ctx, app->store, h.id, h.lease, error ? error : "");
+	else if (!h.p.error[0])
 		r = weir_lease_nack(ctx, app->store, h.id, h.lease, delay, error ? error : "");
 	return finish(ctx, x, app, &h, r, NULL);
 }

@@ -36,6 +36,7 @@ static int publish(const weir_ctx *ctx, struct client *c)
 	struct request q = { .method = "POST", .body = payload->data, .len = payload->len };
 	int r;
 
+	c->subject = c->o->args[0];
 	put_subject(&target, c->o->args[0], "");
 	q.target = target.data;
 	r = target.failed ? client_say_error(c, -ENOMEM) : client_call(&live, c, &q, &a);
@@ -58,6 +59,7 @@ static int request(const weir_ctx *ctx, struct client *c)
 	char time[WEIR__UNITS_MAX];
 	int r;
 
+	c->subject = c->o->args[0];
 	put_subject(&target, c->o->args[0], "/request");
 	weir__buf_printf(&target, "?timeout=%s", weir__format_duration(time, c->o->timeout_ns));
 	q.target = target.data;

@@ -186,7 +186,7 @@ int client_copy(struct client *c, const struct client *from)
 {
 	int r;
 
-	*c = (struct client){ .o = from->o, .queue = from->queue, .color = from->color, .arg = from->arg };
+	*c = (struct client){ .o = from->o, .subject = from->subject, .color = from->color, .arg = from->arg };
 	r = weir_http_client_new(from->o->server, &c->http);
 	if (r < 0)
 		return r;
@@ -213,8 +213,12 @@ struct frame {
 static int root(const weir_ctx *ctx, void *arg)
 {
 	struct frame *f = arg;
+	int r = f->fn(ctx, &f->c);
 
-	return f->fn(ctx, &f->c);
+	/* A connection is closed where it was opened: by a task. */
+	weir_http_client_free(f->c.http);
+	f->c.http = NULL;
+	return r;
 }
 
 int client_run(const struct options *o, client_fn *fn, void *arg)
@@ -434,7 +438,7 @@ int client_say_refusal(const struct client *c, const struct answer *a)
 		fprintf(stderr, "weir: the server asks for a token: WEIR_TOKEN or --token-path FILE (401%s%s)\n",
 		        *detail ? ": " : "", detail);
 	else
-		fprintf(stderr, "weir: %s%s%s (%d%s%s%s)\n", c->queue ? c->queue : "", c->queue ? ": " : "",
+		fprintf(stderr, "weir: %s%s%s (%d%s%s%s)\n", c->subject ? c->subject : "", c->subject ? ": " : "",
 		        *detail ? detail : "the server refused", a->status, after ? ", try again in " : "", after ? after : "",
 		        after ? " s" : "");
 	return EXIT_FAILED;

@@ -19,7 +19,7 @@ struct client {
 	const struct options *o;
 	weir_http_client *http;
 	char *auth;             /* "authorization: Bearer …", or NULL */
-	const char *queue;      /* what a refusal is about, for its sentence; may be NULL */
+	const char *subject;    /* what a refusal is about: a queue, a job; may be NULL */
 	struct weir__buf out;
 	bool color;             /* standard output is a terminal and NO_COLOR is not set */
 	void *arg;

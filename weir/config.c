@@ -198,9 +198,9 @@ static bool read_key(struct reader *r, const char *section, struct key *ret)
 	if (merge)
 		complain(r, &e->start_mark, "%s%smerge keys (<<) cannot be used here; write the settings out", section,
 		         *section ? ": " : "");
-	snprintf(ret->name, sizeof ret->name, "%s", text);
-	if (strlen(text) != e->data.scalar.length)
-		ret->name[0] = 0;
+	ret->name[0] = 0;
+	if (strlen(text) == e->data.scalar.length)
+		strncat(ret->name, text, sizeof ret->name - 1);
 	next(r);
 	return !merge;
 }

@@ -113,6 +113,7 @@ static int enqueue_one(const weir_ctx *ctx, struct client *c)
 	size_t n = 0;
 	int r;
 
+	c->subject = o->args[0];
 	put_target(&target, o->args[0], "/jobs");
 	if (o->delay_ns) {
 		snprintf(delay, sizeof delay, "weir-delay: %s", weir__format_duration(time, o->delay_ns));
@@ -362,6 +363,7 @@ static int enqueue_lines(const weir_ctx *ctx, struct client *c)
 	struct feed *f = c->arg;
 	int r;
 
+	c->subject = c->o->args[0];
 	put_target(&target, c->o->args[0], "/jobs:batch");
 	r = target.failed ? client_say_error(c, -ENOMEM) : feed(&live, c, f, target.data);
 	fprintf(stderr, "%sweir: %llu jobs are in %s", isatty(STDERR_FILENO) ? "\r" : "", (unsigned long long)f->accepted,

@@ -191,6 +191,7 @@ static int one_job(const weir_ctx *ctx, struct client *c)
 	bool act = o->nargs == 2;
 	char target[96];
 
+	c->subject = o->args[act];
 	snprintf(target, sizeof target, "/v1/jobs/%s%s", o->args[act], act && o->args[0][0] == 'r' ? "/retry" : "");
 	return call_and_show(ctx, c, !act ? "GET" : o->args[0][0] == 'r' ? "POST" : "DELETE", target, show_job);
 }
@@ -292,6 +293,7 @@ static int queues(const weir_ctx *ctx, struct client *c)
 	struct weir__buf target = WEIR__BUF_INIT;
 	int r;
 
+	c->subject = o->nargs ? o->args[o->nargs - 1] : NULL;
 	weir__buf_str(&target, "/v1/queues");
 	if (o->nargs)
 		weir__buf_printf(&target, "/%s", o->args[o->nargs - 1]);
@@ -329,6 +331,7 @@ static void show_status(struct client *c, const json_t *s)
 {
 	const json_t *jobs = json_object_get(s, "jobs"), *http = json_object_get(s, "http");
 	char up[WEIR__UNITS_MAX], memory[WEIR__UNITS_MAX];
+	int64_t left;
 	json_t *addr;
 	size_t i;
 
@@ -337,7 +340,8 @@ static void show_status(struct client *c, const json_t *s)
 	json_array_foreach(json_object_get(s, "listen"), i, addr)
 		field(c, i ? "" : "listens on", "%s", json_string_value(addr));
 	field(c, "up", "%s", weir__format_about(up, get_int(s, "uptime_s") * 1000000000));
-	field(c, "stop ends in", "%s", get_text(s, "stop_left"));
+	if (*get_text(s, "stop_left") && weir__parse_duration(get_text(s, "stop_left"), &left) == 0)
+		field(c, "stop ends in", "%s", weir__format_about(up, left));
 	field(c, "jobs", "%lld queued, %lld delayed, %lld running, %lld done, %lld dead, in %lld queues",
 	      (long long)get_int(jobs, "queued"), (long long)get_int(jobs, "delayed"), (long long)get_int(jobs, "running"),
 	      (long long)get_int(jobs, "done"), (long long)get_int(jobs, "dead"), (long long)get_int(jobs, "queues"));
@@ -429,10 +433,13 @@ static bool has_ended(int pidfd)
 static void show_progress(const json_t *s, char last[160])
 {
 	const json_t *jobs = json_object_get(s, "jobs");
-	char line[160];
+	char line[160], left[WEIR__UNITS_MAX];
+	int64_t left_ns = 0;
 
+	(void)weir__parse_duration(get_text(s, "stop_left"), &left_ns);
 	snprintf(line, sizeof line, "weir: stopping: %lld jobs running, %lld connections, %s left\n",
-	         (long long)get_int(jobs, "running"), (long long)get_int(s, "connections"), get_text(s, "stop_left"));
+	         (long long)get_int(jobs, "running"), (long long)get_int(s, "connections"),
+	         weir__format_about(left, left_ns));
 	if (strcmp(line, last) != 0)
 		fputs(line, stderr);
 	memcpy(last, line, sizeof line);
@@ -441,7 +448,9 @@ static void show_progress(const json_t *s, char last[160])
 /* Asks until nobody answers; then, if it can be seen, until the process has ended. */
 static int watch_drain(const weir_ctx *ctx, struct client *c, int pidfd)
 {
-	struct request q = { .method = "GET", .target = "/v1/status", .timeout_ns = WEIR_SEC(5) };
+	/* The server waits for connections to end: ours should not be one of them. */
+	struct request q = { .method = "GET", .target = "/v1/status", .headers = { "connection: close" },
+		             .timeout_ns = WEIR_SEC(5) };
 	bool answers = true;
 	char last[160] = "";
 	int r;
@@ -469,7 +478,7 @@ static int watch_drain(const weir_ctx *ctx, struct client *c, int pidfd)
 static int drain(const weir_ctx *ctx, struct client *c)
 {
 	weir_ctx live = weir_ctx_until_drain(ctx);
-	struct request q = { .method = "POST", .target = "/v1/drain" };
+	struct request q = { .method = "POST", .target = "/v1/drain", .headers = { "connection: close" } };
 	struct answer a = { .body = WEIR__BUF_INIT };
 	int pidfd = -1, r;
 

@@ -134,6 +134,8 @@ WEIR_API void weir_job_release(weir_job *j);
 /* The same for a lease held elsewhere, by text. 0; -ESTALE; -ENOENT. extend and progress: 1 when the job was cancelled. */
 WEIR_API int weir_lease_ack(const weir_ctx *ctx, weir_store *s, const char *id, const char *lease, const void *result, size_t len);
 WEIR_API int weir_lease_nack(const weir_ctx *ctx, weir_store *s, const char *id, const char *lease, int64_t delay_ns, const char *why);
+/* No attempt will help: to the dead at once. */
+WEIR_API int weir_lease_bury(const weir_ctx *ctx, weir_store *s, const char *id, const char *lease, const char *why);
 WEIR_API int weir_lease_extend(weir_store *s, const char *id, const char *lease, int64_t lease_ns);
 WEIR_API int weir_lease_progress(weir_store *s, const char *id, const char *lease, double fraction, const char *note);
 WEIR_API int weir_lease_return(weir_store *s, const char *id, const char *lease);

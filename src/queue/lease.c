@@ -208,6 +208,12 @@ int weir_lease_nack(const weir_ctx *ctx, weir_store *s, const char *id, const ch
 	return finish_by_id(s, id, lease, WEIR__NACK, NULL, 0, delay_ns, why);
 }
 
+int weir_lease_bury(const weir_ctx *ctx, weir_store *s, const char *id, const char *lease, const char *why)
+{
+	(void)ctx;
+	return finish_by_id(s, id, lease, WEIR__KILL, NULL, 0, 0, why);
+}
+
 int weir_lease_return(weir_store *s, const char *id, const char *lease)
 {
 	return finish_by_id(s, id, lease, WEIR__RETURN, NULL, 0, 0, "returned");
