@@ -95,7 +95,8 @@ static int app(const weir_ctx *ctx, void *arg)
 	weir_listener_close(s->listener);
 	while (weir_accept(ctx, s->listener, &conn) > 0)
 		serve(s, conn);
-	fprintf(stderr, "not listening any more, %zu still connected\n", weir_group_count(&s->conns));
+	fprintf(stderr, "not listening any more, %zu still connected\n",
+	        weir_group_count(&s->conns));
 
 	weir_group_wait(&s->conns);
 	weir_listener_free(s->listener);

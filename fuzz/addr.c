@@ -13,7 +13,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	if (n)
 		memcpy(text, data, n);
 	text[n] = 0;
-	if (weir__addr_parse(text, &a) == 0 && (a.kind == WEIR__ADDR_IP || a.kind == WEIR__ADDR_UNIX)) {
+	if (weir__addr_parse(text, &a) == 0 &&
+	    (a.kind == WEIR__ADDR_IP || a.kind == WEIR__ADDR_UNIX)) {
 		weir__addr_format(&a.ip, a.len, once, sizeof once);
 		HOLDS(weir__addr_parse(once, &b) == 0);
 		HOLDS(a.kind == b.kind);

@@ -14,12 +14,12 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
-#define HOLDS(cond)                                                                    \
-	do {                                                                           \
-		if (!(cond)) {                                                         \
+#define HOLDS(cond)                                                                        \
+	do {                                                                               \
+		if (!(cond)) {                                                             \
 			fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #cond); \
-			abort();                                                       \
-		}                                                                      \
+			abort();                                                           \
+		}                                                                          \
 	} while (0)
 
 /* A heap copy of exactly n bytes, so that a read past the end is seen. */

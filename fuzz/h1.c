@@ -44,7 +44,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 		inside(whole, (size_t)r, one.method, one.method_len);
 		inside(whole, (size_t)r, one.target, one.target_len);
 		HOLDS(weir__h1_is_token(one.method, one.method_len));
-		HOLDS(one.star || one.path_len == 0 || one.path[0] == '/'); /* empty: "http://host" */
+		HOLDS(one.star || one.path_len == 0 ||
+		      one.path[0] == '/'); /* empty: "http://host" */
 		for (unsigned i = 0; i < one.count; i++) {
 			const struct weir__h1_field *f = &one.fields[i];
 

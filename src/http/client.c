@@ -30,13 +30,13 @@ enum {
 	IN_MAX = 16 << 10,
 	HEAD_MAX = 64 << 10, /* of an answer, and of the lines of a request */
 	FIELDS_MAX = 256,
-	INTERIM_MAX = 16,    /* 1xx answers before the one that counts */
+	INTERIM_MAX = 16, /* 1xx answers before the one that counts */
 	ADDR_MAX = 280,
 };
 
 struct weir_http_client {
 	uint32_t magic;
-	char addr[ADDR_MAX]; /* for weir_dial() */
+	char addr[ADDR_MAX];     /* for weir_dial() */
 	char host[ADDR_MAX - 4]; /* the Host field; with a port it fits into addr */
 	weir_conn *conn;
 
@@ -89,7 +89,8 @@ static int on_value_end(llhttp_t *p)
 	if (++c->fields_n > FIELDS_MAX)
 		return HPE_USER;
 	/* The space after a value is no part of it; the NUL after the name stops the loop. */
-	while (c->fields.data[c->fields.len - 1] == ' ' || c->fields.data[c->fields.len - 1] == '\t')
+	while (c->fields.data[c->fields.len - 1] == ' ' ||
+	       c->fields.data[c->fields.len - 1] == '\t')
 		c->fields.len--;
 	return add_to_head(c, "", 1);
 }
@@ -152,13 +153,15 @@ static int take_authority(struct weir_http_client *c, const char *text)
 	size_t n = strcspn(text, "/?#");
 	const char *colon, *bracket;
 
-	if (n == 0 || n >= sizeof c->host || (text[n] && strcmp(text + n, "/") != 0) || memchr(text, '@', n))
+	if (n == 0 || n >= sizeof c->host || (text[n] && strcmp(text + n, "/") != 0) ||
+	    memchr(text, '@', n))
 		return -EINVAL;
 	memcpy(c->host, text, n);
 	c->host[n] = 0;
 	colon = strrchr(c->host, ':');
 	bracket = strrchr(c->host, ']');
-	snprintf(c->addr, sizeof c->addr, "%s%s", c->host, !colon || (bracket && bracket > colon) ? ":80" : "");
+	snprintf(c->addr, sizeof c->addr, "%s%s", c->host,
+	         !colon || (bracket && bracket > colon) ? ":80" : "");
 	return 0;
 }
 
@@ -244,7 +247,8 @@ static bool has_body(const weir_http_req *req)
 }
 
 /* 0, -EINVAL for what a head cannot hold, -ENOMEM. */
-static int make_head(const struct weir_http_client *c, const weir_http_req *req, struct weir__buf *b)
+static int make_head(const struct weir_http_client *c, const weir_http_req *req,
+                     struct weir__buf *b)
 {
 	if (!is_token(req->method, strlen(req->method)) || !is_target(req->target))
 		return -EINVAL;
@@ -267,7 +271,8 @@ static int make_head(const struct weir_http_client *c, const weir_http_req *req,
 
 static bool may_repeat(const char *method)
 {
-	return !strcmp(method, "GET") || !strcmp(method, "HEAD") || !strcmp(method, "PUT") || !strcmp(method, "DELETE");
+	return !strcmp(method, "GET") || !strcmp(method, "HEAD") || !strcmp(method, "PUT") ||
+	       !strcmp(method, "DELETE");
 }
 
 /* ---- The answer ---- */
@@ -385,7 +390,8 @@ int weir_http_client_do(const weir_ctx *ctx, struct weir_http_client *c, const w
 			break;
 		hang_up(c);
 		c->done = true;
-		if (!kept || c->any || (r != -ECONNRESET && r != -EPIPE) || !may_repeat(req->method))
+		if (!kept || c->any || (r != -ECONNRESET && r != -EPIPE) ||
+		    !may_repeat(req->method))
 			break;
 		r = 0;
 	}
@@ -443,7 +449,8 @@ ssize_t weir_http_client_read(const weir_ctx *ctx, struct weir_http_client *c, v
 	return (ssize_t)n;
 }
 
-ssize_t weir_http_client_read_all(const weir_ctx *ctx, struct weir_http_client *c, char *buf, size_t cap)
+ssize_t weir_http_client_read_all(const weir_ctx *ctx, struct weir_http_client *c, char *buf,
+                                  size_t cap)
 {
 	size_t len = 0;
 	ssize_t n;

@@ -36,7 +36,8 @@ static void set(struct weir__buf *b, const char *value, size_t n)
 
 static void set_retry(struct weir__sse_parser *p, const char *value, size_t n)
 {
-	const int64_t max_ms = INT64_C(86400000); /* A server cannot send its clients away for more than a day. */
+	const int64_t max_ms =
+		INT64_C(86400000); /* A server cannot send its clients away for more than a day. */
 	int64_t ms = 0;
 
 	if (n == 0)

@@ -15,10 +15,10 @@ enum { WEIR__SSE_MAX = 4 << 20 }; /* bytes of one line, and of one event's data 
 
 struct weir__sse_parser {
 	struct weir__buf line, data, event, id;
-	int64_t retry_ns;   /* as last told; 0: never */
-	unsigned bom;       /* how many bytes of a BOM were seen at the start; 3: past the start */
-	bool skip_lf;       /* the last byte was a CR */
-	bool dispatched;    /* data and event are the event that was given out */
+	int64_t retry_ns; /* as last told; 0: never */
+	unsigned bom;     /* how many bytes of a BOM were seen at the start; 3: past the start */
+	bool skip_lf;     /* the last byte was a CR */
+	bool dispatched;  /* data and event are the event that was given out */
 };
 
 void weir__sse_init(struct weir__sse_parser *p);

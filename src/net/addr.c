@@ -188,7 +188,8 @@ void weir__addr_format(const union weir__sockaddr *a, socklen_t len, char *ret, 
 	case AF_UNIX:
 		if (len > offsetof(struct sockaddr_un, sun_path) && a->un.sun_path[0]) {
 			snprintf(ret, cap, "unix:%.*s",
-			         (int)(len - offsetof(struct sockaddr_un, sun_path)), a->un.sun_path);
+			         (int)(len - offsetof(struct sockaddr_un, sun_path)),
+			         a->un.sun_path);
 			return;
 		}
 		snprintf(ret, cap, "unix");

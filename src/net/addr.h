@@ -22,7 +22,7 @@ union weir__sockaddr {
 };
 
 enum {
-	WEIR__HOST_MAX = 253,     /* of a name, RFC 1035 §2.3.4 */
+	WEIR__HOST_MAX = 253, /* of a name, RFC 1035 §2.3.4 */
 	WEIR__MEM_NAME_MAX = 48,
 	WEIR__ADDR_TEXT_MAX = 128, /* "unix:" and the longest path a socket can have, and a NUL */
 	WEIR__RESOLVE_MAX = 8,
@@ -30,9 +30,9 @@ enum {
 
 struct weir__addr {
 	enum weir__addr_kind kind;
-	bool wildcard;                 /* the host was empty */
-	bool localhost;                /* ip holds 127.0.0.1; ::1 is the same host */
-	uint16_t port;                 /* of a name */
+	bool wildcard;  /* the host was empty */
+	bool localhost; /* ip holds 127.0.0.1; ::1 is the same host */
+	uint16_t port;  /* of a name */
 	socklen_t len;
 	union weir__sockaddr ip;       /* IP and UNIX */
 	char name[WEIR__HOST_MAX + 1]; /* NAME and MEM */
@@ -47,6 +47,7 @@ void weir__addr_format(const union weir__sockaddr *a, socklen_t len, char *ret, 
 
 /* Waits for the name service. The number of addresses, at most WEIR__RESOLVE_MAX; -EHOSTUNREACH for an unknown name; the
  * context's error. */
-int weir__resolve(const weir_ctx *ctx, const char *host, uint16_t port, union weir__sockaddr *ret, socklen_t *ret_len);
+int weir__resolve(const weir_ctx *ctx, const char *host, uint16_t port, union weir__sockaddr *ret,
+                  socklen_t *ret_len);
 
 #endif

@@ -62,7 +62,8 @@ static int enter(weir_conn *c, enum weir__dir dir)
 	weir__magic_check(c, WEIR__CONN_MAGIC);
 	weir__point();
 	old = __atomic_fetch_or(&c->state, bit_of(dir), __ATOMIC_ACQ_REL);
-	weir__assert(!(old & WEIR__CONN_FREED), "use of a connection (%s) after weir_conn_free()", c->peer);
+	weir__assert(!(old & WEIR__CONN_FREED), "use of a connection (%s) after weir_conn_free()",
+	             c->peer);
 	if (old & bit_of(dir))
 		return -EBUSY;
 	if (old & WEIR__CONN_SHUT) {
@@ -108,7 +109,9 @@ ssize_t weir_conn_read(const weir_ctx *ctx, weir_conn *c, void *buf, size_t n)
 	ssize_t got;
 	int r;
 
-	weir__assert(n > 0, "weir_conn_read: a read of no bytes cannot be told from the end of the stream");
+	weir__assert(
+		n > 0,
+		"weir_conn_read: a read of no bytes cannot be told from the end of the stream");
 	r = weir__wait_check(ctx);
 	if (r < 0)
 		return r;
@@ -254,7 +257,8 @@ void weir_conn_shutdown(weir_conn *c)
 	do {
 		if (old & WEIR__CONN_SHUT)
 			return;
-	} while (!__atomic_compare_exchange_n(&c->state, &old, old | WEIR__CONN_SHUT | WEIR__CONN_ENDING, false,
+	} while (!__atomic_compare_exchange_n(&c->state, &old,
+	                                      old | WEIR__CONN_SHUT | WEIR__CONN_ENDING, false,
 	                                      __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE));
 	c->ops->shut(c);
 	leave(c, WEIR__CONN_ENDING);

@@ -54,23 +54,25 @@ int weir__conn_worker(const weir_conn *c);
 enum {
 	WEIR__CONN_READING = 1, /* bit 0 + direction: somebody is in an operation */
 	WEIR__CONN_WRITING = 2,
-	WEIR__CONN_SHUT    = 4, /* weir_conn_shutdown() was called */
-	WEIR__CONN_FREED   = 8,
-	WEIR__CONN_MSG     = 16, /* a message of the connection is on its way to its worker */
-	WEIR__CONN_ENDING  = 32, /* somebody is in weir_conn_shutdown() */
-	WEIR__CONN_BUSY    = WEIR__CONN_READING | WEIR__CONN_WRITING | WEIR__CONN_MSG | WEIR__CONN_ENDING,
+	WEIR__CONN_SHUT = 4, /* weir_conn_shutdown() was called */
+	WEIR__CONN_FREED = 8,
+	WEIR__CONN_MSG = 16,    /* a message of the connection is on its way to its worker */
+	WEIR__CONN_ENDING = 32, /* somebody is in weir_conn_shutdown() */
+	WEIR__CONN_BUSY =
+		WEIR__CONN_READING | WEIR__CONN_WRITING | WEIR__CONN_MSG | WEIR__CONN_ENDING,
 };
 
 struct weir__conn_ops {
 	ssize_t (*try_read)(weir_conn *c, void *buf, size_t n);
 	ssize_t (*try_writev)(weir_conn *c, const struct iovec *iov, int n);
-	int (*wait)(const weir_ctx *ctx, weir_conn *c, enum weir__dir dir, const char *what); /* after -EAGAIN */
+	int (*wait)(const weir_ctx *ctx, weir_conn *c, enum weir__dir dir,
+	            const char *what); /* after -EAGAIN */
 	int (*watch)(weir_conn *c, enum weir__dir dir);
 	void (*unwatch)(weir_conn *c, enum weir__dir dir);
-	int (*attach)(weir_conn *c);   /* from now on hear that the peer leaves; 1: it has */
-	void (*quiet)(weir_conn *c);   /* its owner is about to free it: no callback from now on */
+	int (*attach)(weir_conn *c); /* from now on hear that the peer leaves; 1: it has */
+	void (*quiet)(weir_conn *c); /* its owner is about to free it: no callback from now on */
 	void (*shut_write)(weir_conn *c);
-	void (*shut)(weir_conn *c);    /* both ways; wakes waits and watches */
+	void (*shut)(weir_conn *c); /* both ways; wakes waits and watches */
 	int (*worker)(const weir_conn *c);
 	void (*destroy)(weir_conn *c); /* nobody is in an operation any more */
 };
@@ -82,11 +84,11 @@ struct weir__conn_call {
 
 struct weir_conn {
 	uint32_t magic;
-	uint32_t state;    /* atomic */
-	uint64_t written;  /* atomic; by the one writer */
+	uint32_t state;   /* atomic */
+	uint64_t written; /* atomic; by the one writer */
 	const struct weir__conn_ops *ops;
 	struct weir__conn_call watch[2], on_gone; /* touched on the connection's worker only */
-	bool gone;           /* the same */
+	bool gone;                                /* the same */
 	char peer[58];
 };
 

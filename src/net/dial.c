@@ -64,7 +64,8 @@ static int finish(const weir_ctx *ctx, struct weir__fd *f)
 	}
 }
 
-static int dial_one(const weir_ctx *ctx, const union weir__sockaddr *to, socklen_t len, weir_conn **ret)
+static int dial_one(const weir_ctx *ctx, const union weir__sockaddr *to, socklen_t len,
+                    weir_conn **ret)
 {
 	int fd = socket(to->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	char peer[WEIR__ADDR_TEXT_MAX];
@@ -91,7 +92,8 @@ static int dial_one(const weir_ctx *ctx, const union weir__sockaddr *to, socklen
 	return 0;
 }
 
-static int dial_each(const weir_ctx *ctx, const union weir__sockaddr *to, const socklen_t *len, int n, weir_conn **ret)
+static int dial_each(const weir_ctx *ctx, const union weir__sockaddr *to, const socklen_t *len,
+                     int n, weir_conn **ret)
 {
 	int r = -EHOSTUNREACH;
 
@@ -135,8 +137,9 @@ int weir_dial(const weir_ctx *ctx, const char *addr, weir_conn **ret)
 	to[0] = a.ip;
 	len[0] = a.len;
 	if (a.localhost) {
-		to[1] = (union weir__sockaddr){ .in6 = { .sin6_family = AF_INET6, .sin6_addr = in6addr_loopback,
-		                                         .sin6_port = a.ip.in.sin_port } };
+		to[1] = (union weir__sockaddr){ .in6 = { .sin6_family = AF_INET6,
+			                                 .sin6_addr = in6addr_loopback,
+			                                 .sin6_port = a.ip.in.sin_port } };
 		len[1] = sizeof to[1].in6;
 		n = 2;
 	}

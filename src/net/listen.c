@@ -36,9 +36,11 @@ enum { BACKLOG = 4096, AFTER_CLOSE_MAX = 2 * BACKLOG };
 
 struct fd_listener {
 	weir_listener listener;
-	weir__lock lock;     /* guards `fd` against a close from elsewhere; the poller's own lock comes after it */
-	struct weir__fd *fd; /* NULL once closed and emptied; only the accepting task and the owner change it */
-	bool unlinks;        /* the file of a Unix socket is ours: */
+	weir__lock
+		lock; /* guards `fd` against a close from elsewhere; the poller's own lock comes after it */
+	struct weir__fd *
+		fd; /* NULL once closed and emptied; only the accepting task and the owner change it */
+	bool unlinks; /* the file of a Unix socket is ours: */
 	dev_t dev;
 	ino_t ino;
 	struct weir__addr at;
@@ -88,7 +90,8 @@ static int fd_try_accept(weir_listener *base, weir_conn **ret)
 	if (fd < 0)
 		return weir__net_error(errno);
 	if (from.any.sa_family == AF_UNIX)
-		len = sizeof from.any.sa_family; /* Who dials from a bound socket is still just "unix". */
+		len = sizeof from.any
+		              .sa_family; /* Who dials from a bound socket is still just "unix". */
 	weir__addr_format(&from, len, peer, sizeof peer);
 	r = weir__conn_from_fd(fd, peer, ret);
 	if (r < 0) {
@@ -108,7 +111,8 @@ static void remove_file(struct fd_listener *l)
 	struct stat st;
 
 	/* Another server may have put its own file there meanwhile. */
-	if (l->unlinks && stat(l->at.ip.un.sun_path, &st) == 0 && st.st_dev == l->dev && st.st_ino == l->ino)
+	if (l->unlinks && stat(l->at.ip.un.sun_path, &st) == 0 && st.st_dev == l->dev &&
+	    st.st_ino == l->ino)
 		unlink(l->at.ip.un.sun_path);
 	l->unlinks = false;
 }
@@ -203,7 +207,8 @@ static int listen_ip(const struct weir__addr *a, struct fd_listener **ret)
 
 	/* A kernel without IPv6. */
 	if (fd == -EAFNOSUPPORT && a->wildcard) {
-		at.ip.in = (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons(a->port) };
+		at.ip.in =
+			(struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons(a->port) };
 		at.len = sizeof at.ip.in;
 		fd = new_socket(AF_INET);
 	}
@@ -333,7 +338,8 @@ int weir_listen_fd(int fd, weir_listener **ret)
 	if (!listening)
 		return -EINVAL;
 	flags = fcntl(fd, F_GETFL);
-	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ||
+	    fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
 		return weir__net_error(errno);
 	r = adopt(fd, &l);
 	if (r < 0)
@@ -363,7 +369,8 @@ static int wait_for_descriptors(const weir_ctx *ctx, weir_listener *l, int why)
 	weir_ctx soon = weir_ctx_timeout(ctx, RETRY_NS);
 	int r;
 
-	weir__log_rare(WEIR__WARN, "net", "%s: cannot accept, and waits: %s", l->addr, strerror(-why));
+	weir__log_rare(WEIR__WARN, "net", "%s: cannot accept, and waits: %s", l->addr,
+	               strerror(-why));
 	if (is_closed(l))
 		r = weir_sleep(ctx, RETRY_NS);
 	else
@@ -374,8 +381,10 @@ static int wait_for_descriptors(const weir_ctx *ctx, weir_listener *l, int why)
 static int accept_one(const weir_ctx *ctx, weir_listener *l, weir_conn **ret)
 {
 	for (;;) {
-		bool closed = is_closed(l); /* before the look into the queue, so that an empty one is the last word */
-		int r = closed && l->after_close >= AFTER_CLOSE_MAX ? -EAGAIN : l->ops->try_accept(l, ret);
+		bool closed = is_closed(
+			l); /* before the look into the queue, so that an empty one is the last word */
+		int r = closed && l->after_close >= AFTER_CLOSE_MAX ? -EAGAIN :
+		                                                      l->ops->try_accept(l, ret);
 
 		if (r == 1 && closed)
 			l->after_close++;
@@ -402,7 +411,8 @@ int weir_accept(const weir_ctx *ctx, weir_listener *l, weir_conn **ret)
 	r = weir__wait_check(ctx);
 	if (r < 0)
 		return r;
-	if (__atomic_fetch_or(&l->state, WEIR__LISTENER_ACCEPTING, __ATOMIC_ACQ_REL) & WEIR__LISTENER_ACCEPTING)
+	if (__atomic_fetch_or(&l->state, WEIR__LISTENER_ACCEPTING, __ATOMIC_ACQ_REL) &
+	    WEIR__LISTENER_ACCEPTING)
 		return -EBUSY;
 	r = accept_one(ctx, l, ret);
 	__atomic_and_fetch(&l->state, ~WEIR__LISTENER_ACCEPTING, __ATOMIC_ACQ_REL);
@@ -426,11 +436,13 @@ void weir_listener_close(weir_listener *l)
 	do {
 		if (old & WEIR__LISTENER_CLOSED)
 			return;
-	} while (!__atomic_compare_exchange_n(&l->state, &old, old | WEIR__LISTENER_CLOSED | WEIR__LISTENER_CLOSING,
+	} while (!__atomic_compare_exchange_n(&l->state, &old,
+	                                      old | WEIR__LISTENER_CLOSED | WEIR__LISTENER_CLOSING,
 	                                      false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE));
 	l->ops->close(l);
 	weir__point();
-	if (__atomic_and_fetch(&l->state, ~WEIR__LISTENER_CLOSING, __ATOMIC_ACQ_REL) & WEIR__LISTENER_FREED)
+	if (__atomic_and_fetch(&l->state, ~WEIR__LISTENER_CLOSING, __ATOMIC_ACQ_REL) &
+	    WEIR__LISTENER_FREED)
 		destroy(l);
 }
 
@@ -442,7 +454,8 @@ void weir_listener_free(weir_listener *l)
 		return;
 	weir_listener_close(l);
 	old = __atomic_fetch_or(&l->state, WEIR__LISTENER_FREED, __ATOMIC_ACQ_REL);
-	weir__assert(!(old & WEIR__LISTENER_ACCEPTING), "weir_listener_free() while a task is in weir_accept()");
+	weir__assert(!(old & WEIR__LISTENER_ACCEPTING),
+	             "weir_listener_free() while a task is in weir_accept()");
 	if (!(old & WEIR__LISTENER_CLOSING))
 		destroy(l);
 }

@@ -18,17 +18,20 @@ enum {
 };
 
 struct weir__listener_ops {
-	int (*try_accept)(weir_listener *l, weir_conn **ret); /* 1, -EAGAIN, -EMFILE and its like, or an error */
-	int (*wait)(const weir_ctx *ctx, weir_listener *l);   /* after -EAGAIN; 0 or -EPIPE once closed */
-	void (*close)(weir_listener *l);   /* any task, once: wake the wait; what has arrived stays */
-	void (*emptied)(weir_listener *l); /* closed, and what had arrived is handed out; may come twice */
+	int (*try_accept)(weir_listener *l,
+	                  weir_conn **ret); /* 1, -EAGAIN, -EMFILE and its like, or an error */
+	int (*wait)(const weir_ctx *ctx,
+	            weir_listener *l);   /* after -EAGAIN; 0 or -EPIPE once closed */
+	void (*close)(weir_listener *l); /* any task, once: wake the wait; what has arrived stays */
+	void (*emptied)(
+		weir_listener *l); /* closed, and what had arrived is handed out; may come twice */
 	void (*destroy)(weir_listener *l);
 };
 
 struct weir_listener {
 	uint32_t magic;
-	uint32_t state;         /* atomic: the bits below */
-	uint32_t after_close;   /* handed out since the close; the accepting task's */
+	uint32_t state;       /* atomic: the bits below */
+	uint32_t after_close; /* handed out since the close; the accepting task's */
 	const struct weir__listener_ops *ops;
 	char addr[WEIR__ADDR_TEXT_MAX];
 };

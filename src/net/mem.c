@@ -52,13 +52,13 @@ struct mem_pair {
 struct mem_conn {
 	weir_conn conn;
 	struct mem_pair *pair;
-	struct weir__timer timer; /* armed while a watch waits for bytes to become visible; its worker's */
+	struct weir__timer timer; /* its worker's: a watch waits for bytes to become visible */
 	struct weir__msg msg;
 	int side;
 	/* Guarded by the pair's lock: */
-	int worker;               /* -1 before the first wait */
+	int worker; /* -1 before the first wait */
 	struct weir__wait *waiter[2];
-	bool armed[2];            /* a watch waits */
+	bool armed[2]; /* a watch waits */
 	bool wants_gone, posted, quiet;
 	uint8_t fire;
 };
@@ -420,7 +420,7 @@ static void mem_unwatch(weir_conn *conn, enum weir__dir dir)
 
 	weir__lock_acquire(&c->pair->lock);
 	c->armed[dir] = false;
-	c->fire &= (uint8_t)~(1 << dir);
+	c->fire = (uint8_t)(c->fire & ~(1u << dir));
 	weir__lock_release(&c->pair->lock);
 	if (dir == WEIR__IN && weir__timer_armed(&c->timer))
 		weir__timer_stop(&c->timer);

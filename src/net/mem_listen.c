@@ -19,7 +19,7 @@ enum { MEM_BACKLOG = 1024 };
 
 struct mem_listener {
 	weir_listener listener;
-	struct weir__list node; /* among `names` until closed */
+	struct weir__list node;        /* among `names` until closed */
 	weir_conn *queue[MEM_BACKLOG]; /* a ring */
 	unsigned head, queued;
 	bool closed;
@@ -32,7 +32,7 @@ static struct weir__list names = { &names, &names };
 
 static struct mem_listener *find(const char *name)
 {
-	weir__list_each(n, &names) {
+	weir__list_each (n, &names) {
 		struct mem_listener *l = weir__container(n, struct mem_listener, node);
 
 		if (!strcmp(l->name, name))

@@ -38,11 +38,11 @@ struct run {
 	struct weir__child child;
 	bool started;
 	struct end *end;
-	struct weir__fd *pipe;       /* NULL: closed, or never there */
-	bool told;                   /* the watch on `end` was called */
+	struct weir__fd *pipe; /* NULL: closed, or never there */
+	bool told;             /* the watch on `end` was called */
 	struct weir__buf out;
 	bool truncated;
-	size_t turn;                 /* bytes since others could run */
+	size_t turn; /* bytes since others could run */
 };
 
 static int start(void *arg)
@@ -126,7 +126,8 @@ static int read_until_end(const weir_ctx *ctx, struct run *p)
 		if (r > 0 && p->turn < TURN)
 			continue;
 		p->turn = 0;
-		r = r > 0 ? weir_yield(ctx) : weir__fd_wait(ctx, p->pipe, WEIR__IN, "process output");
+		r = r > 0 ? weir_yield(ctx) :
+		            weir__fd_wait(ctx, p->pipe, WEIR__IN, "process output");
 		if (r == -EPIPE || p->told)
 			return 0;
 		if (r < 0)
@@ -240,6 +241,8 @@ int weir_process_run(const weir_ctx *ctx, const weir_process_spec *spec, weir_pr
 		weir__buf_free(&p.out);
 		return r < 0 ? r : -ENOMEM;
 	}
-	*ret = (weir_process_result){ .code = code, .truncated = p.truncated, .out = p.out.data, .out_len = p.out.len - 1 };
+	*ret = (weir_process_result){
+		.code = code, .truncated = p.truncated, .out = p.out.data, .out_len = p.out.len - 1
+	};
 	return r;
 }

@@ -22,8 +22,9 @@ struct lookup {
 
 static int lookup_run(void *arg)
 {
-	struct addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM,
-	                          .ai_flags = AI_ADDRCONFIG | AI_NUMERICSERV };
+	struct addrinfo hints = { .ai_family = AF_UNSPEC,
+		                  .ai_socktype = SOCK_STREAM,
+		                  .ai_flags = AI_ADDRCONFIG | AI_NUMERICSERV };
 	struct addrinfo *list;
 	struct lookup *q = arg;
 	char port[6];
@@ -45,7 +46,8 @@ static int lookup_run(void *arg)
 	return q->n > 0 ? 0 : -EHOSTUNREACH;
 }
 
-int weir__resolve(const weir_ctx *ctx, const char *host, uint16_t port, union weir__sockaddr *ret, socklen_t *ret_len)
+int weir__resolve(const weir_ctx *ctx, const char *host, uint16_t port, union weir__sockaddr *ret,
+                  socklen_t *ret_len)
 {
 	struct lookup *q = calloc(1, sizeof *q);
 	int r, n;

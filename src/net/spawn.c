@@ -38,7 +38,8 @@
 
 #include "base/log.h"
 
-#define NO_SANITIZE __attribute__((no_sanitize("address"), no_sanitize("thread"), no_sanitize("undefined")))
+#define NO_SANITIZE \
+	__attribute__((no_sanitize("address"), no_sanitize("thread"), no_sanitize("undefined")))
 
 enum { CHILD_STACK = 64 << 10, GROUPS_MAX = 4096 };
 
@@ -62,7 +63,8 @@ NO_SANITIZE static void close_all_but(int keep)
 {
 	struct rlimit max;
 
-	if ((keep == 0 || syscall(SYS_close_range, 0, keep - 1, 0) == 0) && syscall(SYS_close_range, keep + 1, ~0u, 0) == 0)
+	if ((keep == 0 || syscall(SYS_close_range, 0, keep - 1, 0) == 0) &&
+	    syscall(SYS_close_range, keep + 1, ~0u, 0) == 0)
 		return;
 	if (getrlimit(RLIMIT_NOFILE, &max) < 0)
 		return;
@@ -127,7 +129,8 @@ NO_SANITIZE static bool guard_tell(int32_t add, pid_t group)
 {
 	struct notice n = { .add = add, .group = group };
 
-	return syscall(SYS_write, __atomic_load_n(&guard.pipe, __ATOMIC_ACQUIRE), &n, sizeof n) == sizeof n;
+	return syscall(SYS_write, __atomic_load_n(&guard.pipe, __ATOMIC_ACQUIRE), &n, sizeof n) ==
+	       sizeof n;
 }
 
 /* ---- The child, between clone and exec ---- */
@@ -135,11 +138,11 @@ NO_SANITIZE static bool guard_tell(int32_t add, pid_t group)
 struct start {
 	const weir_process_spec *spec;
 	char **env;
-	int in, out;   /* out -1: inherited */
+	int in, out; /* out -1: inherited */
 	pid_t parent;
 	pid_t pid;
-	int error;     /* written by the child */
-	bool untold;   /* the guard did not hear */
+	int error;   /* written by the child */
+	bool untold; /* the guard did not hear */
 };
 
 /* A raw one: the C library and sanitizers write down what handlers a process has, and their notes are shared here. */
@@ -164,7 +167,8 @@ NO_SANITIZE static int child_run(void *arg)
 			syscall(SYS_exit_group, 127);
 		s->untold = !guard_tell(1, (pid_t)syscall(SYS_getpid));
 	}
-	if (syscall(SYS_dup3, s->in, 0, 0) < 0 || (s->out >= 0 && syscall(SYS_dup3, s->out, 1, 0) < 0))
+	if (syscall(SYS_dup3, s->in, 0, 0) < 0 ||
+	    (s->out >= 0 && syscall(SYS_dup3, s->out, 1, 0) < 0))
 		goto fail;
 	syscall(SYS_close_range, 3, ~0u, 4 /* CLOSE_RANGE_CLOEXEC */);
 	default_signals();
@@ -181,7 +185,8 @@ static int do_clone(struct start *s)
 	char *stack;
 	int status;
 
-	stack = mmap(NULL, CHILD_STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+	stack = mmap(NULL, CHILD_STACK, PROT_READ | PROT_WRITE,
+	             MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
 	if (stack == MAP_FAILED)
 		return -ENOMEM;
 	s->parent = getpid();
@@ -211,7 +216,9 @@ static struct {
 	struct start *job;
 	bool busy;
 	int result;
-} spawner = { .mutex = PTHREAD_MUTEX_INITIALIZER, .more = PTHREAD_COND_INITIALIZER, .done = PTHREAD_COND_INITIALIZER };
+} spawner = { .mutex = PTHREAD_MUTEX_INITIALIZER,
+	      .more = PTHREAD_COND_INITIALIZER,
+	      .done = PTHREAD_COND_INITIALIZER };
 
 static int guarded_clone(struct start *s)
 {
@@ -225,7 +232,9 @@ static int guarded_clone(struct start *s)
 		close(guard.pipe);
 		guard.pipe = -1;
 		if (guard_start() < 0 || !guard_tell(1, s->pid))
-			weir__log(WEIR__WARN, "process", "no guard: if this process is killed, only the leader of group %d goes with it",
+			weir__log(WEIR__WARN, "process",
+			          "no guard: if this process is killed, only the leader of group "
+			          "%d goes with it",
 			          (int)s->pid);
 	}
 	return r;
@@ -387,7 +396,9 @@ int weir__child_start(const weir_process_spec *spec, struct weir__child *ret)
 	r = spec->die_with_parent ? clone_on_spawner(&s) : do_clone(&s);
 	if (r < 0)
 		goto out;
-	*ret = (struct weir__child){ .pid = s.pid, .out = ends[0], .guarded = spec->die_with_parent };
+	*ret = (struct weir__child){ .pid = s.pid,
+		                     .out = ends[0],
+		                     .guarded = spec->die_with_parent };
 	ret->pidfd = (int)syscall(SYS_pidfd_open, s.pid, 0);
 	if (ret->pidfd >= 0) {
 		ends[0] = -1;

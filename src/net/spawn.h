@@ -7,9 +7,9 @@
 
 /* Its descriptors are the caller's to close. */
 struct weir__child {
-	pid_t pid;   /* of the leader, and of its group */
-	int pidfd;   /* readable once it has ended */
-	int out;     /* its stdout, non-blocking; -1 if inherited */
+	pid_t pid; /* of the leader, and of its group */
+	int pidfd; /* readable once it has ended */
+	int out;   /* its stdout, non-blocking; -1 if inherited */
 	bool guarded;
 };
 

@@ -11,7 +11,7 @@ struct canned {
 	char seen[4096];            /* all it was sent */
 	size_t len;
 	int conns;
-	size_t step;                /* bytes written at once; 0: all */
+	size_t step; /* bytes written at once; 0: all */
 };
 
 static bool read_request(const weir_ctx *ctx, struct canned *s, weir_conn *c)
@@ -28,7 +28,8 @@ static bool read_request(const weir_ctx *ctx, struct canned *s, weir_conn *c)
 		s->seen[s->len] = 0;
 		end = strstr(s->seen + from, "\r\n\r\n");
 		length = strstr(s->seen + from, "Content-Length: ");
-		if (end && s->len >= (size_t)(end + 4 - s->seen) + (length ? strtoul(length + 16, NULL, 10) : 0))
+		if (end && s->len >= (size_t)(end + 4 - s->seen) +
+		                             (length ? strtoul(length + 16, NULL, 10) : 0))
 			return true;
 	}
 }
@@ -108,17 +109,26 @@ static const size_t steps[] = { 0, 1, 7 };
 
 TASK(one_request_and_its_answer)
 {
-	EACH_STEP(i) {
+	EACH_STEP(i)
+	{
 		static const char *const headers[] = { "X-One: 1", "Accept: text/plain", NULL };
-		weir_http_req req = { .method = "POST", .target = "/a?b=c", .headers = headers, .body = "hello", .body_len = 5 };
+		weir_http_req req = { .method = "POST",
+			              .target = "/a?b=c",
+			              .headers = headers,
+			              .body = "hello",
+			              .body_len = 5 };
 		weir_http_res res;
 		struct rig t;
 		char body[64];
 
-		rig_up(ctx, &t, ANSWERS("HTTP/1.1 202 Accepted\r\nLocation: /v1/jobs/7\r\nContent-Length: 4\r\n"
-		                        "X-Empty:\r\nX-Two:  b  \r\n\r\nfine"), steps[i]);
+		rig_up(ctx, &t,
+		       ANSWERS("HTTP/1.1 202 Accepted\r\nLocation: /v1/jobs/7\r\nContent-Length: "
+		               "4\r\n"
+		               "X-Empty:\r\nX-Two:  b  \r\n\r\nfine"),
+		       steps[i]);
 		CHECK_EQ(weir_http_client_do(ctx, t.c, &req, &res), 0);
-		CHECK_STR(t.s.seen, "POST /a?b=c HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nX-One: 1\r\n"
+		CHECK_STR(t.s.seen, "POST /a?b=c HTTP/1.1\r\nHost: localhost\r\nContent-Length: "
+		                    "5\r\nX-One: 1\r\n"
 		                    "Accept: text/plain\r\n\r\nhello");
 		CHECK_EQ(res.status, 202);
 		CHECK_EQ(res.length, 4);
@@ -136,18 +146,21 @@ TASK(one_request_and_its_answer)
 
 TASK(chunks_are_joined_and_the_connection_is_kept)
 {
-	EACH_STEP(i) {
+	EACH_STEP(i)
+	{
 		weir_http_res res;
 		struct rig t;
 		char body[64];
 
 		rig_up(ctx, &t,
-		       ANSWERS("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nA;x=y\r\n0123456789\r\n"
+		       ANSWERS("HTTP/1.1 200 OK\r\nTransfer-Encoding: "
+		               "chunked\r\n\r\n3\r\nabc\r\nA;x=y\r\n0123456789\r\n"
 		               "0\r\nTrailer: t\r\n\r\n",
 		               "HTTP/1.1 204 No Content\r\n\r\n",
 		               "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n", /* to HEAD */
 		               "HTTP/1.1 304 Not Modified\r\nContent-Length: 10\r\n\r\n",
-		               "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"), steps[i]);
+		               "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"),
+		       steps[i]);
 		CHECK_EQ(get(ctx, &t, "GET", &res), 0);
 		CHECK_EQ(res.length, -1);
 		CHECK_EQ(weir_http_client_read_all(ctx, t.c, body, sizeof body), 13);
@@ -171,12 +184,16 @@ TASK(chunks_are_joined_and_the_connection_is_kept)
 
 TASK(interim_answers_are_passed_over)
 {
-	EACH_STEP(i) {
+	EACH_STEP(i)
+	{
 		weir_http_res res;
 		struct rig t;
 
-		rig_up(ctx, &t, ANSWERS("HTTP/1.1 100 Continue\r\nX: old\r\n\r\nHTTP/1.1 103 Early Hints\r\n\r\n"
-		                        "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), steps[i]);
+		rig_up(ctx, &t,
+		       ANSWERS("HTTP/1.1 100 Continue\r\nX: old\r\n\r\nHTTP/1.1 103 Early "
+		               "Hints\r\n\r\n"
+		               "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
+		       steps[i]);
 		CHECK_EQ(get(ctx, &t, "GET", &res), 0);
 		CHECK_EQ(res.status, 200);
 		CHECK(!weir_http_client_header(t.c, "x"));
@@ -190,7 +207,10 @@ TASK(a_body_may_end_with_the_connection)
 	struct rig t;
 	char body[64];
 
-	rig_up(ctx, &t, ANSWERS("HTTP/1.1 200 OK\r\n\r\nall there is", "CLOSE", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), 0);
+	rig_up(ctx, &t,
+	       ANSWERS("HTTP/1.1 200 OK\r\n\r\nall there is", "CLOSE",
+	               "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
+	       0);
 	CHECK_EQ(get(ctx, &t, "GET", &res), 0);
 	CHECK(!res.keep);
 	CHECK_EQ(weir_http_client_read_all(ctx, t.c, body, sizeof body), 12);
@@ -205,8 +225,11 @@ TASK(a_body_cut_short_is_an_error)
 	struct rig t;
 	char body[64];
 
-	rig_up(ctx, &t, ANSWERS("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", "CLOSE",
-	                        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n", "CLOSE"), 0);
+	rig_up(ctx, &t,
+	       ANSWERS("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf", "CLOSE",
+	               "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
+	               "CLOSE"),
+	       0);
 	for (int i = 0; i < 2; i++) {
 		CHECK_EQ(get(ctx, &t, "POST", &res), 0);
 		CHECK_EQ(weir_http_client_read(ctx, t.c, body, sizeof body), 4);
@@ -221,8 +244,10 @@ TASK(a_kept_connection_that_the_server_closed_is_replaced)
 	weir_http_res res;
 	struct rig t;
 
-	rig_up(ctx, &t, ANSWERS("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "CLOSE",
-	                        "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), 0);
+	rig_up(ctx, &t,
+	       ANSWERS("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "CLOSE",
+	               "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
+	       0);
 	CHECK_EQ(get(ctx, &t, "POST", &res), 0);
 	/* The close may be seen before the request is sent, or only after: this one may be repeated. */
 	CHECK_EQ(get(ctx, &t, "GET", &res), 0);
@@ -249,7 +274,10 @@ TASK(an_unread_body_goes_with_its_connection)
 	struct rig t;
 	char body[64];
 
-	rig_up(ctx, &t, ANSWERS("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfir", "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecond"), 0);
+	rig_up(ctx, &t,
+	       ANSWERS("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfir",
+	               "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecond"),
+	       0);
 	CHECK_EQ(get(ctx, &t, "GET", &res), 0);
 	CHECK_EQ(get(ctx, &t, "GET", &res), 0);
 	CHECK_EQ(weir_http_client_read_all(ctx, t.c, body, sizeof body), 6);
@@ -333,9 +361,15 @@ TASK(what_a_request_cannot_hold_is_refused)
 
 TEST(base_urls_are_checked)
 {
-	static const char *const good[] = { "http://127.0.0.1:8080", "http://127.0.0.1", "http://[::1]:80/", "http://[::1]",
-		                            "HTTP://localhost:1", "unix:/run/x", "mem:x" };
-	static const char *const bad[] = { "", "127.0.0.1:80", "ftp://x", "http://", "http:///x", "http://a/b", "http://u@h:1" };
+	static const char *const good[] = { "http://127.0.0.1:8080",
+		                            "http://127.0.0.1",
+		                            "http://[::1]:80/",
+		                            "http://[::1]",
+		                            "HTTP://localhost:1",
+		                            "unix:/run/x",
+		                            "mem:x" };
+	static const char *const bad[] = { "",          "127.0.0.1:80", "ftp://x",     "http://",
+		                           "http:///x", "http://a/b",   "http://u@h:1" };
 	weir_http_client *c;
 
 	for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
@@ -352,13 +386,19 @@ TEST(base_urls_are_checked)
 
 TASK(events_arrive_one_at_a_time)
 {
-	EACH_STEP(i) {
+	EACH_STEP(i)
+	{
 		weir_sse_event e;
 		weir_http_res res;
 		struct rig t;
 
-		rig_up(ctx, &t, ANSWERS(STREAM "\xef\xbb\xbf" "retry: 1500\n\n: hello\n\nid: 1\nevent: add\ndata: a\ndata:  b\n\n"
-		                        "data:c\r\n\r\nid\rdata: d\r\rid: 9\n\ndata\n\ndata: lost", "CLOSE"), steps[i]);
+		rig_up(ctx, &t,
+		       ANSWERS(STREAM
+		               "\xef\xbb\xbf"
+		               "retry: 1500\n\n: hello\n\nid: 1\nevent: add\ndata: a\ndata:  b\n\n"
+		               "data:c\r\n\r\nid\rdata: d\r\rid: 9\n\ndata\n\ndata: lost",
+		               "CLOSE"),
+		       steps[i]);
 		CHECK_EQ(get(ctx, &t, "GET", &res), 0);
 		CHECK_EQ(weir_http_client_event(ctx, t.c, &e), 1);
 		CHECK_STR(e.event, "add");
@@ -401,8 +441,11 @@ SIM(answers_survive_a_network_that_cuts_them_up, 300)
 	struct rig t;
 	char body[64];
 
-	rig_up(ctx, &t, ANSWERS("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n",
-	                        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"), 0);
+	rig_up(ctx, &t,
+	       ANSWERS("HTTP/1.1 200 OK\r\nTransfer-Encoding: "
+	               "chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n",
+	               "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"),
+	       0);
 	CHECK_EQ(get(ctx, &t, "POST", &res), 0);
 	CHECK_EQ(weir_http_client_read_all(ctx, t.c, body, sizeof body), 5);
 	CHECK_STR(body, "abcde");

@@ -22,8 +22,10 @@ static const char *parse(const char *text, size_t n, size_t step)
 		CHECK(event || (size_t)r == part);
 		at += (size_t)r;
 		if (event)
-			len += (size_t)snprintf(out + len, sizeof out - len, "%s|%s|%s;", p.event.len ? p.event.data : "",
-			                        p.id.len ? p.id.data : "", p.data.len ? p.data.data : "");
+			len += (size_t)snprintf(out + len, sizeof out - len, "%s|%s|%s;",
+			                        p.event.len ? p.event.data : "",
+			                        p.id.len ? p.id.data : "",
+			                        p.data.len ? p.data.data : "");
 	}
 	weir__sse_fini(&p);
 	return out;
@@ -39,10 +41,13 @@ static void gives(const char *text, size_t n, const char *events)
 
 TEST(the_examples_of_the_standard)
 {
-	GIVES("data: This is the first message.\n\ndata: This is the second message, it\ndata: has two lines.\n\n",
+	GIVES("data: This is the first message.\n\ndata: This is the second message, it\ndata: has "
+	      "two lines.\n\n",
 	      "||This is the first message.;||This is the second message, it\nhas two lines.;");
-	GIVES("event: add\ndata: 73857293\n\nevent: remove\ndata: 2153\n\n", "add||73857293;remove||2153;");
-	GIVES(": test stream\n\ndata: first event\nid: 1\n\ndata:second event\nid\n\ndata:  third event\n",
+	GIVES("event: add\ndata: 73857293\n\nevent: remove\ndata: 2153\n\n",
+	      "add||73857293;remove||2153;");
+	GIVES(": test stream\n\ndata: first event\nid: 1\n\ndata:second event\nid\n\ndata:  third "
+	      "event\n",
 	      "|1|first event;||second event;");
 	GIVES("data\n\ndata\ndata\n\ndata:", "||;||\n;");
 	GIVES("data:test\n\ndata: test\n\n", "||test;||test;");
@@ -56,9 +61,15 @@ TEST(any_line_end_will_do)
 
 TEST(one_byte_order_mark_is_dropped)
 {
-	GIVES("\xef\xbb\xbf" "data:a\n\n", "||a;");
-	GIVES("\xef\xbb\xbf\xef\xbb\xbf" "data:a\n\ndata:b\n\n", "||b;");
-	GIVES("\xef\xbb" "data:a\n\ndata:b\n\n", "||b;");
+	GIVES("\xef\xbb\xbf"
+	      "data:a\n\n",
+	      "||a;");
+	GIVES("\xef\xbb\xbf\xef\xbb\xbf"
+	      "data:a\n\ndata:b\n\n",
+	      "||b;");
+	GIVES("\xef\xbb"
+	      "data:a\n\ndata:b\n\n",
+	      "||b;");
 }
 
 TEST(odd_fields_are_ignored)

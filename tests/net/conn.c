@@ -34,7 +34,8 @@ static const char *unix_addr(void)
 	return text;
 }
 
-static void each_kind(const weir_ctx *ctx, void (*fn)(const weir_ctx *ctx, weir_conn *a, weir_conn *b))
+static void each_kind(const weir_ctx *ctx,
+                      void (*fn)(const weir_ctx *ctx, weir_conn *a, weir_conn *b))
 {
 	const char *kinds[] = { "127.0.0.1:0", "[::1]:0", unix_addr(), "mem:kinds", "pair" };
 
@@ -346,7 +347,8 @@ TASK(a_callback_may_free_its_connection)
 		int freed = 0, other = 0;
 
 		connect_over(ctx, kinds[i % 2], &a, &b);
-		CHECK_EQ(weir__conn_on_gone(a, i < 2 ? count : free_it, i < 2 ? &other : &freed), 0);
+		CHECK_EQ(weir__conn_on_gone(a, i < 2 ? count : free_it, i < 2 ? &other : &freed),
+		         0);
 		if (i < 2)
 			CHECK_EQ(weir__conn_watch(a, WEIR__IN, free_it, &freed), 0);
 		weir_conn_free(b);

@@ -84,8 +84,8 @@ static void close_wakes(const weir_ctx *ctx, const char *addr)
 		weir_listener_free(c.l);
 	}
 	qsort(took, ROUNDS, sizeof *took, by_size);
-	printf("  close wakes accept on %s: median %lld us, 99%% %lld us\n", addr, (long long)took[ROUNDS / 2] / 1000,
-	       (long long)took[ROUNDS * 99 / 100] / 1000);
+	printf("  close wakes accept on %s: median %lld us, 99%% %lld us\n", addr,
+	       (long long)took[ROUNDS / 2] / 1000, (long long)took[ROUNDS * 99 / 100] / 1000);
 	CHECK(took[ROUNDS / 2] < WEIR_MS(1));
 	free(took);
 }
@@ -274,7 +274,8 @@ TASK(the_file_of_a_dead_server_is_replaced_and_of_a_live_one_respected)
 
 TASK(a_listening_socket_is_taken_over_and_left_alive_for_others)
 {
-	struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_in at = { .sin_family = AF_INET,
+		                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	int fd = socket(AF_INET, SOCK_STREAM, 0), copy, client, on = 0;
 	socklen_t len = sizeof on;
 	weir_listener *l;
@@ -385,7 +386,8 @@ TASK(names_are_looked_up_by_dial)
 
 TASK(a_dial_that_nobody_answers_ends_with_its_context)
 {
-	struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_in at = { .sin_family = AF_INET,
+		                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	socklen_t len = sizeof at;
 	int fd = socket(AF_INET, SOCK_STREAM, 0), filler[8];
 	char addr[64];

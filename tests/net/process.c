@@ -14,7 +14,8 @@
 
 #include "net/spawn.h"
 
-static int sh(const weir_ctx *ctx, const char *script, weir_process_spec spec, weir_process_result *ret)
+static int sh(const weir_ctx *ctx, const char *script, weir_process_spec spec,
+              weir_process_result *ret)
 {
 	char *argv[] = { "sh", "-c", (char *)(uintptr_t)script, NULL };
 
@@ -83,8 +84,13 @@ TASK(a_command_that_cannot_start_says_why)
 	weir_process_result res;
 
 	for (int guarded = 0; guarded < 2; guarded++) {
-		CHECK_EQ(weir_process_run(ctx, &SPEC(.argv = none, .out_max = 1, .die_with_parent = guarded), &res), -ENOENT);
-		CHECK_EQ(weir_process_run(ctx, &SPEC(.argv = dir, .die_with_parent = guarded), &res), -EACCES);
+		CHECK_EQ(weir_process_run(
+				 ctx, &SPEC(.argv = none, .out_max = 1, .die_with_parent = guarded),
+				 &res),
+		         -ENOENT);
+		CHECK_EQ(
+			weir_process_run(ctx, &SPEC(.argv = dir, .die_with_parent = guarded), &res),
+			-EACCES);
 	}
 }
 
@@ -93,7 +99,9 @@ TASK(the_environment_is_added_to)
 	char *env[] = { "WEIR_TEST_A=1", "HOME=/nowhere", NULL };
 	weir_process_result res;
 
-	CHECK_EQ(sh(ctx, "echo $WEIR_TEST_A $HOME; env | grep -c ^HOME=; test -n \"$PATH\"", SPEC(.env = env, .out_max = 99), &res), 0);
+	CHECK_EQ(sh(ctx, "echo $WEIR_TEST_A $HOME; env | grep -c ^HOME=; test -n \"$PATH\"",
+	            SPEC(.env = env, .out_max = 99), &res),
+	         0);
 	CHECK_STR(res.out, "1 /nowhere\n1\n");
 	CHECK_EQ(res.code, 0);
 	free(res.out);
@@ -131,7 +139,8 @@ TASK(who_ignores_the_request_is_killed)
 	weir_ctx soon = weir_ctx_timeout(ctx, WEIR_MS(50));
 	weir_process_result res;
 
-	CHECK_EQ(sh(&soon, "trap '' TERM; echo up; while :; do sleep 1; done", SPEC(.out_max = 10, .kill_ns = WEIR_MS(50)), &res),
+	CHECK_EQ(sh(&soon, "trap '' TERM; echo up; while :; do sleep 1; done",
+	            SPEC(.out_max = 10, .kill_ns = WEIR_MS(50)), &res),
 	         -ETIMEDOUT);
 	CHECK_EQ(res.code, -SIGKILL);
 	free(res.out);
@@ -142,7 +151,8 @@ TASK(last_words_are_heard)
 	weir_ctx soon = weir_ctx_timeout(ctx, WEIR_MS(100));
 	weir_process_result res;
 
-	CHECK_EQ(sh(&soon, "trap 'echo bye; exit 5' TERM; echo up; while :; do sleep 0.01; done", SPEC(.out_max = 10), &res),
+	CHECK_EQ(sh(&soon, "trap 'echo bye; exit 5' TERM; echo up; while :; do sleep 0.01; done",
+	            SPEC(.out_max = 10), &res),
 	         -ETIMEDOUT);
 	CHECK_STR(res.out, "up\nbye\n");
 	CHECK_EQ(res.code, 5);
@@ -170,7 +180,9 @@ TASK(an_escaped_writer_is_given_a_short_grace)
 	weir_process_result res;
 
 	/* The read makes sure that the other is in its own session before this one ends. */
-	CHECK_EQ(sh(ctx, "setsid sh -c 'echo $$; exec sleep 100' & sleep 0.2", SPEC(.out_max = 20), &res), 0);
+	CHECK_EQ(sh(ctx, "setsid sh -c 'echo $$; exec sleep 100' & sleep 0.2", SPEC(.out_max = 20),
+	            &res),
+	         0);
 	CHECK(weir_now() - from < WEIR_SEC(2));
 	CHECK(atoi(res.out) > 1);
 	CHECK_EQ(kill(atoi(res.out), SIGKILL), 0);
@@ -185,8 +197,11 @@ TASK(a_command_starts_with_clean_signals_and_descriptors)
 	sigemptyset(&term);
 	sigaddset(&term, SIGTERM);
 	pthread_sigmask(SIG_BLOCK, &term, &old);
-	CHECK_EQ(sh(ctx, "grep -E 'Sig(Blk|Ign)' /proc/self/status | cut -f2 | sort -u; ls /proc/self/fd | wc -l",
-	            SPEC(.out_max = 100, .in = "x", .in_len = 1), &res), 0);
+	CHECK_EQ(sh(ctx,
+	            "grep -E 'Sig(Blk|Ign)' /proc/self/status | cut -f2 | sort -u; ls "
+	            "/proc/self/fd | wc -l",
+	            SPEC(.out_max = 100, .in = "x", .in_len = 1), &res),
+	         0);
 	/* 0, 1, 2 and the one of ls. */
 	CHECK_STR(res.out, "0000000000000000\n4\n");
 	free(res.out);
@@ -220,7 +235,7 @@ TASK(many_at_once)
 /* ---- die_with_parent: programs of their own that are killed ---- */
 
 struct doomed {
-	int to;         /* its command's stdout */
+	int to; /* its command's stdout */
 	const char *script;
 };
 
