@@ -7,8 +7,7 @@ def calls_in(w, seconds):
     """System calls of all threads, counted by strace."""
     log = tempfile.NamedTemporaryFile(prefix='weir-strace-')
     p = subprocess.Popen(['strace', '-f', '-c', '-o', log.name, '-p', str(w.pid)], stderr=subprocess.PIPE)
-    for _ in w.threads():
-        p.stderr.readline()  # "Process N attached"
+    check_in(b'attached', p.stderr.readline())
     time.sleep(seconds)  # The measure itself.
     p.send_signal(signal.SIGINT)
     p.wait(LIMIT)

@@ -7,13 +7,16 @@
 
 static int deaf(const weir_ctx *ctx, weir_http *x, void *arg)
 {
+	int r = 0;
+
 	(void)x;
 	(void)arg;
-	for (;;) {
-		weir_ctx shield = weir_ctx_shield(ctx, WEIR_HOUR(1));
+	while (r == 0) {
+		weir_ctx shield = weir_ctx_shield(ctx, WEIR_HOUR(2));
 
-		(void)weir_sleep(&shield, WEIR_HOUR(1));
+		r = weir_sleep(&shield, WEIR_HOUR(1));
 	}
+	return r;
 }
 
 static int spin(const weir_ctx *ctx, weir_http *x, void *arg)
