@@ -53,6 +53,11 @@ enum {
 	WEIR__BATCH = 64,            /* changes made under the lock at once */
 };
 
+/* Tests compile files of this layer once more with bugs to switch on, to see that they would be found. */
+#ifndef WEIR__PLANT
+#define WEIR__PLANT(bug) false
+#endif
+
 #define WEIR__DELAY_MAX WEIR_HOUR(24 * 3660) /* ten years */
 
 #define weir__store_magic 0x73746f72u

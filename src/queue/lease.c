@@ -60,7 +60,7 @@ void weir__lease_start(weir_store *s, struct weir__record *j, const struct weir_
 	weir__job_text(&j->note, NULL, 0);
 	weir__ready_running(q, j, 1);
 	j->due.fn = weir__lease_due;
-	if (!j->renew)
+	if (!j->renew && !WEIR__PLANT(LEAKED_LEASE))
 		weir__due_arm(s, &j->due, weir_now() + j->lease_ns);
 	q->taken_total++;
 	j->refs++;
@@ -125,6 +125,10 @@ static int acked(weir_store *s, struct weir__record *j, void **result, size_t le
 	q->acked_total++;
 	weir__meter_count(&q->dones, weir_now());
 	weir__job_text(&j->error, NULL, 0);
+	if (WEIR__PLANT(DOUBLE_DELIVERY)) {
+		weir__job_to_queued(s, j, NULL, false);
+		return 0;
+	}
 	weir__job_to_finished(s, j, WEIR_DONE, fits ? NULL : "its result was too large to keep");
 	return fits ? 0 : -EMSGSIZE;
 }
@@ -136,13 +140,8 @@ int weir__lease_finish(weir_store *s, struct weir__record *j, const char *token,
 	struct weir__queue *q = j->queue;
 	int r = 0;
 
-#ifndef WEIR__PLANT_NO_FENCE /* The tests check that they would notice. */
-	if (j->state != WEIR_RUNNING || !token_is(j, token))
+	if (j->state != WEIR_RUNNING || (!token_is(j, token) && !WEIR__PLANT(NO_FENCE)))
 		return -ESTALE;
-#else
-	if (j->state != WEIR_RUNNING)
-		return -ESTALE;
-#endif
 	switch (v) {
 	case WEIR__ACK:
 		r = acked(s, j, result, len);
@@ -171,7 +170,8 @@ void weir__lease_due(weir_store *s, struct weir__due *d)
 
 	q->expired_total++;
 	failed(s, j, WEIR__NACK, 0, "its lease ran out");
-	weir__ready_dispatch(s, q);
+	if (!WEIR__PLANT(LOST_WAKEUP))
+		weir__ready_dispatch(s, q);
 }
 
 static int finish_by_id(weir_store *s, const char *id, const char *lease, enum weir__verdict v, const void *result, size_t len,

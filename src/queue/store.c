@@ -41,12 +41,12 @@ void weir__store_leave(weir_store *s)
 	s->trash = NULL;
 	s->told_new = false;
 	weir__lock_release(&s->lock);
+	if (told) /* First, so that who gets a job finds that told. */
+		weir__told_deliver(s);
 	for (; w; w = next) {
 		next = w->wake; /* Once woken the sleeper is gone. */
 		weir__wait_wake(&w->wait);
 	}
-	if (told)
-		weir__told_deliver(s);
 	while (trash) {
 		struct weir__record *j = trash;
 
