@@ -29,8 +29,8 @@ static inline void keep(int64_t v)
 	__asm__ volatile("" : : "r"(v) : "memory");
 }
 
-static inline void bench(const weir_ctx *ctx, const char *name, void (*fn)(const weir_ctx *, int64_t n),
-                         int64_t n)
+static inline void bench(const weir_ctx *ctx, const char *name,
+                         void (*fn)(const weir_ctx *, int64_t n), int64_t n)
 {
 	bool wanted = bench_argc < 2;
 	int64_t from;
@@ -46,12 +46,12 @@ static inline void bench(const weir_ctx *ctx, const char *name, void (*fn)(const
 	fflush(stdout);
 }
 
-#define BENCH_MAIN(fn)                          \
-	int main(int argc, char **argv)         \
-	{                                       \
-		bench_argc = argc;              \
-		bench_argv = argv;              \
-		return weir_main((fn), NULL);   \
+#define BENCH_MAIN(fn)                        \
+	int main(int argc, char **argv)       \
+	{                                     \
+		bench_argc = argc;            \
+		bench_argv = argv;            \
+		return weir_main((fn), NULL); \
 	}
 
 #endif

@@ -31,7 +31,8 @@ static double now(void)
 
 static int dial(uint16_t port)
 {
-	struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_in at = { .sin_family = AF_INET,
+		                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
 
 	at.sin_port = htons(port);
@@ -60,7 +61,8 @@ static int collect(int epoll, int mark, int wanted)
 			ssize_t got = recv(events[i].data.fd, buf, sizeof buf, 0);
 
 			must(got > 0, "a stream ended");
-			for (const char *p = buf; (p = memchr(p, mark, (size_t)(buf + got - p))); p++)
+			for (const char *p = buf; (p = memchr(p, mark, (size_t)(buf + got - p)));
+			     p++)
 				seen++;
 		}
 	}
@@ -101,7 +103,8 @@ int main(int argc, char **argv)
 	poster = dial(port);
 	from = now();
 	for (int i = 0; i < events; i++) {
-		say(poster, "POST /events HTTP/1.1\r\nHost: localhost\r\nContent-Length: 8\r\n\r\n~1234567");
+		say(poster, "POST /events HTTP/1.1\r\nHost: localhost\r\nContent-Length: "
+		            "8\r\n\r\n~1234567");
 		must(collect(epoll, '~', clients) == clients, "an event came twice");
 		must(recv(poster, buf, sizeof buf, 0) > 0, "no answer to a publish");
 	}

@@ -34,18 +34,19 @@ WEIR_API void weir_port_free(weir_port *p);
  * must not be stop codes: those are passed on as -EIO. */
 #define weir_port_call(ctx, p, req, rep) \
 	weir_port_call_((ctx), (p), (req), sizeof *(req), (rep), sizeof *(rep))
-WEIR_API int weir_port_call_(const weir_ctx *ctx, weir_port *p, const void *req, size_t n, void *rep,
-                             size_t m);
+WEIR_API int weir_port_call_(const weir_ctx *ctx, weir_port *p, const void *req, size_t n,
+                             void *rep, size_t m);
 
 /* Never waits for a place (-EAGAIN when the port is full), but does wait for the reply. */
 #define weir_port_try_call(ctx, p, req, rep) \
 	weir_port_try_call_((ctx), (p), (req), sizeof *(req), (rep), sizeof *(rep))
-WEIR_API int weir_port_try_call_(const weir_ctx *ctx, weir_port *p, const void *req, size_t n, void *rep,
-                                 size_t m);
+WEIR_API int weir_port_try_call_(const weir_ctx *ctx, weir_port *p, const void *req, size_t n,
+                                 void *rep, size_t m);
 
 /* Waits for a call. 1, 0 when closed, or the context's error. Calls whose caller has left are skipped. */
 #define weir_port_recv(ctx, p, call, req) weir_port_recv_((ctx), (p), (call), (req), sizeof *(req))
-WEIR_API int weir_port_recv_(const weir_ctx *ctx, weir_port *p, weir_call **call, void *req, size_t n);
+WEIR_API int weir_port_recv_(const weir_ctx *ctx, weir_port *p, weir_call **call, void *req,
+                             size_t n);
 
 /* Answer and forget the call. Never waits. */
 #define weir_call_reply(call, err, rep) weir_call_reply_((call), (err), (rep), sizeof *(rep))

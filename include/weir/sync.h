@@ -20,20 +20,26 @@ WEIR_BEGIN
 
 /* A latch opens when it has been counted down; it never closes again. It may be destroyed as soon as a
  * wait on it has returned 0 and no further down can come. */
-typedef struct weir_latch { void *priv[4]; } weir_latch;
+typedef struct weir_latch {
+	void *priv[4];
+} weir_latch;
 WEIR_API void weir_latch_init(weir_latch *l, unsigned n);
 WEIR_API void weir_latch_down(weir_latch *l); /* any task or foreign thread; below zero aborts */
 WEIR_API int weir_latch_wait(const weir_ctx *ctx, weir_latch *l) WEIR_MUST_USE;
 
 /* Not recursive. Barging, with hand-off to who has waited for 1 ms. */
-typedef struct weir_mutex { void *priv[5]; } weir_mutex;
+typedef struct weir_mutex {
+	void *priv[5];
+} weir_mutex;
 WEIR_API void weir_mutex_init(weir_mutex *m);
 WEIR_API int weir_mutex_lock(const weir_ctx *ctx, weir_mutex *m) WEIR_MUST_USE;
 WEIR_API int weir_mutex_try_lock(weir_mutex *m) WEIR_MUST_USE; /* 0 or -EAGAIN */
 WEIR_API void weir_mutex_unlock(weir_mutex *m);
 
 /* First come, first served. */
-typedef struct weir_sem { void *priv[4]; } weir_sem;
+typedef struct weir_sem {
+	void *priv[4];
+} weir_sem;
 WEIR_API void weir_sem_init(weir_sem *s, unsigned n);
 WEIR_API int weir_sem_take(const weir_ctx *ctx, weir_sem *s) WEIR_MUST_USE;
 WEIR_API int weir_sem_try_take(weir_sem *s) WEIR_MUST_USE; /* 0 or -EAGAIN */
@@ -44,7 +50,10 @@ WEIR_API void weir_sem_give(weir_sem *s);
  * come, first served, and try gets nothing while somebody waits. A waiter whose context ends has used
  * nothing up.
  */
-typedef struct weir_rate { int64_t every_ns, at_ns, slack_ns; void *priv[4]; } weir_rate;
+typedef struct weir_rate {
+	int64_t every_ns, at_ns, slack_ns;
+	void *priv[4];
+} weir_rate;
 WEIR_API void weir_rate_init(weir_rate *r, double per_sec, unsigned burst);
 WEIR_API int weir_rate_wait(const weir_ctx *ctx, weir_rate *r) WEIR_MUST_USE;
 WEIR_API int weir_rate_try(weir_rate *r) WEIR_MUST_USE; /* 0 or -EAGAIN */

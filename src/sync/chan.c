@@ -38,7 +38,8 @@ static inline void copy(void *to, const void *from, size_t size)
 }
 
 /* With the channel locked: stands in one of its queues, unlocks and parks. The claim's value, or the context's error. */
-static int wait_in(const weir_ctx *ctx, weir_chan *c, struct weir__list *queue, void *data, const char *what)
+static int wait_in(const weir_ctx *ctx, weir_chan *c, struct weir__list *queue, void *data,
+                   const char *what)
 {
 	struct weir__wait wait;
 	struct weir__waiter n = { .wait = &wait, .data = data, .local = weir__chan_owned(c) };
@@ -64,8 +65,9 @@ void weir__chan_leave(weir_chan *c, struct weir__waiter *n)
 void weir__chan_misused(const weir_chan *c, size_t size, const char *call)
 {
 	weir__assert(c->magic == WEIR__CHAN_MAGIC, "%s: not a live channel", call);
-	weir__assert(c->size == size, "%s: a value of %zu bytes, but the channel made at %s carries %zu",
-	             call, size, c->place, c->size);
+	weir__assert(c->size == size,
+	             "%s: a value of %zu bytes, but the channel made at %s carries %zu", call, size,
+	             c->place, c->size);
 	weir__assert(c->foreign || weir__self(),
 	             "%s: the channel made at %s is for tasks; a foreign thread needs "
 	             "weir_chan_new_foreign()",
@@ -83,7 +85,9 @@ weir_chan *weir_chan_new_(size_t size, size_t cap, bool foreign, const char *pla
 	c = malloc(bytes);
 	if (!c)
 		return NULL;
-	*c = (weir_chan){ .lock = WEIR__BIAS_INIT, .magic = WEIR__CHAN_MAGIC, .foreign = foreign, .size = size };
+	*c = (weir_chan){
+		.lock = WEIR__BIAS_INIT, .magic = WEIR__CHAN_MAGIC, .foreign = foreign, .size = size
+	};
 	c->cap = cap;
 	if (foreign)
 		weir__outside(1);
@@ -101,7 +105,8 @@ void weir_chan_close(weir_chan *c)
 	weir__chan_check(c, c->size, "weir_chan_close");
 	weir__list_init(&won);
 	weir__chan_lock(c);
-	weir__assert(!c->closed, "weir_chan_close: the channel made at %s is closed already", c->place);
+	weir__assert(!c->closed, "weir_chan_close: the channel made at %s is closed already",
+	             c->place);
 	c->closed = true;
 	weir__waiter_claim_all(&c->recvq, WEIR__CHAN_CLOSED, &won);
 	weir__waiter_claim_all(&c->sendq, WEIR__CHAN_CLOSED, &won);

@@ -18,10 +18,10 @@ struct weir_chan {
 	struct weir__bias lock; /* guards all below that changes */
 	uint32_t magic;
 	bool foreign, closed;
-	size_t size, cap;   /* of a value; values */
+	size_t size, cap; /* of a value; values */
 	size_t len, head, tail;
 	struct weir__list recvq, sendq;
-	uint64_t id;        /* the order in which a select locks its channels */
+	uint64_t id; /* the order in which a select locks its channels */
 	const char *place;
 	char buf[];
 };
@@ -46,7 +46,8 @@ static inline bool weir__chan_owned(const weir_chan *c)
 __attribute__((cold)) void weir__chan_misused(const weir_chan *c, size_t size, const char *call);
 static inline void weir__chan_check(const weir_chan *c, size_t size, const char *call)
 {
-	if (weir__unlikely(c->magic != WEIR__CHAN_MAGIC || c->size != size || !(c->foreign || weir__self())))
+	if (weir__unlikely(c->magic != WEIR__CHAN_MAGIC || c->size != size ||
+	                   !(c->foreign || weir__self())))
 		weir__chan_misused(c, size, call);
 }
 

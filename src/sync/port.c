@@ -34,29 +34,29 @@ enum { PORT_MAGIC = 0x706f7274, CALL_MAGIC = 0x63616c6c };
 enum { REPLIED = 0, CLOSED = 1 }; /* what a caller's and an owner's wait is claimed with */
 
 struct weir_port {
-	weir__lock lock;           /* guards all below that changes, and the calls */
+	weir__lock lock; /* guards all below that changes, and the calls */
 	uint32_t magic;
 	size_t req, rep, cap;
-	size_t queued;             /* calls in `calls` */
-	size_t out;                /* records that are not in `spare` */
+	size_t queued; /* calls in `calls` */
+	size_t out;    /* records that are not in `spare` */
 	size_t spares;
 	bool closed, freed;
 	struct weir__list calls;
-	struct weir__list owners;  /* weir__waiters whose data is a struct receipt */
+	struct weir__list owners; /* weir__waiters whose data is a struct receipt */
 	struct weir__list spare;
 };
 
 struct weir_call {
 	uint32_t magic;
-	int err;                   /* the owner's answer */
+	int err; /* the owner's answer */
 	weir_port *port;
-	struct weir__list link;    /* in `calls` until received, in `spare` when not in use */
-	struct weir__wait *wait;   /* the caller's; NULL when it has left */
-	const void *req;           /* both on the caller's stack */
+	struct weir__list link;  /* in `calls` until received, in `spare` when not in use */
+	struct weir__wait *wait; /* the caller's; NULL when it has left */
+	const void *req;         /* both on the caller's stack */
 	void *rep;
 	int64_t deadline_ns;
 	unsigned holders;
-	bool received;             /* an owner holds it */
+	bool received; /* an owner holds it */
 };
 
 /* Where an owner wants its call. */
@@ -243,7 +243,8 @@ static int call_port(const weir_ctx *ctx, weir_port *p, const void *req, size_t 
 	return r;
 }
 
-int weir_port_call_(const weir_ctx *ctx, weir_port *p, const void *req, size_t n, void *rep, size_t m)
+int weir_port_call_(const weir_ctx *ctx, weir_port *p, const void *req, size_t n, void *rep,
+                    size_t m)
 {
 	return call_port(ctx, p, req, n, rep, m, false);
 }
@@ -311,9 +312,10 @@ static void end(weir_call *call, int err, const void *rep)
 
 void weir_call_reply_(weir_call *call, int err, const void *rep, size_t m)
 {
-	weir__assert(call->magic == CALL_MAGIC, "weir_call_reply: not a call that waits for its answer");
-	weir__assert(err < 0 || m == call->port->rep, "weir_call_reply: a reply of %zu bytes, not %zu", m,
-	             call->port->rep);
+	weir__assert(call->magic == CALL_MAGIC,
+	             "weir_call_reply: not a call that waits for its answer");
+	weir__assert(err < 0 || m == call->port->rep,
+	             "weir_call_reply: a reply of %zu bytes, not %zu", m, call->port->rep);
 	/* A stop code that the owner forwards would look as if the caller's own context had ended. */
 	if (err == -ECANCELED || err == -ETIMEDOUT || err == -ESHUTDOWN)
 		err = -EIO;
@@ -322,7 +324,8 @@ void weir_call_reply_(weir_call *call, int err, const void *rep, size_t m)
 
 void weir_call_drop(weir_call *call)
 {
-	weir__assert(call->magic == CALL_MAGIC, "weir_call_drop: not a call that waits for its answer");
+	weir__assert(call->magic == CALL_MAGIC,
+	             "weir_call_drop: not a call that waits for its answer");
 	end(call, -EPIPE, NULL);
 }
 
@@ -330,7 +333,8 @@ bool weir_call_gone(const weir_call *call)
 {
 	bool gone;
 
-	weir__assert(call->magic == CALL_MAGIC, "weir_call_gone: not a call that waits for its answer");
+	weir__assert(call->magic == CALL_MAGIC,
+	             "weir_call_gone: not a call that waits for its answer");
 	weir__lock_acquire(&call->port->lock);
 	gone = !open(call);
 	weir__lock_release(&call->port->lock);
@@ -339,6 +343,7 @@ bool weir_call_gone(const weir_call *call)
 
 int64_t weir_call_deadline(const weir_call *call)
 {
-	weir__assert(call->magic == CALL_MAGIC, "weir_call_deadline: not a call that waits for its answer");
+	weir__assert(call->magic == CALL_MAGIC,
+	             "weir_call_deadline: not a call that waits for its answer");
 	return call->deadline_ns;
 }

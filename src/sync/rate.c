@@ -18,12 +18,13 @@
 #include "sync/waiter.h"
 
 struct line {
-	weir__lock lock;     /* guards the rest, and at_ns */
-	uint32_t count;      /* who waits, with the first */
-	bool served;         /* there is a first: it sleeps and is in no list; only it changes at_ns */
+	weir__lock lock; /* guards the rest, and at_ns */
+	uint32_t count;  /* who waits, with the first */
+	bool served;     /* there is a first: it sleeps and is in no list; only it changes at_ns */
 	struct weir__list waiters;
 };
-_Static_assert(sizeof(struct line) <= sizeof((weir_rate){ 0 }.priv), "a line fits in its public struct");
+_Static_assert(sizeof(struct line) <= sizeof((weir_rate){ 0 }.priv),
+               "a line fits in its public struct");
 
 static struct line *line(weir_rate *r)
 {

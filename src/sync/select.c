@@ -17,7 +17,8 @@
 
 #include "sync/chan.h"
 
-_Static_assert(sizeof(struct weir__waiter) <= sizeof((weir_case){ 0 }.priv), "a node fits in a case");
+_Static_assert(sizeof(struct weir__waiter) <= sizeof((weir_case){ 0 }.priv),
+               "a node fits in a case");
 _Static_assert(WEIR_SELECT_MAX <= UINT8_MAX, "a case's index fits in a byte");
 _Static_assert(WEIR_SELECT_MAX <= WEIR__CHAN_CLOSED, "the closed bit is none of an index");
 
@@ -31,14 +32,16 @@ static size_t sort(weir_case *cs, size_t n, uint8_t *order)
 {
 	size_t live = 0;
 
-	weir__assert(n <= WEIR_SELECT_MAX, "weir_select: %zu cases, more than %d", n, WEIR_SELECT_MAX);
+	weir__assert(n <= WEIR_SELECT_MAX, "weir_select: %zu cases, more than %d", n,
+	             WEIR_SELECT_MAX);
 	for (size_t i = 0; i < n; i++) {
 		size_t at;
 
 		cs[i].result = -EAGAIN;
 		if (!cs[i].chan)
 			continue;
-		weir__assert(!cs[i].in != !cs[i].out, "weir_select: case %zu has no value, or two", i);
+		weir__assert(!cs[i].in != !cs[i].out, "weir_select: case %zu has no value, or two",
+		             i);
 		weir__chan_check(cs[i].chan, cs[i].size, "weir_select");
 		for (at = live++; at > 0 && cs[order[at - 1]].chan->id > cs[i].chan->id; at--)
 			order[at] = order[at - 1];
@@ -68,8 +71,8 @@ static bool promising(const weir_case *k)
 
 	if (c->closed)
 		return true;
-	return k->out ? c->len < c->cap || !weir__list_empty(&c->recvq)
-	              : c->len > 0 || !weir__list_empty(&c->sendq);
+	return k->out ? c->len < c->cap || !weir__list_empty(&c->recvq) :
+	                c->len > 0 || !weir__list_empty(&c->sendq);
 }
 
 /* Does a ready case, each with the same chance. Its index with its result in *ret_result, or -EAGAIN. */
@@ -85,8 +88,8 @@ static int look(weir_case *cs, const uint8_t *order, size_t live, int *ret_resul
 	for (; n > 0; n--) {
 		size_t pick = n > 1 ? weir_random((uint32_t)n) : 0;
 		weir_case *k = &cs[ready[pick]];
-		int r = k->out ? weir__chan_put(k->chan, k->out, ret_wake)
-		               : weir__chan_take(k->chan, k->in, ret_wake);
+		int r = k->out ? weir__chan_put(k->chan, k->out, ret_wake) :
+		                 weir__chan_take(k->chan, k->in, ret_wake);
 
 		if (r != -EAGAIN) {
 			*ret_result = r;

@@ -27,22 +27,23 @@ struct weir__waiter {
 	struct weir__wait *wait; /* a select's nodes share one */
 	void *data;              /* where the value is, or is to go */
 	int index;               /* what the wait is claimed with: a select's case, else 0 */
-	bool local;              /* linked by the owner of a biased lock, for a wait on nothing else */
+	bool local; /* linked by the owner of a biased lock, for a wait on nothing else */
 };
 
 /*
  * Pops until one claim wins: the node, or NULL when nobody waits. `add` is added to its index. `owned`: the lock is held
  * as its owner; then only this thread can claim the wait of a local node, and need not compete.
  */
-static inline struct weir__waiter *weir__waiter_claim_as(struct weir__list *queue, int add, bool owned)
+static inline struct weir__waiter *weir__waiter_claim_as(struct weir__list *queue, int add,
+                                                         bool owned)
 {
 	struct weir__list *link;
 
 	while ((link = weir__list_pop(queue))) {
 		struct weir__waiter *n = weir__container(link, struct weir__waiter, link);
 
-		if (owned && n->local ? weir__wait_claim_local(n->wait, n->index + add)
-		                      : weir__wait_claim(n->wait, n->index + add))
+		if (owned && n->local ? weir__wait_claim_local(n->wait, n->index + add) :
+		                        weir__wait_claim(n->wait, n->index + add))
 			return n;
 		if (WEIR__PLANT(LOST_WAKEUP))
 			return NULL;

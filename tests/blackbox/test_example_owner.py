@@ -26,7 +26,7 @@ def the_owner_answers_many_at_once_and_loses_no_update():
 
         def add():
             for _ in range(50):
-                answers.append(w.post('/accounts/7?add=2').status)
+                answers.append(w.post('/accounts/7/2').status)
 
         threads = [threading.Thread(target=add) for _ in range(8)]
         for t in threads:
@@ -34,20 +34,20 @@ def the_owner_answers_many_at_once_and_loses_no_update():
         for t in threads:
             t.join()
         check_eq(answers, [200] * 400)
-        check_eq(w.get('/accounts/7').text, '800\n')
-        check_eq(w.get('/accounts/8').text, '0\n')
+        check_eq(w.get('/accounts/7/0').text, '800\n')
+        check_eq(w.get('/accounts/8/0').text, '0\n')
 
 
 @test
 def a_stalled_owner_means_504_after_one_second_and_the_late_reply_is_dropped():
     with Owner() as w:
         late = []
-        first = threading.Thread(target=lambda: late.append(w.post('/accounts/1?add=5&ms=2500').status))
+        first = threading.Thread(target=lambda: late.append(w.post('/accounts/1/2500').status))
         first.start()
 
         def asks_in_vain():
             began = time.monotonic()
-            status = w.get('/accounts/2').status
+            status = w.get('/accounts/2/0').status
             return status == 504 and time.monotonic() - began
 
         took = until(asks_in_vain)
@@ -55,14 +55,14 @@ def a_stalled_owner_means_504_after_one_second_and_the_late_reply_is_dropped():
         first.join()
         check_eq(late, [504])
         # The owner has done what it was told, though nobody waited for the answer any more.
-        until(lambda: w.get('/accounts/1').text == '5\n', limit=10)
+        until(lambda: w.get('/accounts/1/0').text == '2500\n', limit=10)
 
 
 @test
 def an_account_that_is_none_is_404():
     with Owner() as w:
-        check_eq(w.get('/accounts/100').status, 404)
-        check_eq(w.get('/accounts/x').status, 404)
+        check_eq(w.get('/accounts/100/0').status, 404)
+        check_eq(w.get('/accounts/x/0').status, 404)
 
 
 @test

@@ -24,7 +24,8 @@ static int serve(const weir_ctx *ctx, void *arg)
 	return weir_http_serve(ctx, s->http, s->listener);
 }
 
-static void site_open(const weir_ctx *ctx, struct site *s, const char *pattern, weir_http_fn *fn, void *arg)
+static void site_open(const weir_ctx *ctx, struct site *s, const char *pattern, weir_http_fn *fn,
+                      void *arg)
 {
 	s->http = weir_http_server_new(NULL);
 	CHECK(s->http);
@@ -45,10 +46,12 @@ static void site_close(struct site *s)
 }
 
 /* The status; the body, if any, in `body`. */
-static int request(const weir_ctx *ctx, struct site *s, const char *method, const char *target, const char *text,
-                   char *body, size_t cap)
+static int request(const weir_ctx *ctx, struct site *s, const char *method, const char *target,
+                   const char *text, char *body, size_t cap)
 {
-	weir_http_req q = { .method = method, .target = target, .body = text, .body_len = strlen(text) };
+	weir_http_req q = {
+		.method = method, .target = target, .body = text, .body_len = strlen(text)
+	};
 	weir_http_res a;
 
 	CHECK_EQ(weir_http_client_do(ctx, s->client, &q, &a), 0);
@@ -66,19 +69,19 @@ SIM(a_stalled_owner_is_504_after_one_second, 20)
 	char body[512];
 
 	weir_sim_net_set(&quick);
-	CHECK_EQ(weir_port_new(&port, sizeof(struct order), sizeof(int64_t), 4), 0);
+	CHECK_EQ(weir_port_new(&port, sizeof(struct order), sizeof(uint64_t), 4), 0);
 	weir_group_init(&owners, ctx);
 	CHECK_EQ(weir_group_go(&owners, owner, port), 0);
-	site_open(ctx, &s, "/accounts/{id}", account, port);
-	CHECK_EQ(request(ctx, &s, "POST", "/accounts/3?add=4", "", body, sizeof body), 200);
+	site_open(ctx, &s, "/accounts/{id}/{n}", ask, port);
+	CHECK_EQ(request(ctx, &s, "POST", "/accounts/3/4", "", body, sizeof body), 200);
 	CHECK_STR(body, "4\n");
 	from = weir_now();
-	CHECK_EQ(request(ctx, &s, "POST", "/accounts/3?add=1&ms=60000", "", body, sizeof body), 504);
+	CHECK_EQ(request(ctx, &s, "POST", "/accounts/3/60000", "", body, sizeof body), 504);
 	CHECK(weir_now() - from >= WEIR_SEC(1));
 	CHECK(weir_now() - from < WEIR_MS(1050));
 	CHECK_EQ(weir_sleep(ctx, WEIR_SEC(60)), 0);
-	CHECK_EQ(request(ctx, &s, "GET", "/accounts/3", "", body, sizeof body), 200);
-	CHECK_STR(body, "5\n");
+	CHECK_EQ(request(ctx, &s, "GET", "/accounts/3/0", "", body, sizeof body), 200);
+	CHECK_STR(body, "60004\n");
 	site_close(&s);
 	weir_port_close(port);
 	CHECK_EQ(weir_group_wait(&owners), 0);
@@ -94,7 +97,7 @@ static int asks_in_vain(const weir_ctx *ctx, void *arg)
 
 	CHECK_EQ(weir_http_client_new("mem:site", &s.client), 0);
 	for (int n = 0; n < REQUESTS; n++)
-		CHECK_EQ(request(ctx, &s, "GET", "/accounts/4", "", body, sizeof body), 504);
+		CHECK_EQ(request(ctx, &s, "GET", "/accounts/4/0", "", body, sizeof body), 504);
 	weir_http_client_free(s.client);
 	return 0;
 }
@@ -105,16 +108,16 @@ SIM(ten_thousand_calls_that_time_out_leave_no_task_behind, 1)
 	weir_group owners, clients;
 	struct site s;
 	weir_port *port;
-	struct order busy = { .id = 4, .ms = 86400000 };
+	struct order busy = { .id = 4, .coins = 86400000 };
 	weir_ctx soon = weir_ctx_timeout(ctx, WEIR_SEC(2));
-	int64_t balance;
+	uint64_t balance;
 	size_t before;
 
 	weir_sim_net_set(&quick);
-	CHECK_EQ(weir_port_new(&port, sizeof(struct order), sizeof(int64_t), 4), 0);
+	CHECK_EQ(weir_port_new(&port, sizeof(struct order), sizeof(uint64_t), 4), 0);
 	weir_group_init(&owners, ctx);
 	CHECK_EQ(weir_group_go(&owners, owner, port), 0);
-	site_open(ctx, &s, "/accounts/{id}", account, port);
+	site_open(ctx, &s, "/accounts/{id}/{n}", ask, port);
 	CHECK_EQ(weir_sleep(ctx, WEIR_SEC(1)), 0);
 	before = weir_task_count();
 	weir_group_init(&clients, ctx);
@@ -162,7 +165,7 @@ static int fake_save(const weir_ctx *ctx, struct state *s, uint64_t id, const ch
 
 SIM(the_handler_of_notes_works_with_any_state, 20)
 {
-	struct fake f = { .state = { fake_load, fake_save } };
+	struct fake f = { .state = { .load = fake_load, .save = fake_save } };
 	struct site s;
 	char body[512];
 
@@ -181,13 +184,13 @@ SIM(the_handler_of_notes_works_with_any_state, 20)
 
 static int scribble(const weir_ctx *ctx, void *arg)
 {
-	struct memory *m = arg;
+	struct state *s = arg;
 	char text[TEXT];
 
 	for (int n = 0; n < 50; n++) {
 		memset(text, 'a' + (int)weir_random(26), TEXT);
-		CHECK_EQ(m->state.save(ctx, &m->state, 1, text), 0);
-		CHECK_EQ(m->state.load(ctx, &m->state, 1, text), 0);
+		CHECK_EQ(s->save(ctx, s, 1, text), 0);
+		CHECK_EQ(s->load(ctx, s, 1, text), 0);
 		for (int i = 1; i < TEXT; i++)
 			CHECK_EQ(text[i], text[0]);
 	}
@@ -196,12 +199,12 @@ static int scribble(const weir_ctx *ctx, void *arg)
 
 TASK(the_state_in_memory_is_never_seen_half_written)
 {
-	static struct memory m = { .state = { memory_load, memory_save } };
+	static struct state s = { .load = load, .save = save };
 	weir_group g;
 
-	weir_mutex_init(&m.lock);
+	weir_mutex_init(&s.lock);
 	weir_group_init(&g, ctx);
 	for (int i = 0; i < 4; i++)
-		CHECK_EQ(weir_group_go_on(&g, i % weir_worker_count(), scribble, &m), 0);
+		CHECK_EQ(weir_group_go_on(&g, i % weir_worker_count(), scribble, &s), 0);
 	CHECK_EQ(weir_group_wait(&g), 0);
 }

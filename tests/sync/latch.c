@@ -75,7 +75,9 @@ static void on_the_stack(const weir_ctx *ctx)
 	weir_latch_init(&l, 3);
 	weir_group_init(&g, ctx);
 	for (int i = 0; i < 3; i++)
-		CHECK_EQ(weir_group_go_on(&g, (int)weir_random((uint32_t)weir_worker_count()), down, &l), 0);
+		CHECK_EQ(weir_group_go_on(&g, (int)weir_random((uint32_t)weir_worker_count()), down,
+		                          &l),
+		         0);
 	CHECK_EQ(weir_latch_wait(ctx, &l), 0);
 	memset(&l, 0x5a, sizeof l);
 	CHECK_EQ(weir_group_wait(&g), 0);

@@ -78,7 +78,9 @@ static void add_up(const weir_ctx *ctx, int turns, bool hurried)
 	weir_mutex_init(&s.m);
 	weir_group_init(&g, ctx);
 	for (int i = 0; i < 4; i++)
-		CHECK_EQ(weir_group_go_on(&g, (int)weir_random((uint32_t)weir_worker_count()), adder, &s), 0);
+		CHECK_EQ(weir_group_go_on(&g, (int)weir_random((uint32_t)weir_worker_count()),
+		                          adder, &s),
+		         0);
 	if (hurried && weir_random(4) == 0) {
 		(void)weir_sleep(ctx, WEIR_US(weir_random(6)));
 		weir_group_cancel(&g);

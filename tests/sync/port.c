@@ -342,8 +342,8 @@ static int busy_caller(const weir_ctx *ctx, void *arg)
 
 		if (weir_random(2))
 			soon = weir_ctx_deadline(ctx, weir_now() + WEIR_US(weir_random(8)));
-		r = weir_random(3) ? weir_port_call(&soon, o->port, &id, &rep)
-		                   : weir_port_try_call(&soon, o->port, &id, &rep);
+		r = weir_random(3) ? weir_port_call(&soon, o->port, &id, &rep) :
+		                     weir_port_try_call(&soon, o->port, &id, &rep);
 		CHECK_EQ(rep, r == 0 ? 1000 + id : -1);
 		switch (r) {
 		case 0:
@@ -411,10 +411,12 @@ static void office(const weir_ctx *ctx)
 	weir_group_init(&owners, ctx);
 	for (int i = 0; i < CALLERS; i++)
 		CHECK_EQ(weir_group_go_on(&callers, (int)weir_random((uint32_t)weir_worker_count()),
-		                          busy_caller, &o), 0);
+		                          busy_caller, &o),
+		         0);
 	for (int i = 0; i < 2; i++)
 		CHECK_EQ(weir_group_go_on(&owners, (int)weir_random((uint32_t)weir_worker_count()),
-		                          busy_owner, &o), 0);
+		                          busy_owner, &o),
+		         0);
 	(void)weir_sleep(ctx, WEIR_US(weir_random(12)));
 	if (how == 0) {
 		__atomic_store_n(&o.closed, true, __ATOMIC_RELEASE);

@@ -34,16 +34,16 @@ struct race;
 struct racer {
 	struct race *race;
 	uint32_t number;
-	bool stoppable;          /* below the scope that is stopped */
-	uint32_t last[TASKS];    /* 1 + the last turn received from each */
+	bool stoppable;       /* below the scope that is stopped */
+	uint32_t last[TASKS]; /* 1 + the last turn received from each */
 };
 
 struct race {
 	enum op a, b;
 	weir_chan *chan, *other;
-	weir_ctx stop;           /* of the scope that is stopped */
+	weir_ctx stop; /* of the scope that is stopped */
 	bool closed, cancelled, drained;
-	bool settled;            /* the stop has arrived on every worker */
+	bool settled; /* the stop has arrived on every worker */
 	uint32_t ids, racers, closers;
 	uint8_t sent[VALUES], got[VALUES];
 	struct racer racer[TASKS];
@@ -317,7 +317,8 @@ static void race_go(struct race *race, weir_group *g, weir_task_fn *fn, bool sto
 
 	RACE_CHECK(race, race->racers < TASKS);
 	*me = (struct racer){ .race = race, .number = race->racers++, .stoppable = stoppable };
-	RACE_CHECK(race, weir_group_go_on(g, (int)weir_random((uint32_t)weir_worker_count()), fn, me) == 0);
+	RACE_CHECK(race, weir_group_go_on(g, (int)weir_random((uint32_t)weir_worker_count()), fn,
+	                                  me) == 0);
 }
 
 static bool race_has(const struct race *race, enum op op)
@@ -340,8 +341,10 @@ static void race_own(weir_chan *c)
 
 static void race_pair(const weir_ctx *ctx, enum op a, enum op b)
 {
-	static weir_task_fn *const fns[OPS] = { race_send,  race_recv,   race_try,   race_select,
-		                                race_close, race_cancel, race_drain, race_deadline };
+	static weir_task_fn *const fns[OPS] = {
+		race_send,  race_recv,   race_try,   race_select,
+		race_close, race_cancel, race_drain, race_deadline
+	};
 	struct race race = { .a = a, .b = b };
 	weir_group senders, receivers, writer, reader, stoppers;
 	bool stops = race_has(&race, CLOSE) || race_has(&race, CANCEL) || race_has(&race, DRAIN);
@@ -364,8 +367,8 @@ static void race_pair(const weir_ctx *ctx, enum op a, enum op b)
 		enum op op = i & 1 ? b : a;
 
 		if (op < CLOSE || op == DEADLINE)
-			race_go(&race, op == RECV || op == DEADLINE ? &receivers : &senders, fns[op],
-			        true);
+			race_go(&race, op == RECV || op == DEADLINE ? &receivers : &senders,
+			        fns[op], true);
 	}
 	if (helped) {
 		race_go(&race, &writer, race_send, false);

@@ -86,7 +86,8 @@ static int visitor(const weir_ctx *ctx, void *arg)
 		int r;
 
 		if (c->limit_ns)
-			soon = weir_ctx_deadline(ctx, weir_now() + 1 + weir_random((uint32_t)c->limit_ns));
+			soon = weir_ctx_deadline(ctx, weir_now() + 1 +
+			                                      weir_random((uint32_t)c->limit_ns));
 		r = weir_rate_wait(&soon, &c->rate);
 		if (r == 0)
 			__atomic_add_fetch(&c->served, 1, __ATOMIC_RELAXED);
@@ -122,7 +123,8 @@ static void race(const weir_ctx *ctx)
 	weir_rate_init(&c.rate, 1e6, 1 + weir_random(3));
 	weir_group_init(&g, ctx);
 	for (int i = 0; i < 5; i++)
-		CHECK_EQ(weir_group_go_on(&g, (int)weir_random((uint32_t)weir_worker_count()), visitor, &c),
+		CHECK_EQ(weir_group_go_on(&g, (int)weir_random((uint32_t)weir_worker_count()),
+		                          visitor, &c),
 		         0);
 	if (weir_random(4) == 0) {
 		(void)weir_sleep(ctx, WEIR_US(weir_random(6)));

@@ -92,7 +92,8 @@ static void crowd(const weir_ctx *ctx, int turns)
 	weir_sem_init(&p.s, UNITS);
 	weir_group_init(&g, ctx);
 	for (int i = 0; i < 5; i++)
-		CHECK_EQ(weir_group_go_on(&g, (int)weir_random((uint32_t)weir_worker_count()), visitor, &p),
+		CHECK_EQ(weir_group_go_on(&g, (int)weir_random((uint32_t)weir_worker_count()),
+		                          visitor, &p),
 		         0);
 	if (weir_random(4) == 0) {
 		(void)weir_sleep(ctx, WEIR_US(weir_random(6)));
