@@ -43,6 +43,7 @@ typedef struct weir_hub_options {
 	size_t replay_max;          /* events kept for Last-Event-ID; default 1000 */
 	size_t replay_bytes;        /* … and their bytes; default 1 MiB */
 	size_t pending_max;         /* events a client may lag behind; default 256 */
+	size_t pending_bytes;       /* … and their bytes, but always one event; default 8 MiB */
 	enum weir_overflow overflow;/* what then: drop the oldest (and say so with a `gap` event), or close the stream */
 	int64_t heartbeat_ns;       /* comment when idle; default 15 s, WEIR_NEVER for none */
 	int64_t write_ns;           /* progress: a client that takes no byte for so long is cut; default 10 s */
@@ -57,14 +58,17 @@ WEIR_API int weir_hub_new(const weir_ctx *ctx, const weir_hub_options *opt, weir
  * one above. Consumes the hub whatever it returns. */
 WEIR_API int weir_hub_close(const weir_ctx *ctx, weir_hub *h);
 
-/* Encode once, hand to every client. Never waits; any task. The event's id (> 0), -EINVAL, -EPIPE after close, -ENOMEM. Ids are
+/* Encode once, hand to every client. Never waits; any task. The event's id (> 0), -EINVAL (event holds CR or LF), -EMSGSIZE (> 1 MiB),
+ * -EPIPE after close, -ENOMEM. Ids are
  * "<epoch>-<n>": the epoch differs per hub, so that an id of an earlier life is answered with a gap. */
 WEIR_API int64_t weir_hub_publish(weir_hub *h, const char *event, const void *data, size_t len);
 
 /*
  * Hand the exchange over: a handler's last act. Sends the head, then the replay after Last-Event-ID (header, or query
- * `last_event_id`), with a `gap` event first when the replay no longer reaches. 0: the hub owns the exchange, return 0 at once.
- * < 0: the handler still owns it.
+ * `last_event_id`), with a `gap` event first when the replay no longer reaches: data {"missed":12}, or {"missed":null} for an id of an
+ * earlier life. 0: the hub owns the exchange (or its answer is complete: HEAD, or the hub ended meanwhile), return 0 at once. < 0: the
+ * handler still owns it: -EAGAIN (clients_max) and -ESHUTDOWN (the hub ends) make a 503, -ENOMEM, or as weir_http_write().
+ * Of per_client (may be NULL) overflow and pending_max count, the latter up to the hub's. Waits while it writes.
  */
 WEIR_API int weir_hub_join(const weir_ctx *ctx, weir_http *x, weir_hub *h, const weir_hub_options *per_client);
 
