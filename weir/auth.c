@@ -228,7 +228,7 @@ struct auth *auth_load(const char *file, const unsigned char secret[32], int *re
 {
 	struct auth *a = calloc(1, sizeof *a);
 	char *line = malloc(LINE_BYTES), why[160];
-	FILE *f = fopen(file, "re");
+	FILE *f = fopen(file, "re"); /* nothing else runs yet */
 	struct stat st;
 	int r = 0, n = 0;
 

@@ -40,7 +40,7 @@ static int transfer(void *arg)
 		struct pollfd fds[] = { { .fd = t->fd, .events = (short)(t->write ? POLLOUT : POLLIN) },
 			                { .fd = t->bell, .events = POLLIN } };
 
-		if (poll(fds, 2, -1) < 0)
+		if (poll(fds, 2, -1) < 0) /* offloaded */
 			return errno == EINTR ? 0 : -errno;
 		if (fds[1].revents)
 			return -EINTR;
@@ -134,7 +134,7 @@ char *client_header(const char *name, const char *value)
 /* The first line of a file. */
 static int read_token(const char *path, char token[TOKEN_MAX])
 {
-	FILE *f = fopen(path, "re");
+	FILE *f = fopen(path, "re"); /* nothing else runs yet */
 	size_t n;
 
 	if (!f || !fgets(token, TOKEN_MAX, f)) {

@@ -104,7 +104,7 @@ int datadir_secret(const char *path, unsigned char ret[32])
 	}
 	if (read(fd, ret, 32) == 32)
 		goto out;
-	if (getrandom(ret, 32, 0) != 32 || pwrite(fd, ret, 32, 0) != 32 || fsync(fd) < 0)
+	if (getrandom(ret, 32, 0) != 32 || pwrite(fd, ret, 32, 0) != 32 || fsync(fd) < 0) /* nothing else runs yet */
 		r = -EIO;
 out:
 	if (r < 0)

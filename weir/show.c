@@ -47,7 +47,7 @@ static const char *age(const json_t *object, const char *name, char buf[WEIR__UN
 		return "";
 	at = (int64_t)timegm(&tm) * 1000000000;
 	if (*rest == '.')
-		at += (int64_t)(atof(rest) * 1e9);
+		at += (int64_t)(strtod(rest, NULL) * 1e9);
 	return weir__format_about(buf, weir_wall() > at ? weir_wall() - at : at - weir_wall());
 }
 
@@ -407,7 +407,7 @@ static int open_process(long pid)
 	FILE *f;
 
 	snprintf(path, sizeof path, "/proc/%ld/comm", pid);
-	f = fopen(path, "re");
+	f = fopen(path, "re"); /* nothing else runs */
 	if (!f)
 		return -1;
 	if (!fgets(name, sizeof name, f))
@@ -427,7 +427,7 @@ static bool has_ended(int pidfd)
 {
 	struct pollfd p = { .fd = pidfd, .events = POLLIN };
 
-	return poll(&p, 1, 0) == 1;
+	return poll(&p, 1, 0) == 1; /* does not wait */
 }
 
 static void show_progress(const json_t *s, char last[160])

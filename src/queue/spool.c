@@ -262,7 +262,7 @@ static int sync_dir(const char *path)
 	if (!copy)
 		return -ENOMEM;
 	fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0 || fsync(fd) < 0)
+	if (fd < 0 || fsync(fd) < 0) /* offloaded */
 		r = -errno;
 	if (fd >= 0)
 		close(fd);
@@ -303,7 +303,7 @@ int weir__spool_write(weir_store *s, const char *path, const bool *stop, size_t 
 	}
 	errno = 0;
 	write_all(&w, s, ret_jobs);
-	if (!w.error && (fflush(w.file) != 0 || fsync(fd) < 0))
+	if (!w.error && (fflush(w.file) != 0 || fsync(fd) < 0)) /* offloaded */
 		w.error = -errno;
 	if (fclose(w.file) != 0 && !w.error)
 		w.error = -errno;
@@ -502,7 +502,7 @@ static int read_record(struct reader *in, unsigned char *ret_type, struct body *
 	struct body crc;
 	size_t len;
 
-	if (in->size - in->at < RECORD_HEAD + 4 || fread(head, sizeof head, 1, in->file) != 1)
+	if (in->size - in->at < RECORD_HEAD + 4 || fread(head, sizeof head, 1, in->file) != 1) /* offloaded */
 		return refuse(in, "is cut short");
 	len = (size_t)head[1] | (size_t)head[2] << 8 | (size_t)head[3] << 16 | (size_t)head[4] << 24;
 	if (in->size - in->at - RECORD_HEAD < len + 4)
@@ -515,7 +515,7 @@ static int read_record(struct reader *in, unsigned char *ret_type, struct body *
 		in->body = p;
 		in->cap = len + 4;
 	}
-	if (fread(in->body, len + 4, 1, in->file) != 1)
+	if (fread(in->body, len + 4, 1, in->file) != 1) /* offloaded */
 		return refuse(in, "cannot be read to its end");
 	crc = (struct body){ .p = in->body + len, .left = 4 };
 	if (get_u32(&crc) != weir__crc32c(weir__crc32c(0, head, sizeof head), in->body, len))
@@ -529,7 +529,7 @@ static int read_record(struct reader *in, unsigned char *ret_type, struct body *
 static int read_records(weir_store *s, struct reader *in, const bool *stop)
 {
 	for (uint64_t n = 0;; n++) {
-		unsigned char type;
+		unsigned char type = 0;
 		struct body b;
 		uint64_t at = in->at;
 		bool good;
@@ -574,7 +574,7 @@ static int read_head(struct reader *in)
 	struct body b = { .p = head + HEAD - 4, .left = 4 };
 	uint32_t version;
 
-	if (in->size < HEAD || fread(head, sizeof head, 1, in->file) != 1 || memcmp(head, MAGIC, HEAD - 4) != 0)
+	if (in->size < HEAD || fread(head, sizeof head, 1, in->file) != 1 || memcmp(head, MAGIC, HEAD - 4) != 0) /* offloaded */
 		return refuse(in, "is not a spool of weir");
 	in->at = HEAD;
 	version = get_u32(&b);
