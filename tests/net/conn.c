@@ -555,3 +555,98 @@ SIM(a_watch_waits_for_latency_too, 200)
 	weir_conn_free(a);
 	weir_conn_free(b);
 }
+
+/* ---- Watches race with the peer, a shutdown from elsewhere, and the owner's free. ---- */
+
+struct watched {
+	weir_conn *c, *peer;
+	int heard;
+};
+
+static void hear(weir_conn *c, void *arg)
+{
+	struct watched *w = arg;
+	char buf[16];
+
+	CHECK(c == w->c);
+	w->heard++;
+	if (weir__conn_try_read(c, buf, sizeof buf) == -EAGAIN && weir_random(2))
+		weir__conn_watch(c, WEIR__IN, hear,
+		                 w); /* busy if it was the peer's leaving that was heard */
+}
+
+static void hear_and_free(weir_conn *c, void *arg)
+{
+	struct watched *w = arg;
+
+	CHECK(c == w->c);
+	w->c = NULL;
+	weir_conn_free(c);
+}
+
+static int own(const weir_ctx *ctx, void *arg)
+{
+	struct watched *w = arg;
+	char buf[16];
+
+	for (int i = 0; i < 4 && w->c; i++) {
+		if (weir__conn_try_read(w->c, buf, sizeof buf) == -EAGAIN)
+			weir__conn_watch(w->c, WEIR__IN, weir_random(4) ? hear : hear_and_free, w);
+		if (w->c && weir_random(2))
+			weir__conn_on_gone(w->c, weir_random(2) ? hear : hear_and_free, w);
+		for (uint32_t n = weir_random(4); n > 0; n--)
+			weir_yield(ctx);
+		if (w->c && weir_random(2))
+			weir__conn_unwatch(w->c, WEIR__IN);
+	}
+	weir_conn_free(w->c);
+	return 0;
+}
+
+static int annoy(const weir_ctx *ctx, void *arg)
+{
+	struct watched *w = arg;
+
+	for (uint32_t n = weir_random(4); n > 0; n--) {
+		weir_ctx soon = weir_ctx_timeout(ctx, WEIR_MS(1));
+
+		weir_conn_write(&soon, w->peer, "12345678", 8);
+	}
+	if (weir_random(2))
+		weir_conn_shutdown_write(w->peer);
+	if (weir_random(2))
+		weir_conn_shutdown(w->peer);
+	weir_conn_free(w->peer);
+	return 0;
+}
+
+static void watch_race(const weir_ctx *ctx, const char *kind)
+{
+	struct watched w = { 0 };
+	weir_group g;
+
+	connect_over(ctx, kind, &w.c, &w.peer);
+	weir_group_init(&g, ctx);
+	CHECK_EQ(weir_group_go_on(&g, 0, own, &w), 0);
+	CHECK_EQ(weir_group_go_on(&g, weir_worker_count() - 1, annoy, &w), 0);
+	CHECK_EQ(weir_group_wait(&g), 0);
+}
+
+SIM(watches_race_the_peer_and_free, 3000)
+{
+	weir_sim_net net = { .latency_ns = weir_random(2) ? WEIR_MS(2) : 0,
+		             .loss = weir_random(2) ? 20 : 0 };
+
+	weir_sim_net_set(&net);
+	watch_race(ctx, "pair");
+	/* What is in flight for freed connections finds nobody. */
+	CHECK_EQ(weir_sleep(ctx, WEIR_SEC(1)), 0);
+}
+
+TASK(watches_race_the_peer_and_free_for_real)
+{
+	for (int i = 0; i < 500; i++) {
+		watch_race(ctx, "pair");
+		watch_race(ctx, "127.0.0.1:0");
+	}
+}
