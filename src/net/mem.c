@@ -7,8 +7,8 @@
  *
  * Waking. A change that could make a direction ready claims the waiting task, or sets the end's `fire` bit for a watch and posts
  * the end's one message; both are collected under the lock and sent after it. MSG in the connection's state keeps the end
- * alive while its message flies. After quiet() nothing is posted to an end any more, so a destroyed end is unreachable:
- * the pair forgets it under the lock, and whoever sent last keeps only the pair.
+ * alive while its message flies. After quiet() an end asks for nothing, so nothing is posted to it any more; destroyed, it is
+ * forgotten by the pair under the lock.
  *
  * Simulation. Bytes that arrive in an empty ring become visible later (`visible_ns`): a reader that waits for them bounds its
  * wait by that time, a watch arms a timer on its own worker. Reads and writes are cut short by the oracle, and when asked for,
@@ -59,7 +59,7 @@ struct mem_conn {
 	int worker; /* -1 before the first wait */
 	struct weir__wait *waiter[2];
 	bool armed[2]; /* a watch waits */
-	bool wants_gone, posted, quiet;
+	bool wants_gone, posted;
 	uint8_t fire;
 };
 
@@ -127,7 +127,7 @@ static void notify(struct mem_conn *c, enum weir__dir dir, struct wakes *ws)
 {
 	struct weir__wait *w;
 
-	if (!c || c->quiet)
+	if (!c)
 		return;
 	w = c->waiter[dir];
 	if (w) {
@@ -143,7 +143,7 @@ static void notify(struct mem_conn *c, enum weir__dir dir, struct wakes *ws)
 
 static void notify_gone(struct mem_conn *c, struct wakes *ws)
 {
-	if (!c || c->quiet || !c->wants_gone)
+	if (!c || !c->wants_gone)
 		return;
 	c->wants_gone = false;
 	fire(c, FIRE_GONE, ws);
@@ -444,7 +444,6 @@ static void mem_quiet(weir_conn *conn)
 	struct mem_conn *c = of(conn);
 
 	weir__lock_acquire(&c->pair->lock);
-	c->quiet = true;
 	c->armed[WEIR__IN] = c->armed[WEIR__OUT] = c->wants_gone = false;
 	c->fire = 0;
 	weir__lock_release(&c->pair->lock);
@@ -492,15 +491,8 @@ static void mem_shut(weir_conn *conn)
 	end_outgoing(c, &ws);
 	incoming(c)->broken = true;
 	notify(c->pair->end[!c->side], WEIR__OUT, &ws);
-	for (int dir = WEIR__IN; dir <= WEIR__OUT; dir++) {
-		struct weir__wait *w = c->waiter[dir];
-
-		/* Not notify(): a freed connection is quiet already, but whoever is in an operation has to leave. */
-		c->waiter[dir] = NULL;
-		if (w && weir__wait_claim(w, 1))
-			ws.wait[ws.waits++] = w;
-		notify(c, (enum weir__dir)dir, &ws);
-	}
+	notify(c, WEIR__IN, &ws);
+	notify(c, WEIR__OUT, &ws);
 	weir__lock_release(&c->pair->lock);
 	wake(&ws);
 }
