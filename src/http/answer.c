@@ -47,18 +47,18 @@ const char *weir_http_reason(int status)
 
 /* ---- bytes ---- */
 
-bool weir__answer_claim(weir_http *x)
+static bool claim(weir_http *x)
 {
-	uint32_t was = WEIR__NOBODY;
+	uint32_t *word = &x->conn->claim, was = __atomic_load_n(word, __ATOMIC_RELAXED) & ~(uint32_t)WEIR__CLAIM_MASK;
 
 	weir__point();
-	return __atomic_compare_exchange_n(&x->conn->claim, &was, WEIR__HANDLER, false, __ATOMIC_ACQ_REL,
-	                                   __ATOMIC_ACQUIRE) || was == WEIR__HANDLER;
+	return __atomic_compare_exchange_n(word, &was, was | WEIR__HANDLER, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE) ||
+	       (was & WEIR__CLAIM_MASK) == WEIR__HANDLER;
 }
 
 static bool too_late(const weir_http *x)
 {
-	return __atomic_load_n(&x->conn->claim, __ATOMIC_ACQUIRE) == WEIR__LIMIT;
+	return weir__answer_owner(x->conn) == WEIR__LIMIT;
 }
 
 /* What ends a call that writes before it does anything. */
@@ -194,7 +194,7 @@ static int begin(weir_http *x, bool last, size_t total, struct iovec *ret)
 	char *head;
 	size_t len;
 
-	if (!weir__answer_claim(x))
+	if (!claim(x))
 		return -ETIMEDOUT;
 	if (x->sized)
 		length = (int64_t)x->length;
@@ -202,7 +202,8 @@ static int begin(weir_http *x, bool last, size_t total, struct iovec *ret)
 		length = (int64_t)(x->no_body ? x->sent : total);
 	else if (!is_silent(x))
 		x->chunked = x->head.minor == 1;
-	if (c->draining || (length < 0 && !x->chunked && !is_silent(x)))
+	/* Draining, the last of those requests that are here already tells the client to go. */
+	if ((c->draining && !(x->body_done && c->block->in_pos < c->block->in_len)) || (length < 0 && !x->chunked && !is_silent(x)))
 		x->close = true;
 	/* A client that waits for 100 may or may not send its body now; a long one is not worth reading. */
 	if (!x->body_done && (x->wants_continue || x->body_left > WEIR__HTTP_DISCARD))
@@ -453,6 +454,14 @@ int weir_http_problem(const weir_ctx *ctx, weir_http *x, int status, const char 
 
 /* ---- for the server ---- */
 
+static bool has_field(const weir_http *x, const char *name)
+{
+	for (const struct weir__out_field *f = x->fields; f; f = f->next)
+		if (!strcasecmp(f->name, name))
+			return true;
+	return false;
+}
+
 /* The context may have ended: what fits into the socket is still said. */
 int weir__answer_error(const weir_ctx *ctx, weir_http *x, int status, const char *detail)
 {
@@ -462,7 +471,7 @@ int weir__answer_error(const weir_ctx *ctx, weir_http *x, int status, const char
 	x->status = status;
 	x->sized = false;
 	x->out_len = 0;
-	if (status == 503 && !x->head_sent)
+	if (status == 503 && !x->head_sent && !has_field(x, "retry-after"))
 		add_field(x, "retry-after", "1", true);
 	r = add_field(x, "content-type", "application/problem+json", true);
 	problem(&b, status, detail);

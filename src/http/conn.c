@@ -20,6 +20,7 @@
 #include "http/server.h"
 #include "rt/task.h"
 
+static int conn_task(const weir_ctx *ctx, void *arg);
 static void conn_end(struct weir__http_conn *c);
 static void go_idle(struct weir__http_conn *c);
 static void linger(struct weir__http_conn *c);
@@ -68,6 +69,32 @@ static void block_put(struct weir__http_conn *c)
 
 /* ---- time ---- */
 
+/* What has arrived by now is served; else this side ends. */
+static void idle_no_more(struct weir__http_conn *c)
+{
+	ssize_t r = -ENOMEM;
+
+	weir__conn_unwatch(c->io, WEIR__IN);
+	weir__stat_add(c->worker, idle, (uint64_t)-1);
+	c->state = WEIR__RUNNING;
+	c->block = block_get(c);
+	if (c->block)
+		r = weir__conn_try_read(c->io, c->block->in, c->server->in_cap);
+	if (r > 0) {
+		c->block->in_len = (size_t)r;
+		weir__stat_add(c->worker, bytes_in, (uint64_t)r);
+		if (weir_group_go_on(&c->serving->conns, c->worker_index, conn_task, c) == 0)
+			return;
+		r = -ENOMEM;
+	}
+	if (c->block)
+		block_put(c);
+	if (r == -EAGAIN)
+		linger(c);
+	else
+		conn_end(c);
+}
+
 static void timer_fired(struct weir__timer *t)
 {
 	struct weir__http_conn *c = weir__container(t, struct weir__http_conn, timer);
@@ -81,13 +108,10 @@ static void timer_fired(struct weir__timer *t)
 	c->deadline_ns = WEIR_NEVER;
 	switch (c->state) {
 	case WEIR__RUNNING:
-		if (c->limit_ns <= now)
-			weir__http_limit(c);
+		weir__http_limit(c);
 		break;
 	case WEIR__IDLE:
-		weir__conn_unwatch(c->io, WEIR__IN);
-		weir__stat_add(c->worker, idle, (uint64_t)-1);
-		linger(c);
+		idle_no_more(c);
 		break;
 	case WEIR__LINGER:
 		conn_end(c);
@@ -113,13 +137,15 @@ static int64_t from_now(int64_t ns)
 
 void weir__http_limit(struct weir__http_conn *c)
 {
-	uint32_t nobody = WEIR__NOBODY;
+	uint32_t was = __atomic_load_n(&c->claim, __ATOMIC_ACQUIRE);
 	char text[512];
 	struct iovec iov;
 	ssize_t r;
 
+	if ((was & WEIR__CLAIM_MASK) != WEIR__NOBODY || __atomic_load_n(&c->limit_ns, __ATOMIC_ACQUIRE) > weir_now())
+		return;
 	weir__point();
-	if (!__atomic_compare_exchange_n(&c->claim, &nobody, WEIR__LIMIT, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+	if (!__atomic_compare_exchange_n(&c->claim, &was, was | WEIR__LIMIT, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
 		return;
 	__atomic_add_fetch(&c->server->limited, 1, __ATOMIC_RELAXED);
 	iov = (struct iovec){ text, weir__answer_limit(text, sizeof text) };
@@ -311,7 +337,8 @@ static int conn_task(const weir_ctx *ctx, void *arg)
 		conn_end(c);
 		return 0;
 	}
-	c->block = block_get(c);
+	if (!c->block)
+		c->block = block_get(c);
 	if (c->block) {
 		weir__scope_adopt(c->scope, weir__current());
 		verdict = serve(c);

@@ -47,7 +47,8 @@ void weir__exchange_init(weir_http *x, struct weir__http_conn *c)
 	x->out_len = 0;
 	x->arena_used = x->heap_used = 0;
 	x->heap = NULL;
-	__atomic_store_n(&c->claim, WEIR__NOBODY, __ATOMIC_RELEASE);
+	__atomic_store_n(&c->claim, (__atomic_load_n(&c->claim, __ATOMIC_RELAXED) | WEIR__CLAIM_MASK) + 1,
+	                 __ATOMIC_RELEASE);
 	__atomic_store_n(&x->state, WEIR__X_LIVE, __ATOMIC_RELAXED);
 }
 
@@ -146,7 +147,7 @@ weir_scope *weir_http_conn_scope(weir_http *x)
 bool weir_http_started(const weir_http *x)
 {
 	weir__http_live(x, __func__);
-	return __atomic_load_n(&x->conn->claim, __ATOMIC_RELAXED) != WEIR__NOBODY;
+	return weir__answer_owner(x->conn) != WEIR__NOBODY;
 }
 
 const char *weir_http_path(weir_http *x, const char *name)
@@ -571,9 +572,9 @@ static enum weir__verdict conclude(const weir_ctx *ctx, weir_http *x, int r)
 
 	if (__atomic_load_n(&x->state, __ATOMIC_RELAXED) == WEIR__X_HANDED)
 		return WEIR__STREAMING;
-	if (__atomic_load_n(&c->claim, __ATOMIC_ACQUIRE) != WEIR__LIMIT)
+	if (weir__answer_owner(c) != WEIR__LIMIT)
 		r = answer(ctx, x, r);
-	if (__atomic_load_n(&c->claim, __ATOMIC_ACQUIRE) == WEIR__LIMIT)
+	if (weir__answer_owner(c) == WEIR__LIMIT)
 		return WEIR__LINGER_CLOSE;
 	if (r < 0 || x->broken || c->canceled)
 		return WEIR__CLOSE;
@@ -600,6 +601,8 @@ enum weir__verdict weir__exchange_run(weir_http *x)
 	verdict = conclude(&ctx, x, r);
 	if (verdict != WEIR__STREAMING)
 		__atomic_store_n(&c->route, NULL, __ATOMIC_RELEASE);
+	else
+		__atomic_store_n(&c->task, 0, __ATOMIC_RELAXED);
 	__atomic_store_n(&c->limit_ns, WEIR_NEVER, __ATOMIC_RELAXED);
 	weir__stat_add(w, active, (uint64_t)-1);
 	if (verdict != WEIR__STREAMING && c->draining && !c->canceled && !x->broken)

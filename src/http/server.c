@@ -177,8 +177,7 @@ static void look(struct weir__tick *t)
 		weir__list_each(node, &w->conns) {
 			struct weir__http_conn *c = weir__container(node, struct weir__http_conn, link);
 
-			if (__atomic_load_n(&c->limit_ns, __ATOMIC_RELAXED) <= now &&
-			    __atomic_load_n(&c->route, __ATOMIC_ACQUIRE))
+			if (__atomic_load_n(&c->limit_ns, __ATOMIC_RELAXED) <= now)
 				weir__http_limit(c);
 		}
 		weir__lock_release(&w->lock);

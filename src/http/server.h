@@ -85,7 +85,9 @@ struct weir__arena_chunk {
 	_Alignas(16) char bytes[];
 };
 
-enum weir__claim { WEIR__NOBODY, WEIR__HANDLER, WEIR__LIMIT };
+/* Who owns the first byte of an answer. Above the two bits a connection's claim counts its exchanges, so that the supervisor cannot claim
+ * the next one's. */
+enum weir__claim { WEIR__NOBODY, WEIR__HANDLER, WEIR__LIMIT, WEIR__CLAIM_MASK };
 enum weir__exchange_state { WEIR__X_UNUSED, WEIR__X_LIVE, WEIR__X_HANDED, WEIR__X_OVER };
 
 #define WEIR__HTTP_MAGIC 0x48545058u
@@ -186,7 +188,10 @@ void weir__http_live(const weir_http *x, const char *call); /* aborts after the 
 int weir__answer_finish(const weir_ctx *ctx, weir_http *x);
 int weir__answer_error(const weir_ctx *ctx, weir_http *x, int status, const char *detail);
 size_t weir__answer_limit(char *out, size_t cap); /* the whole answer at the handler limit */
-bool weir__answer_claim(weir_http *x);
+static inline enum weir__claim weir__answer_owner(const struct weir__http_conn *c)
+{
+	return (enum weir__claim)(__atomic_load_n(&c->claim, __ATOMIC_ACQUIRE) & WEIR__CLAIM_MASK);
+}
 int weir__http_send(const weir_ctx *ctx, weir_http *x, struct iovec *iov, int n);
 
 /* server.c */

@@ -188,6 +188,32 @@ SIM(a_request_on_its_way_when_drain_begins_is_served, 300)
 	site_join(&s);
 }
 
+SIM(drain_answers_all_requests_that_were_read, 200)
+{
+	struct nap n = { 0 };
+	struct site s;
+	weir_conn *c;
+	const char *got;
+
+	site_new(&s, NULL);
+	site_route(&s, "GET /nap", nap, &n);
+	site_route(&s, "GET /", hello, NULL);
+	site_start(ctx, &s);
+	weir_sim_net_set(&(weir_sim_net){ .whole = true });
+	c = dial(ctx);
+	say(ctx, c, GET("/nap") GET("/") GET("/"));
+	wait_for(ctx, &n.begun);
+	weir_group_drain(&s.group);
+	got = hear(ctx, c, NULL);
+	HAS(got, "result 0\n");
+	got = strstr(got, "hello\n");
+	CHECK(got != NULL);
+	HAS(got + 1, "hello\n");
+	HAS(got + 1, "\r\nConnection: close\r\n");
+	weir_conn_free(c);
+	site_join(&s);
+}
+
 SIM(a_connection_in_the_queue_when_drain_begins_is_served, 300)
 {
 	struct site s;
