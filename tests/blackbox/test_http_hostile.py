@@ -9,7 +9,7 @@ from weirtest import *
 
 import random
 
-CANARY = b'GET /healthz?canary HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n'
+CANARY = b'GET /healthz?canary HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n'
 JOBS = b'/v1/queues/hostile/jobs'
 
 
@@ -18,27 +18,27 @@ def get(*lines, target=b'/healthz', version=b'HTTP/1.1', method=b'GET'):
 
 
 def post(*lines, body=b''):
-    return b'\r\n'.join([b'POST ' + JOBS + b' HTTP/1.1', b'Host: x', *lines, b'', b'']) + body
+    return b'\r\n'.join([b'POST ' + JOBS + b' HTTP/1.1', b'Host: localhost', *lines, b'', b'']) + body
 
 
 def chunked(body):
     return post(b'Transfer-Encoding: chunked', body=body)
 
 
-H = b'Host: x'
+H = b'Host: localhost'
 CLOSES, GOES_ON = True, False
 
 # name, the bytes, the status, does the connection close
 TABLE = [
     # The request line.
-    ('no_version', b'GET /healthz\r\nHost: x\r\n\r\n', 400, CLOSES),
+    ('no_version', b'GET /healthz\r\nHost: localhost\r\n\r\n', 400, CLOSES),
     ('http_09', b'GET /healthz\r\n', 400, CLOSES),
-    ('two_spaces_before_target', b'GET  /healthz HTTP/1.1\r\nHost: x\r\n\r\n', 400, CLOSES),
-    ('two_spaces_before_version', b'GET /healthz  HTTP/1.1\r\nHost: x\r\n\r\n', 400, CLOSES),
-    ('space_at_the_end_of_the_line', b'GET /healthz HTTP/1.1 \r\nHost: x\r\n\r\n', 400, CLOSES),
-    ('tab_in_the_line', b'GET\t/healthz HTTP/1.1\r\nHost: x\r\n\r\n', 400, CLOSES),
-    ('space_before_the_method', b' GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n', 400, CLOSES),
-    ('two_empty_lines_before', b'\r\n\r\nGET /healthz HTTP/1.1\r\nHost: x\r\n\r\n', 400, CLOSES),
+    ('two_spaces_before_target', b'GET  /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n', 400, CLOSES),
+    ('two_spaces_before_version', b'GET /healthz  HTTP/1.1\r\nHost: localhost\r\n\r\n', 400, CLOSES),
+    ('space_at_the_end_of_the_line', b'GET /healthz HTTP/1.1 \r\nHost: localhost\r\n\r\n', 400, CLOSES),
+    ('tab_in_the_line', b'GET\t/healthz HTTP/1.1\r\nHost: localhost\r\n\r\n', 400, CLOSES),
+    ('space_before_the_method', b' GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n', 400, CLOSES),
+    ('two_empty_lines_before', b'\r\n\r\nGET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n', 400, CLOSES),
     ('lower_case_version', get(H, version=b'http/1.1'), 400, CLOSES),
     ('version_with_more_digits', get(H, version=b'HTTP/1.10'), 400, CLOSES),
     ('version_without_minor', get(H, version=b'HTTP/1'), 400, CLOSES),
@@ -67,10 +67,10 @@ TABLE = [
     ('star_for_get', get(H, target=b'*'), 400, CLOSES),
     ('authority_for_get', get(H, target=b'x:80'), 400, CLOSES),
     ('absolute_without_authority', get(H, target=b'http:///healthz'), 400, CLOSES),
-    ('absolute_with_user', get(H, target=b'http://root@x/healthz'), 400, CLOSES),
+    ('absolute_with_user', get(H, target=b'http://root@localhost/healthz'), 400, CLOSES),
     ('absolute_of_another_host', get(H, target=b'http://evil/healthz'), 400, CLOSES),
     ('absolute_of_another_scheme', get(H, target=b'ftp://x/healthz'), 400, CLOSES),
-    ('absolute', get(H, target=b'http://x/healthz'), 200, GOES_ON),
+    ('absolute', get(H, target=b'http://localhost/healthz'), 200, GOES_ON),
     ('climbing_path', get(H, target=b'/../../etc/passwd'), 400, CLOSES),
     ('climbing_path_in_disguise', get(H, target=b'/v1/%2e%2e/%2E%2e/%2e./etc/passwd'), 400, CLOSES),
     ('dots_that_stay_inside', get(H, target=b'/v1/x/../../healthz'), 200, GOES_ON),
@@ -84,15 +84,15 @@ TABLE = [
     ('escaped_slash_is_no_slash', get(H, target=b'/v1%2fjobs%2fx'), 404, GOES_ON),
     ('wrong_method', get(H, method=b'DELETE'), 405, GOES_ON),
     # Lines.
-    ('bare_lf', b'GET /healthz HTTP/1.1\nHost: x\n\n', 400, CLOSES),
-    ('bare_lf_in_the_middle', b'GET /healthz HTTP/1.1\r\nHost: x\nA: b\r\n\r\n', 400, CLOSES),
-    ('bare_lf_at_the_end', b'GET /healthz HTTP/1.1\r\nHost: x\r\n\n', 400, CLOSES),
+    ('bare_lf', b'GET /healthz HTTP/1.1\nHost: localhost\n\n', 400, CLOSES),
+    ('bare_lf_in_the_middle', b'GET /healthz HTTP/1.1\r\nHost: localhost\nA: b\r\n\r\n', 400, CLOSES),
+    ('bare_lf_at_the_end', b'GET /healthz HTTP/1.1\r\nHost: localhost\r\n\n', 400, CLOSES),
     ('bare_cr_in_a_value', get(H, b'A: b\rc: d'), 400, CLOSES),
-    ('bare_cr_at_the_end', b'GET /healthz HTTP/1.1\r\nHost: x\r\n\r\r\n', 400, CLOSES),
-    ('cr_cr_lf', b'GET /healthz HTTP/1.1\r\r\nHost: x\r\n\r\n', 400, CLOSES),
+    ('bare_cr_at_the_end', b'GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\r\n', 400, CLOSES),
+    ('cr_cr_lf', b'GET /healthz HTTP/1.1\r\r\nHost: localhost\r\n\r\n', 400, CLOSES),
     # Fields.
     ('folded_line', get(H, b'A: b', b' c'), 400, CLOSES),
-    ('folded_first_line', b'GET /healthz HTTP/1.1\r\n Host: x\r\n\r\n', 400, CLOSES),
+    ('folded_first_line', b'GET /healthz HTTP/1.1\r\n Host: localhost\r\n\r\n', 400, CLOSES),
     ('space_before_the_colon', get(b'Host : x'), 400, CLOSES),
     ('tab_before_the_colon', get(H, b'A\t: b'), 400, CLOSES),
     ('no_colon', get(H, b'A b'), 400, CLOSES),
@@ -105,15 +105,15 @@ TABLE = [
     ('high_byte_in_a_value', get(H, b'A: \xc3\xa4'), 200, GOES_ON),
     ('too_many_fields', get(H, *[b'A%d: b' % i for i in range(100)]), 431, CLOSES),
     ('a_field_too_long', get(H, b'A: ' + b'b' * 40000), 431, CLOSES),
-    ('a_field_that_never_ends', b'GET /healthz HTTP/1.1\r\nHost: x\r\nA: ' + b'b' * 60000, 431, CLOSES),
+    ('a_field_that_never_ends', b'GET /healthz HTTP/1.1\r\nHost: localhost\r\nA: ' + b'b' * 60000, 431, CLOSES),
     ('fields_too_long_together', get(H, *[b'A%d: ' % i + b'b' * 1000 for i in range(40)]), 431, CLOSES),
     # Host.
     ('no_host', get(), 400, CLOSES),
     ('no_host_in_1_0', get(version=b'HTTP/1.0'), 200, CLOSES),
     ('two_hosts', get(H, b'Host: y'), 400, CLOSES),
     ('two_equal_hosts', get(H, H), 400, CLOSES),
-    ('host_with_a_space', get(b'Host: x y'), 400, CLOSES),
-    ('host_with_a_path', get(b'Host: x/y'), 400, CLOSES),
+    ('host_with_a_space', get(b'Host: localhost y'), 400, CLOSES),
+    ('host_with_a_path', get(b'Host: localhost/y'), 400, CLOSES),
     ('host_with_a_user', get(b'Host: root@x'), 400, CLOSES),
     # Content-Length.
     ('length_not_a_number', post(b'Content-Length: five', body=b'hello'), 400, CLOSES),
