@@ -80,6 +80,7 @@ def a_failed_job_shows_its_error_and_redrive_brings_it_back():
         b.js('[...document.querySelectorAll("#queue-rows button")].find((x) => x.innerText === "Redrive").click()')
         in_lane(b, 'queued', id)
         b.click('#lanes [data-state=queued] .chip')
+        b.shows('#job-state', 'queued')
         b.click('#job-cancel')
         b.shows('#job-state', 'cancelled')
         until(lambda: w.job(id)['state'] == 'cancelled', 'it is not cancelled')

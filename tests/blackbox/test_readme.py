@@ -47,7 +47,7 @@ def its_commands_enqueue_run_and_watch_a_job():
     with Weir() as w, w.events('/v1/subjects/weir.jobs.>/events') as events:
         check_in('/v1/queues/mail/jobs', README)
         check_in("/v1/subjects/weir.jobs.>/events", README)
-        a = w.post('/v1/queues/mail/jobs', b'hello')
+        a = w.post('/v1/queues/mail/jobs', b'hello\n')
         check_eq(a.status, 202)
         check_eq(a.headers['location'], '/v1/jobs/' + a.json['id'])
         worker = Program([program(), 'work', 'mail', '--server', w.url, '--', 'sh', '-c', 'cat >&2'])
