@@ -3,8 +3,9 @@
  * weir work: a command for each job.
  *
  * Every slot (--jobs N) is a task with a connection of its own, on which it takes one job after the other with lease=connection. So a
- * lease lives exactly as long as the slot's connection: when weir is killed, the kernel closes it, the server gives the job back at once,
- * and the command has died with us (die_with_parent). There is no moment in which a job runs elsewhere beside an orphan of ours.
+ * lease lives exactly as long as the slot's connection: when weir is killed, its command dies with it (die_with_parent), and the server
+ * gives the job back at once. The kernel would close our end a moment before the command has gone; so the command holds the
+ * connection too, and the server sees its end only when both are dead. There is no moment in which a job runs beside an orphan of ours.
  *
  * While a command runs, its slot asks once a second over the same connection whether the lease is still good and
  * the job still wanted. When it is not, or when the server cannot be reached any more, the command is ended: somebody else
@@ -50,6 +51,7 @@ struct taken {
 struct run {
 	struct crew *crew;
 	const struct taken *job;
+	int conn;               /* a descriptor of the connection on which it was taken, to be held by the command */
 	weir_process_result res;
 	int r;
 	weir_latch done;
@@ -84,7 +86,7 @@ static int run_command(const weir_ctx *ctx, void *arg)
 	snprintf(attempt, sizeof attempt, "WEIR_ATTEMPT=%u", run->job->attempt);
 	run->r = weir_process_run(&limit, &(weir_process_spec){ .argv = o->tail, .env = env, .in = run->job->payload.data,
 		                  .in_len = run->job->payload.len, .out_max = RESULT_MAX, .kill_ns = kill_ns,
-		                  .die_with_parent = true }, &run->res);
+		                  .die_with_parent = true, .hold_fd = run->conn > 0 ? run->conn : 0 }, &run->res);
 	weir_latch_down(&run->done);
 	return 0;
 }
@@ -210,7 +212,7 @@ static int conclude(const weir_ctx *ctx, struct client *c, struct run *run, enum
 
 static int run_job(const weir_ctx *ctx, struct client *c, struct crew *crew, const struct taken *j)
 {
-	struct run run = { .crew = crew, .job = j };
+	struct run run = { .crew = crew, .job = j, .conn = weir_http_client_dup(c->http) };
 	enum verdict v = KEEP;
 	weir_group g;
 	int r;
@@ -221,6 +223,8 @@ static int run_job(const weir_ctx *ctx, struct client *c, struct crew *crew, con
 	if (r == 0)
 		v = guard(ctx, c, &run, &g);
 	(void)weir_group_wait(&g);
+	if (run.conn >= 0)
+		close(run.conn);
 	if (r == 0)
 		r = conclude(ctx, c, &run, v);
 	free(run.res.out);

@@ -41,6 +41,10 @@ WEIR_API void weir_http_client_free(weir_http_client *c);
 WEIR_API int weir_http_client_do(const weir_ctx *ctx, weir_http_client *c, const weir_http_req *req,
                                  weir_http_res *ret);
 
+/* A second descriptor for the connection of the last answer, for weir_process_spec.hold_fd; the caller closes it. -ENOTCONN, -EOPNOTSUPP
+ * for mem:, -EMFILE. */
+WEIR_API int weir_http_client_dup(weir_http_client *c);
+
 /* A header of the last answer, until the next request; NULL if absent. */
 WEIR_API const char *weir_http_client_header(const weir_http_client *c, const char *name);
 

@@ -14,6 +14,7 @@
 #include <weir/http_client.h>
 
 #include <ctype.h>
+#include <fcntl.h>
 #include <llhttp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -197,8 +198,24 @@ int weir_http_client_new(const char *base, weir_http_client **ret)
 
 static void hang_up(struct weir_http_client *c)
 {
+	/* A command may hold the connection too (weir_process_spec.hold_fd): the server has to hear now, not when that ends. */
+	if (c->conn)
+		weir_conn_shutdown(c->conn);
 	weir_conn_free(c->conn);
 	c->conn = NULL;
+}
+
+int weir_http_client_dup(struct weir_http_client *c)
+{
+	int fd;
+
+	weir__magic_check(c, CLIENT_MAGIC);
+	if (!c->conn)
+		return -ENOTCONN;
+	if (!strncmp(c->addr, "mem:", 4))
+		return -EOPNOTSUPP;
+	fd = fcntl(weir__conn_fd(c->conn)->fd, F_DUPFD_CLOEXEC, 3);
+	return fd < 0 ? -errno : fd;
 }
 
 void weir_http_client_free(struct weir_http_client *c)

@@ -171,6 +171,8 @@ NO_SANITIZE static int child_run(void *arg)
 	    (s->out >= 0 && syscall(SYS_dup3, s->out, 1, 0) < 0))
 		goto fail;
 	syscall(SYS_close_range, 3, ~0u, 4 /* CLOSE_RANGE_CLOEXEC */);
+	if (s->spec->hold_fd > 2) /* The table of descriptors is the child's own. */
+		syscall(SYS_fcntl, s->spec->hold_fd, F_SETFD, 0);
 	default_signals();
 	execvpe(s->spec->argv[0], s->spec->argv, s->env);
 fail:
