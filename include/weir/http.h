@@ -76,6 +76,10 @@ WEIR_API void weir_http_filter(weir_http_server *s, weir_http_fn *fn, void *arg)
  */
 WEIR_API int weir_http_serve(const weir_ctx *ctx, weir_http_server *s, weir_listener *l);
 
+/* From now on every answer says "Connection: close", while new connections are still served: before a drain, so that clients
+ * go elsewhere by themselves. Any thread. */
+WEIR_API void weir_http_server_goodbye(weir_http_server *s);
+
 typedef struct weir_http_stats {
 	uint64_t requests, conns_total, conns, active, idle, status[6]; /* status[2] counts 2xx */
 	uint64_t bytes_in, bytes_out, refused, timeouts, client_gone;

@@ -203,7 +203,7 @@ static int begin(weir_http *x, bool last, size_t total, struct iovec *ret)
 	else if (!is_silent(x))
 		x->chunked = x->head.minor == 1;
 	/* Draining, the last of those requests that are here already tells the client to go. */
-	if ((c->draining && !(x->body_done && c->block->in_pos < c->block->in_len)) || (length < 0 && !x->chunked && !is_silent(x)))
+	if (((c->draining || __atomic_load_n(&c->server->goodbye, __ATOMIC_RELAXED)) && !(x->body_done && c->block->in_pos < c->block->in_len)) || (length < 0 && !x->chunked && !is_silent(x)))
 		x->close = true;
 	/* A client that waits for 100 may or may not send its body now; a long one is not worth reading. */
 	if (!x->body_done && (x->wants_continue || x->body_left > WEIR__HTTP_DISCARD))

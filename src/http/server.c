@@ -113,6 +113,12 @@ void weir_http_filter(weir_http_server *s, weir_http_fn *fn, void *arg)
 	s->filter_arg = arg;
 }
 
+void weir_http_server_goodbye(weir_http_server *s)
+{
+	weir__magic_check(s, WEIR__HTTP_SERVER_MAGIC);
+	__atomic_store_n(&s->goodbye, 1, __ATOMIC_RELAXED);
+}
+
 /* ---- a look from outside ---- */
 
 void weir_http_server_stats(const weir_http_server *s, weir_http_stats *ret)

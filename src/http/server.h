@@ -68,6 +68,7 @@ struct weir_http_server {
 	weir_sem slots;
 	struct weir__tick tick;
 	size_t in_cap;
+	uint32_t goodbye;             /* atomic: every answer is its connection's last */
 	uint64_t limited;             /* atomic: answers that the handler limit gave */
 };
 

@@ -195,6 +195,20 @@ def a_lease_of_a_connection_ends_with_it():
 
 
 @test
+def a_client_that_left_while_it_waited_gets_no_job():
+    w = server()
+    raws = [w.raw() for _ in range(5)]
+    for raw in raws:
+        raw.send('POST /v1/queues/gone/take?wait=60s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n')
+    until(lambda: w.get('/v1/status').json['http']['active'] >= 6, 'the takes do not run')
+    for raw in raws:
+        raw.close()
+    until(lambda: w.get('/v1/status').json['http']['active'] == 1, 'the takes do not end')
+    id = w.enqueue('gone')
+    check_eq([j['id'] for j in w.take('gone')], [id])
+
+
+@test
 def bytes_that_are_no_text_travel_as_base64():
     w = server()
     data = bytes(range(256))

@@ -211,11 +211,27 @@ def a_waiting_take_hears_the_drain():
 
 
 @test
+def streams_that_are_tasks_end_cleanly_too():
+    with Weir() as w:
+        job = w.events(f'/v1/jobs/{w.enqueue("q")}/events')
+        group = w.events('/v1/subjects/a.b/events?group=g')
+        check_eq(job.next()['event'], 'queued')
+        w.signal(signal.SIGTERM)
+        for s in (job, group):
+            check_eq(s.all(), [])
+            check(s.clean and s.retry, 'no retry:, or cut')
+            s.close()
+        check_eq(w.wait(), 0)
+        check_in('report: http: 2 finished, 0 cut', w.err)
+
+
+@test
 def drain_wait_keeps_accepting_while_not_ready():
     with Weir('--drain-wait', '2s') as w:
         check_eq(w.get('/readyz').status, 200)
         w.signal(signal.SIGTERM)
-        until(lambda: w.get('/readyz').status == 503, 'it stays ready')
+        a = until(lambda: (lambda a: a.status == 503 and a)(w.get('/readyz')), 'it stays ready')
+        check_eq(a.headers.get('connection'), 'close')
         check_eq(w.post('/v1/queues/q/jobs', b'x').status, 202)
         check_eq(w.wait(), 0)
 
