@@ -49,6 +49,7 @@ function text(e, s)
 
 const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
 const whole = new Intl.NumberFormat("en");
+const many = (n, word) => number(n) + " " + word + (n === 1 ? "" : "s");
 const number = (n) => (n < 100000 ? whole.format(n) : compact.format(n));
 const rate = (n) => (n < 10 ? n.toFixed(1) : number(Math.round(n)));
 
@@ -486,7 +487,7 @@ function takeQueues(list)
 	text($("n-dead"), number(totals.dead));
 	text($("n-dead-note"), totals.dead ? "redrive brings them back" : "nothing to redrive");
 	$("n-dead").parentNode.classList.toggle("warm", totals.dead > 0);
-	text($("flow-rate"), recent.length ? recent.length + " events in the last second" : "");
+	text($("flow-rate"), recent.length ? many(recent.length, "event") + " in the last second" : "");
 	text($("queues-note"), list.length ? rate(inRate) + " in, " + rate(outRate) + " done a second" : "");
 	drawQueues();
 	drawLaneCounts();
@@ -590,9 +591,9 @@ function takeStatus(s)
 {
 	text($("about"), [s.version && "version " + s.version, "up " + span((s.uptime_s || 0) * 1000)].filter(Boolean).join(" · "));
 	text($("n-clients"), number(s.connections || 0));
-	text($("n-clients-note"), number(s.streams || 0) + " streams, " + number(s.subscriptions || 0) + " subscriptions");
+	text($("n-clients-note"), many(s.streams || 0, "stream") + ", " + many(s.subscriptions || 0, "subscription"));
 	text($("n-memory"), bytes(s.memory_bytes || 0));
-	text($("n-memory-note"), number(s.tasks || 0) + " tasks on " + (s.workers || 1) + " workers");
+	text($("n-memory-note"), many(s.tasks || 0, "task") + " on " + many(s.workers || 1, "worker"));
 	$("logout").hidden = !s.auth;
 	if (s.ready === false && $("link").dataset.state === "live")
 		link("stopping", "stopping");
@@ -780,7 +781,7 @@ async function listTasks()
 		make("td", { label: "for" }, t.since_ms >= 0 ? span(t.since_ms) : ""), make("td", { label: "limit in" }, t.left_ms >= 0 && t.left_ms !== null ? span(t.left_ms) : "none"),
 		make("td", { className: "id full cut" }, t.place || "")));
 	$("task-rows").replaceChildren(...rows);
-	text($("tasks-note"), number(list.length) + " tasks" + (rows.length < list.length ? ", those alike in one row" : ""));
+	text($("tasks-note"), many(list.length, "task") + (rows.length < list.length ? ", those alike in one row" : ""));
 }
 
 /* ---- The form, and the start ---- */
