@@ -274,8 +274,10 @@ static void begin_stop(const weir_ctx *ctx, weir_server *s)
 	step(s, "drain");
 	weir__log(WEIR__INFO, "server", "stopping: %llu requests and streams run", (unsigned long long)s->before.active);
 	if (s->opt.drain_wait_ns > 0) {
+		int64_t half = weir_stop_left() / 2; /* The drain itself needs some of the budget, too. */
+
 		weir_http_server_goodbye(s->http);
-		(void)weir_sleep(ctx, s->opt.drain_wait_ns); /* Cut short only by cancel, and then all goes on as it should. */
+		(void)weir_sleep(ctx, s->opt.drain_wait_ns < half ? s->opt.drain_wait_ns : half);
 	}
 	for (size_t i = 0; i < s->listeners_n; i++)
 		weir_listener_close(s->listeners[i]);
