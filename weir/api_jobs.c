@@ -120,7 +120,7 @@ static int put_line(const weir_ctx *ctx, weir_http *x, struct app *app, const ch
 	struct params p = { .x = x };
 	weir_job_spec spec = { 0 };
 	json_t *object;
-	int r = 0;
+	int r = 0, status;
 
 	object = json_read(&p, line, len);
 	if (object && !json_is_object(object))
@@ -138,12 +138,14 @@ static int put_line(const weir_ctx *ctx, weir_http *x, struct app *app, const ch
 		r = -EMSGSIZE;
 	else if (!p.error[0])
 		r = weir_job_put(ctx, app->store, queue, &spec, id);
-	if (p.error[0])
+	if (p.error[0]) {
 		render_refusal(b, 400, p.error);
-	else if (r < 0 && r != -ECANCELED && r != -ETIMEDOUT)
-		render_refusal(b, error_status(r, &detail), detail);
-	else if (r >= 0)
+	} else if (r < 0 && r != -ECANCELED && r != -ETIMEDOUT) {
+		status = error_status(r, &detail);
+		render_refusal(b, status, detail);
+	} else if (r >= 0) {
 		render_verdict(b, app, id, queue, r == 1);
+	}
 	weir__buf_byte(b, '\n');
 	free(data);
 	json_decref(object);
