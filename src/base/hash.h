@@ -23,7 +23,7 @@ struct weir__hash_node {
 struct weir__hash_table {
 	uint64_t seed[2];
 	struct weir__hash_node **v;
-	size_t n, cap; /* cap is a power of two, or 0 */
+	size_t n, cap;               /* cap is a power of two, or 0 */
 	struct weir__hash_node *one; /* the only chain while there is no array */
 };
 
@@ -33,14 +33,15 @@ void weir__hash_add(struct weir__hash_table *t, struct weir__hash_node *x, uint6
 void weir__hash_remove(struct weir__hash_table *t, struct weir__hash_node *x);
 void weir__hash_free(struct weir__hash_table *t); /* the array only */
 
-static inline struct weir__hash_node *weir__hash_chain(const struct weir__hash_table *t, uint64_t hash)
+static inline struct weir__hash_node *weir__hash_chain(const struct weir__hash_table *t,
+                                                       uint64_t hash)
 {
 	return t->cap ? t->v[hash & (t->cap - 1)] : t->one;
 }
 
 /* Those of this very hash; the body must not add or remove, unless it then leaves the loop. */
-#define weir__hash_each(x, t, h)                                                          \
-	for (struct weir__hash_node *x = weir__hash_chain((t), (h)); x; x = x->next)      \
+#define weir__hash_each(x, t, h)                                                     \
+	for (struct weir__hash_node *x = weir__hash_chain((t), (h)); x; x = x->next) \
 		if (x->hash == (h))
 
 #endif

@@ -20,11 +20,16 @@ struct weir__heap {
 	bool (*less)(const struct weir__heap_node *a, const struct weir__heap_node *b);
 };
 
-#define WEIR__HEAP_INIT(less_fn) { NULL, 0, 0, (less_fn) }
+#define WEIR__HEAP_INIT(less_fn)      \
+	{                             \
+		NULL, 0, 0, (less_fn) \
+	}
 
-void weir__heap_free(struct weir__heap *h);                        /* the array only, and reset to empty */
-bool weir__heap_reserve(struct weir__heap *h, size_t n);           /* room for n items in all; false without memory */
-bool weir__heap_push(struct weir__heap *h, struct weir__heap_node *x); /* false without memory: never after a reserve */
+void weir__heap_free(struct weir__heap *h); /* the array only, and reset to empty */
+bool weir__heap_reserve(struct weir__heap *h,
+                        size_t n); /* room for n items in all; false without memory */
+bool weir__heap_push(struct weir__heap *h,
+                     struct weir__heap_node *x); /* false without memory: never after a reserve */
 void weir__heap_remove(struct weir__heap *h, struct weir__heap_node *x);
 void weir__heap_moved(struct weir__heap *h, struct weir__heap_node *x); /* its order changed */
 

@@ -109,13 +109,14 @@ static int install(weir_store *s, struct weir__cron *c, const char *queue)
 	return 0;
 }
 
-int weir__cron_adopt(weir_store *s, const char *name, const char *schedule, const char *queue, const void *data, size_t len,
-                     int64_t next_at, int64_t last_at)
+int weir__cron_adopt(weir_store *s, const char *name, const char *schedule, const char *queue,
+                     const void *data, size_t len, int64_t next_at, int64_t last_at)
 {
 	struct weir__cron *c;
 	int r;
 
-	if (!weir_queue_name_valid(name) || !weir_queue_name_valid(queue) || !schedule || (len && !data))
+	if (!weir_queue_name_valid(name) || !weir_queue_name_valid(queue) || !schedule ||
+	    (len && !data))
 		return -EINVAL;
 	if (len > WEIR__CRON_DATA_MAX)
 		return -EMSGSIZE;
@@ -146,7 +147,8 @@ fail:
 	return r;
 }
 
-int weir_cron_put(weir_store *s, const char *name, const char *schedule, const char *queue, const void *data, size_t len)
+int weir_cron_put(weir_store *s, const char *name, const char *schedule, const char *queue,
+                  const void *data, size_t len)
 {
 	weir__magic_check(s, weir__store_magic);
 	return weir__cron_adopt(s, name, schedule, queue, data, len, 0, 0);

@@ -13,7 +13,9 @@ int weir_job_exec(const weir_ctx *ctx, weir_job *job, void *argv)
 {
 	char id[ENV_MAX], queue[ENV_MAX], attempt[ENV_MAX], why[64];
 	char *const env[] = { id, queue, attempt, NULL };
-	weir_process_spec spec = { .argv = argv, .env = env, .out_max = OUT_MAX, .die_with_parent = true };
+	weir_process_spec spec = {
+		.argv = argv, .env = env, .out_max = OUT_MAX, .die_with_parent = true
+	};
 	weir_process_result res = { 0 };
 	int r;
 

@@ -32,10 +32,11 @@ struct weir__idem *weir__idem_new(const char *queue, const char *key)
 
 const char *weir__idem_find(weir_store *s, const struct weir__idem *like)
 {
-	weir__hash_each(n, &s->idem, weir__hash(s->idem.seed, like->text, like->len)) {
+	weir__hash_each (n, &s->idem, weir__hash(s->idem.seed, like->text, like->len)) {
 		struct weir__idem *i = weir__container(n, struct weir__idem, node);
 
-		if (i->len == like->len && !memcmp(i->text, like->text, i->len) && i->until_wall > weir_wall())
+		if (i->len == like->len && !memcmp(i->text, like->text, i->len) &&
+		    i->until_wall > weir_wall())
 			return i->id;
 	}
 	return NULL;
@@ -43,7 +44,10 @@ const char *weir__idem_find(weir_store *s, const struct weir__idem *like)
 
 int weir__idem_room(weir_store *s, const struct weir__idem *i)
 {
-	return s->idem_bytes + size(i) <= s->opt.memory_max / FRACTION && weir__store_room(s, size(i)) ? 0 : -ENOSPC;
+	return s->idem_bytes + size(i) <= s->opt.memory_max / FRACTION &&
+	                       weir__store_room(s, size(i)) ?
+	               0 :
+	               -ENOSPC;
 }
 
 static void remove_one(weir_store *s, struct weir__idem *i)

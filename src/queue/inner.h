@@ -40,7 +40,7 @@
 
 enum {
 	WEIR__ID = WEIR_JOB_ID_LEN,
-	WEIR__TOKEN = 26,            /* characters of a lease token: 130 random bits */
+	WEIR__TOKEN = 26, /* characters of a lease token: 130 random bits */
 	WEIR__NAME_MAX = 64,
 	WEIR__KEY_MAX = 255,
 	WEIR__TYPE_MAX = 95,
@@ -50,7 +50,7 @@ enum {
 	WEIR__RESULT_MAX = 1 << 20,
 	WEIR__CRONS_MAX = 1000,
 	WEIR__CRON_DATA_MAX = 64 << 10,
-	WEIR__BATCH = 64,            /* changes made under the lock at once */
+	WEIR__BATCH = 64, /* changes made under the lock at once */
 };
 
 /* Tests compile files of this layer once more with bugs to switch on, to see that they would be found. */
@@ -77,8 +77,8 @@ struct weir__due {
 
 /* A waiting task that was claimed and is to be woken by leave(). Lives on its stack. */
 struct weir__sleeper {
-	struct weir__list node;       /* in the list of those who wait for the same; not linked once claimed or lost */
-	struct weir__sleeper *wake;   /* the next to be woken */
+	struct weir__list node;     /* among those who wait for the same, until claimed or lost */
+	struct weir__sleeper *wake; /* the next to be woken */
 	struct weir__wait wait;
 };
 
@@ -93,8 +93,8 @@ struct weir__ready {
 /* Jobs of one queue that share a key. Lives while such jobs are held. */
 struct weir__key {
 	struct weir__hash_node node;
-	struct weir__list link;       /* the queue's `keys` */
-	struct weir__ready ready;     /* with its best job's order */
+	struct weir__list link;   /* the queue's `keys` */
+	struct weir__ready ready; /* with its best job's order */
 	struct weir__heap jobs;
 	struct weir__queue *queue;
 	size_t held, running;
@@ -104,7 +104,7 @@ struct weir__key {
 
 struct weir__change {
 	int64_t at_wall;
-	char *note;                   /* or NULL */
+	char *note; /* or NULL */
 	uint32_t attempt;
 	const char *event;
 };
@@ -112,12 +112,12 @@ struct weir__change {
 /* A job. */
 struct weir__record {
 	uint32_t magic;
-	uint32_t refs;                /* the store's own, handles and those who look; under the lock */
+	uint32_t refs; /* the store's own, handles and those who look; under the lock */
 	char id[WEIR__ID + 1];
 	uint8_t state;
-	bool held;                    /* counted in its queue's bounds */
+	bool held; /* counted in its queue's bounds */
 	bool cancel, renew;
-	char token[WEIR__TOKEN + 1];  /* of the lease, while running; "" otherwise */
+	char token[WEIR__TOKEN + 1]; /* of the lease, while running; "" otherwise */
 	uint8_t changes_len, changes_cap;
 	struct weir__hash_node by_id;
 	struct weir__queue *queue;
@@ -126,20 +126,20 @@ struct weir__record {
 	struct weir__list link_store; /* store->finished */
 	struct weir__ready ready;
 	struct weir__due due;
-	struct weir__key *key_entry;  /* while held */
-	struct weir__list sleepers;   /* in weir_job_wait_cancel() */
+	struct weir__key *key_entry; /* while held */
+	struct weir__list sleepers;  /* in weir_job_wait_cancel() */
 	struct weir__change *changes;
 	uint64_t changes_total;
 	uint32_t attempt, attempts_max;
 	int64_t timeout_ns, lease_ns;
-	int64_t queued_ns;            /* since when it is queued (weir_now()) */
+	int64_t queued_ns; /* since when it is queued (weir_now()) */
 	int64_t created_at, due_at, started_at, finished_at;
 	double progress;
-	char *note, *worker, *error;  /* or NULL */
+	char *note, *worker, *error; /* or NULL */
 	void *result;
 	size_t result_len;
-	size_t charge;                /* of the store's memory */
-	char *content_type, *key;     /* or NULL; in `data` behind the payload */
+	size_t charge;            /* of the store's memory */
+	char *content_type, *key; /* or NULL; in `data` behind the payload */
 	size_t len;
 	struct weir__record *trash;
 	char data[];
@@ -147,35 +147,36 @@ struct weir__record {
 
 struct weir__meter { /* events a second over the last seconds */
 	int64_t second;
-	int64_t since_second;         /* when it began */
+	int64_t since_second; /* when it began */
 	uint32_t count[WEIR__RATE_SECONDS];
-	int64_t last_ns, gap_ns;      /* of the last event, and the smoothed gap between events; 0: none yet */
+	int64_t last_ns, gap_ns; /* the last event (ends: or when the queue was empty last), the smoothed gap; 0: none */
 };
 
 struct weir__queue {
 	weir_store *store;
 	char name[WEIR__NAME_MAX + 1];
-	weir_queue_settings given;    /* as configured: 0 is the default */
-	weir_queue_settings set;      /* in force */
-	bool configured;              /* stays when it is empty */
-	size_t crons;                 /* that put into it; it stays meanwhile */
+	weir_queue_settings given; /* as configured: 0 is the default */
+	weir_queue_settings set;   /* in force */
+	bool configured;           /* stays when it is empty */
+	size_t crons;              /* that put into it; it stays meanwhile */
 	struct weir__list all, waiting, running, finished, dead;
 	struct weir__list keys;
-	struct weir__list takers;     /* struct weir__taker, first come first served */
+	struct weir__list takers; /* struct weir__taker, first come first served */
 	struct weir__heap ready;
 	size_t count[WEIR__STATES];
 	size_t held, bytes;
 	weir_rate rate;
-	struct weir__due rate_due;    /* the next token, while jobs wait for it */
-	struct weir__due retain_due;  /* when the oldest finished job is to go */
+	struct weir__due rate_due;   /* the next token, while jobs wait for it */
+	struct weir__due retain_due; /* when the oldest finished job is to go */
 	struct weir__meter puts, dones;
-	uint64_t put_total, taken_total, acked_total, failed_total, dead_total, refused_total, expired_total;
+	uint64_t put_total, taken_total, acked_total, failed_total, dead_total, refused_total,
+		expired_total;
 };
 
 /* What a taker wants; lives on its stack. */
 struct weir__taker {
 	struct weir__sleeper sleeper;
-	weir_job *job;                /* its handle, empty until granted */
+	weir_job *job; /* its handle, empty until granted */
 	int64_t lease_ns;
 	const char *worker;
 	bool renew;
@@ -185,7 +186,7 @@ struct weir__taker {
 struct weir_job {
 	uint32_t magic;
 	weir_store *store;
-	struct weir__record *rec;     /* NULL until granted */
+	struct weir__record *rec; /* NULL until granted */
 	char queue[WEIR__NAME_MAX + 1];
 	char token[WEIR__TOKEN + 1];
 	uint32_t attempt;
@@ -197,11 +198,11 @@ struct weir_job {
 
 struct weir__idem {
 	struct weir__hash_node node;
-	struct weir__list link;       /* store->idems, oldest first */
+	struct weir__list link; /* store->idems, oldest first */
 	int64_t until_wall;
 	char id[WEIR__ID + 1];
 	size_t len;
-	char text[];                  /* queue name, NUL, key */
+	char text[]; /* queue name, NUL, key */
 };
 
 struct weir__cron {
@@ -211,7 +212,7 @@ struct weir__cron {
 	char name[WEIR__NAME_MAX + 1];
 	char text[128];
 	struct weir__queue *queue;
-	int64_t next_at, last_at;     /* wall */
+	int64_t next_at, last_at; /* wall */
 	size_t len;
 	char data[];
 };
@@ -220,36 +221,36 @@ struct weir__told; /* a change that waits for the listener */
 
 struct weir_store {
 	uint32_t magic;
-	uint32_t refs;                /* atomic: the opener's and one per handle */
+	uint32_t refs; /* atomic: the opener's and one per handle */
 	const struct weir__engine *engine;
-	weir_store_options opt;       /* in force */
+	weir_store_options opt; /* in force */
 	char *spool;
-	weir_group group;             /* of the clock task; the opener's */
-	weir_job_listener *listener;  /* set before use */
+	weir_group group;            /* of the clock task; the opener's */
+	weir_job_listener *listener; /* set before use */
 	void *listener_arg;
 
-	weir__lock tell;              /* held while the listener is called, so that changes are told in order */
-	weir__lock lock;              /* guards what follows */
+	weir__lock tell; /* held while the listener is called, so that changes are told in order */
+	weir__lock lock; /* guards what follows */
 	bool draining, closed;
-	struct weir__queue **queues;  /* sorted by name */
+	struct weir__queue **queues; /* sorted by name */
 	size_t queues_n, queues_cap;
-	struct weir__cron **crons;    /* sorted by name */
+	struct weir__cron **crons; /* sorted by name */
 	size_t crons_n;
 	struct weir__hash_table jobs, idem, keys;
-	struct weir__list finished;   /* done and cancelled jobs of all queues, oldest first */
+	struct weir__list finished; /* done and cancelled jobs of all queues, oldest first */
 	struct weir__list idems;
 	size_t idem_bytes;
 	struct weir__due idem_due;
-	size_t memory;                /* also read atomically without the lock */
-	size_t held;                  /* over all queues */
-	uint64_t seq;                 /* order of arrival */
-	uint64_t last_id[2];          /* the newest id, as 128 bits */
+	size_t memory;       /* also read atomically without the lock */
+	size_t held;         /* over all queues */
+	uint64_t seq;        /* order of arrival */
+	uint64_t last_id[2]; /* the newest id, as 128 bits */
 	unsigned char random[2048];
 	size_t random_left;
 
 	struct weir__heap due;
-	size_t due_more;              /* room in it that is promised to others than jobs */
-	struct weir__sleeper clock;   /* the task that watches the due heap */
+	size_t due_more;            /* room in it that is promised to others than jobs */
+	struct weir__sleeper clock; /* the task that watches the due heap */
 	bool clock_parked;
 	int64_t clock_until;
 
@@ -259,7 +260,7 @@ struct weir_store {
 	struct weir__told *told, **told_last;
 	struct weir__told *told_free; /* a few, kept for the next */
 	unsigned told_free_n;
-	bool told_new;                /* by the operation that holds the lock */
+	bool told_new; /* by the operation that holds the lock */
 };
 
 /* ---- store.c: the lock, time, memory, random numbers ---- */
@@ -292,20 +293,23 @@ void weir__job_free(struct weir__record *j);
 struct weir__record *weir__job_find(weir_store *s, const char *id);
 void weir__job_unref(weir_store *s, struct weir__record *j);
 void weir__job_recharge(weir_store *s, struct weir__record *j);
-void weir__job_text(char **field, const char *text, size_t max); /* replace; without memory it is dropped */
+void weir__job_text(char **field, const char *text,
+                    size_t max); /* replace; without memory it is dropped */
 /* Into a queue that has room (weir__queue_room()): heaps, lists, hash, memory. Then to be made queued, delayed or dead. 0 or -ENOMEM. */
 int weir__job_admit(weir_store *s, struct weir__queue *q, struct weir__record *j);
 void weir__job_next_id(weir_store *s, char id[WEIR__ID + 1]);
 void weir__job_id_seen(weir_store *s, const char *id);
 /* Checks bounds and puts; as weir_job_put(), but j and idem (may be NULL) are taken over only by 0. */
-int weir__job_accept(weir_store *s, const char *queue, int64_t delay_ns, struct weir__record *j, struct weir__idem *idem,
-                     char ret_id[WEIR__ID + 1]);
+int weir__job_accept(weir_store *s, const char *queue, int64_t delay_ns, struct weir__record *j,
+                     struct weir__idem *idem, char ret_id[WEIR__ID + 1]);
 /* Out of the store for good. */
 void weir__job_remove(weir_store *s, struct weir__record *j);
 /* Changes of state; from whatever state the record is in. */
 void weir__job_to_queued(weir_store *s, struct weir__record *j, const char *note, bool in_front);
-void weir__job_to_delayed(weir_store *s, struct weir__record *j, int64_t delay_ns, const char *note);
-void weir__job_to_finished(weir_store *s, struct weir__record *j, enum weir_job_state state, const char *note);
+void weir__job_to_delayed(weir_store *s, struct weir__record *j, int64_t delay_ns,
+                          const char *note);
+void weir__job_to_finished(weir_store *s, struct weir__record *j, enum weir_job_state state,
+                           const char *note);
 /* Out of the places that belong to its state. */
 void weir__job_detach(weir_store *s, struct weir__record *j);
 /* Counts against its queue's bounds, with a place in its heaps. 0 or -ENOMEM. */
@@ -313,13 +317,14 @@ int weir__job_hold(weir_store *s, struct weir__record *j);
 
 /* ---- queue.c ---- */
 struct weir__queue *weir__queue_find(weir_store *s, const char *name);
-int weir__queue_get(weir_store *s, const char *name, struct weir__queue **ret); /* makes it; 0, -ENOSPC, -ENOMEM */
-void weir__queue_idle(weir_store *s, struct weir__queue *q);                    /* frees it if nothing holds it */
+int weir__queue_get(weir_store *s, const char *name,
+                    struct weir__queue **ret);               /* makes it; 0, -ENOSPC, -ENOMEM */
+void weir__queue_idle(weir_store *s, struct weir__queue *q); /* frees it if nothing holds it */
 void weir__queue_free(struct weir__queue *q);
-int weir__queue_room(const struct weir__queue *q, size_t len);                  /* 0 or -EAGAIN */
+int weir__queue_room(const struct weir__queue *q, size_t len); /* 0 or -EAGAIN */
 void weir__queue_set(weir_store *s, struct weir__queue *q, const weir_queue_settings *set);
 bool weir__queue_settings_ok(const weir_queue_settings *set);
-void weir__queue_defaults(const weir_store *s, weir_queue_settings *set);       /* fills the zeros */
+void weir__queue_defaults(const weir_store *s, weir_queue_settings *set); /* fills the zeros */
 int64_t weir__queue_retry_after(const struct weir__queue *q, int64_t now);
 void weir__meter_count(struct weir__meter *m, int64_t now);
 double weir__meter_rate(const struct weir__meter *m, int64_t now);
@@ -327,23 +332,27 @@ double weir__meter_rate(const struct weir__meter *m, int64_t now);
 /* ---- ready.c: who is next ---- */
 void weir__ready_add(struct weir__queue *q, struct weir__record *j);
 void weir__ready_remove(struct weir__queue *q, struct weir__record *j);
-int weir__ready_hold(weir_store *s, struct weir__queue *q, struct weir__record *j); /* room and key; 0 or -ENOMEM */
+int weir__ready_hold(weir_store *s, struct weir__queue *q,
+                     struct weir__record *j); /* room and key; 0 or -ENOMEM */
 void weir__ready_unhold(weir_store *s, struct weir__queue *q, struct weir__record *j);
-void weir__ready_running(struct weir__queue *q, struct weir__record *j, int by);    /* +1, −1 */
-void weir__ready_refresh(struct weir__queue *q);                                   /* the caps have changed */
-struct weir__record *weir__ready_next(weir_store *s, struct weir__queue *q);        /* who may run now, or NULL */
-void weir__ready_dispatch(weir_store *s, struct weir__queue *q);                    /* jobs to waiting takers */
+void weir__ready_running(struct weir__queue *q, struct weir__record *j, int by); /* +1, −1 */
+void weir__ready_refresh(struct weir__queue *q); /* the caps have changed */
+struct weir__record *weir__ready_next(weir_store *s,
+                                      struct weir__queue *q);    /* who may run now, or NULL */
+void weir__ready_dispatch(weir_store *s, struct weir__queue *q); /* jobs to waiting takers */
 void weir__ready_fini(struct weir__queue *q);
 void weir__rate_due(weir_store *s, struct weir__due *d);
 
 /* ---- lease.c ---- */
 void weir__lease_start(weir_store *s, struct weir__record *j, const struct weir__taker *t);
-void weir__lease_due(weir_store *s, struct weir__due *d); /* a running job's due: the lease ran out */
+void weir__lease_due(weir_store *s,
+                     struct weir__due *d); /* a running job's due: the lease ran out */
 /* The lease is over: nobody may use its token; whoever guards the run is told. */
 void weir__lease_end(weir_store *s, struct weir__record *j);
 enum weir__verdict { WEIR__ACK, WEIR__NACK, WEIR__KILL, WEIR__RETURN };
-int weir__lease_finish(weir_store *s, struct weir__record *j, const char *token, enum weir__verdict v, void **result,
-                       size_t len, int64_t delay_ns, const char *why);
+int weir__lease_finish(weir_store *s, struct weir__record *j, const char *token,
+                       enum weir__verdict v, void **result, size_t len, int64_t delay_ns,
+                       const char *why);
 /* Consumes the handle. In take.c. */
 int weir__taken_finish(weir_job *j, enum weir__verdict v, int64_t delay_ns, const char *why);
 void weir__lease_wake_guards(weir_store *s, struct weir__record *j);
@@ -352,9 +361,12 @@ void weir__lease_wake_guards(weir_store *s, struct weir__record *j);
 int64_t weir__retry_backoff(const weir_queue_settings *set, unsigned attempt);
 
 /* ---- idempotency.c ---- */
-struct weir__idem *weir__idem_new(const char *queue, const char *key); /* outside the lock; NULL without memory */
-const char *weir__idem_find(weir_store *s, const struct weir__idem *like); /* the id that the key stands for, or NULL */
-int weir__idem_room(weir_store *s, const struct weir__idem *i);          /* 0 or -ENOSPC */
+struct weir__idem *weir__idem_new(const char *queue,
+                                  const char *key); /* outside the lock; NULL without memory */
+const char *
+weir__idem_find(weir_store *s,
+                const struct weir__idem *like); /* the id that the key stands for, or NULL */
+int weir__idem_room(weir_store *s, const struct weir__idem *i); /* 0 or -ENOSPC */
 void weir__idem_add(weir_store *s, struct weir__idem *i, const char *id, int64_t until_wall);
 void weir__idem_due(weir_store *s, struct weir__due *d);
 void weir__idem_fini(weir_store *s);
@@ -363,11 +375,12 @@ void weir__idem_fini(weir_store *s);
 void weir__retain_add(weir_store *s, struct weir__record *j);
 void weir__retain_due(weir_store *s, struct weir__due *d);
 void weir__retain_check(weir_store *s, struct weir__queue *q);
-bool weir__retain_evict(weir_store *s, size_t more); /* throws out finished jobs until there is room */
+bool weir__retain_evict(weir_store *s,
+                        size_t more); /* throws out finished jobs until there is room */
 
 /* ---- cron.c ---- */
-int weir__cron_adopt(weir_store *s, const char *name, const char *schedule, const char *queue, const void *data, size_t len,
-                     int64_t next_at, int64_t last_at);
+int weir__cron_adopt(weir_store *s, const char *name, const char *schedule, const char *queue,
+                     const void *data, size_t len, int64_t next_at, int64_t last_at);
 void weir__cron_fini(weir_store *s);
 
 /* ---- spool.c ---- */

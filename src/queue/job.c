@@ -15,7 +15,8 @@
 #include "queue/inner.h"
 
 static const char alphabet[] = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-static const char *const names[WEIR__STATES] = { "queued", "delayed", "running", "done", "dead", "cancelled" };
+static const char *const names[WEIR__STATES] = { "queued", "delayed", "running",
+	                                         "done",   "dead",    "cancelled" };
 
 const char *weir_job_state_name(enum weir_job_state st)
 {
@@ -70,7 +71,7 @@ struct weir__record *weir__job_find(weir_store *s, const char *id)
 {
 	if (!id || strnlen(id, WEIR__ID + 1) != WEIR__ID)
 		return NULL;
-	weir__hash_each(n, &s->jobs, id_hash(s, id)) {
+	weir__hash_each (n, &s->jobs, id_hash(s, id)) {
 		struct weir__record *j = weir__container(n, struct weir__record, by_id);
 
 		if (!memcmp(j->id, id, WEIR__ID))
@@ -150,8 +151,9 @@ static size_t text_size(const char *text)
 
 void weir__job_recharge(weir_store *s, struct weir__record *j)
 {
-	size_t n = sizeof *j + j->len + 1 + text_size(j->content_type) + text_size(j->key) + text_size(j->note) +
-	           text_size(j->worker) + text_size(j->error) + j->result_len + j->changes_cap * sizeof *j->changes;
+	size_t n = sizeof *j + j->len + 1 + text_size(j->content_type) + text_size(j->key) +
+	           text_size(j->note) + text_size(j->worker) + text_size(j->error) + j->result_len +
+	           j->changes_cap * sizeof *j->changes;
 
 	for (unsigned i = 0; i < j->changes_len; i++)
 		n += text_size(j->changes[i].note);
@@ -175,8 +177,11 @@ int weir__job_hold(weir_store *s, struct weir__record *j)
 {
 	struct weir__queue *q = j->queue;
 
-	if (!weir__heap_reserve(&s->due, s->held + s->due_more + 1) || weir__ready_hold(s, q, j) < 0)
+	if (!weir__heap_reserve(&s->due, s->held + s->due_more + 1) ||
+	    weir__ready_hold(s, q, j) < 0)
 		return -ENOMEM;
+	if (!q->held)
+		q->dones.last_ns = weir_now(); /* A new busy time: the gap until its first end counts from here. */
 	j->held = true;
 	q->held++;
 	q->bytes += j->len;
@@ -264,7 +269,8 @@ void weir__job_to_delayed(weir_store *s, struct weir__record *j, int64_t delay_n
 	weir__job_tell(s, j, "delayed", note);
 }
 
-void weir__job_to_finished(weir_store *s, struct weir__record *j, enum weir_job_state state, const char *note)
+void weir__job_to_finished(weir_store *s, struct weir__record *j, enum weir_job_state state,
+                           const char *note)
 {
 	weir__job_detach(s, j);
 	if (j->held)
@@ -278,8 +284,8 @@ void weir__job_to_finished(weir_store *s, struct weir__record *j, enum weir_job_
 
 /* ---- Put ---- */
 
-int weir__job_accept(weir_store *s, const char *queue, int64_t delay_ns, struct weir__record *j, struct weir__idem *idem,
-                     char ret_id[WEIR__ID + 1])
+int weir__job_accept(weir_store *s, const char *queue, int64_t delay_ns, struct weir__record *j,
+                     struct weir__idem *idem, char ret_id[WEIR__ID + 1])
 {
 	struct weir__queue *q = weir__queue_find(s, queue);
 	const char *known;
@@ -295,13 +301,14 @@ int weir__job_accept(weir_store *s, const char *queue, int64_t delay_ns, struct 
 	if (j->len > (q ? q->set.max_bytes : s->opt.queue_bytes))
 		return -EMSGSIZE;
 	r = q ? weir__queue_room(q, j->len) : 0;
-	if (r == 0 && !weir__store_room(s, sizeof *j + j->len + text_size(j->content_type) + text_size(j->key) +
-	                                           4 * sizeof *j->changes))
+	if (r == 0 && !weir__store_room(s, sizeof *j + j->len + text_size(j->content_type) +
+	                                           text_size(j->key) + 4 * sizeof *j->changes))
 		r = -ENOSPC;
 	if (r == 0 && idem)
 		r = weir__idem_room(s, idem);
 	if (r < 0) {
-		q = weir__queue_find(s, queue); /* Making room may have emptied the queue and freed it. */
+		q = weir__queue_find(
+			s, queue); /* Making room may have emptied the queue and freed it. */
 		if (q)
 			q->refused_total++;
 		return r;
@@ -344,13 +351,15 @@ static bool text_ok(const char *text, size_t max)
 
 static bool spec_ok(const weir_job_spec *spec)
 {
-	return (spec->data || !spec->len) && text_ok(spec->content_type, WEIR__TYPE_MAX) && text_ok(spec->key, WEIR__KEY_MAX) &&
-	       text_ok(spec->idempotency_key, WEIR__KEY_MAX) && spec->priority >= -1000 && spec->priority <= 1000 &&
-	       spec->delay_ns >= 0 && spec->delay_ns <= WEIR__DELAY_MAX && spec->timeout_ns >= 0 &&
+	return (spec->data || !spec->len) && text_ok(spec->content_type, WEIR__TYPE_MAX) &&
+	       text_ok(spec->key, WEIR__KEY_MAX) && text_ok(spec->idempotency_key, WEIR__KEY_MAX) &&
+	       spec->priority >= -1000 && spec->priority <= 1000 && spec->delay_ns >= 0 &&
+	       spec->delay_ns <= WEIR__DELAY_MAX && spec->timeout_ns >= 0 &&
 	       spec->timeout_ns <= WEIR__DELAY_MAX;
 }
 
-int weir_job_put(const weir_ctx *ctx, weir_store *s, const char *queue, const weir_job_spec *spec, char ret_id[27])
+int weir_job_put(const weir_ctx *ctx, weir_store *s, const char *queue, const weir_job_spec *spec,
+                 char ret_id[27])
 {
 	struct weir__record *j = NULL;
 	struct weir__idem *idem = NULL;
@@ -426,7 +435,8 @@ void weir_job_info_free(weir_job_info *i)
 	i->data = i->result = NULL;
 }
 
-int weir_job_list(weir_store *s, const char *queue, int state, const char *after, weir_job_info *ret, size_t max)
+int weir_job_list(weir_store *s, const char *queue, int state, const char *after,
+                  weir_job_info *ret, size_t max)
 {
 	enum { LOOK = 1024 }; /* records under one hold of the lock */
 	char last[WEIR__ID + 1] = "";
@@ -540,7 +550,8 @@ int64_t weir_queue_redrive(weir_store *s, const char *queue)
 		more = q && !s->closed;
 		for (int i = 0; more && i < WEIR__BATCH; i++) {
 			more = left && !weir__list_empty(&q->dead) &&
-			       revive(s, weir__container(q->dead.next, struct weir__record, link), "redriven") == 0;
+			       revive(s, weir__container(q->dead.next, struct weir__record, link),
+			              "redriven") == 0;
 			n += more;
 			left -= more;
 		}

@@ -75,7 +75,8 @@ void weir__lease_start(weir_store *s, struct weir__record *j, const struct weir_
 void weir__lease_wake_guards(weir_store *s, struct weir__record *j)
 {
 	while (!weir__list_empty(&j->sleepers))
-		weir__store_claim(s, weir__container(j->sleepers.next, struct weir__sleeper, node), 0);
+		weir__store_claim(s, weir__container(j->sleepers.next, struct weir__sleeper, node),
+		                  0);
 }
 
 void weir__lease_end(weir_store *s, struct weir__record *j)
@@ -88,7 +89,8 @@ void weir__lease_end(weir_store *s, struct weir__record *j)
 
 /* ---- How runs end ---- */
 
-static void failed(weir_store *s, struct weir__record *j, enum weir__verdict v, int64_t delay_ns, const char *why)
+static void failed(weir_store *s, struct weir__record *j, enum weir__verdict v, int64_t delay_ns,
+                   const char *why)
 {
 	struct weir__queue *q = j->queue;
 
@@ -107,7 +109,8 @@ static void failed(weir_store *s, struct weir__record *j, enum weir__verdict v, 
 	if (delay_ns < 0)
 		delay_ns = weir__retry_backoff(&q->set, j->attempt);
 	if (delay_ns > 0)
-		weir__job_to_delayed(s, j, delay_ns < WEIR__DELAY_MAX ? delay_ns : WEIR__DELAY_MAX, NULL);
+		weir__job_to_delayed(s, j, delay_ns < WEIR__DELAY_MAX ? delay_ns : WEIR__DELAY_MAX,
+		                     NULL);
 	else
 		weir__job_to_queued(s, j, NULL, false);
 }
@@ -134,8 +137,9 @@ static int acked(weir_store *s, struct weir__record *j, void **result, size_t le
 }
 
 /* *result is taken over if it is kept. */
-int weir__lease_finish(weir_store *s, struct weir__record *j, const char *token, enum weir__verdict v, void **result,
-                       size_t len, int64_t delay_ns, const char *why)
+int weir__lease_finish(weir_store *s, struct weir__record *j, const char *token,
+                       enum weir__verdict v, void **result, size_t len, int64_t delay_ns,
+                       const char *why)
 {
 	struct weir__queue *q = j->queue;
 	int r = 0;
@@ -174,8 +178,8 @@ void weir__lease_due(weir_store *s, struct weir__due *d)
 		weir__ready_dispatch(s, q);
 }
 
-static int finish_by_id(weir_store *s, const char *id, const char *lease, enum weir__verdict v, const void *result, size_t len,
-                        int64_t delay_ns, const char *why)
+static int finish_by_id(weir_store *s, const char *id, const char *lease, enum weir__verdict v,
+                        const void *result, size_t len, int64_t delay_ns, const char *why)
 {
 	struct weir__record *j;
 	void *copy = NULL;
@@ -196,19 +200,22 @@ static int finish_by_id(weir_store *s, const char *id, const char *lease, enum w
 	return r;
 }
 
-int weir_lease_ack(const weir_ctx *ctx, weir_store *s, const char *id, const char *lease, const void *result, size_t len)
+int weir_lease_ack(const weir_ctx *ctx, weir_store *s, const char *id, const char *lease,
+                   const void *result, size_t len)
 {
 	(void)ctx; /* An engine that writes waits under it. Here what was done is taken even from a worker that is being stopped. */
 	return finish_by_id(s, id, lease, WEIR__ACK, result, len, 0, NULL);
 }
 
-int weir_lease_nack(const weir_ctx *ctx, weir_store *s, const char *id, const char *lease, int64_t delay_ns, const char *why)
+int weir_lease_nack(const weir_ctx *ctx, weir_store *s, const char *id, const char *lease,
+                    int64_t delay_ns, const char *why)
 {
 	(void)ctx;
 	return finish_by_id(s, id, lease, WEIR__NACK, NULL, 0, delay_ns, why);
 }
 
-int weir_lease_bury(const weir_ctx *ctx, weir_store *s, const char *id, const char *lease, const char *why)
+int weir_lease_bury(const weir_ctx *ctx, weir_store *s, const char *id, const char *lease,
+                    const char *why)
 {
 	(void)ctx;
 	return finish_by_id(s, id, lease, WEIR__KILL, NULL, 0, 0, why);
@@ -236,7 +243,8 @@ int weir_lease_extend(weir_store *s, const char *id, const char *lease, int64_t 
 	return r;
 }
 
-int weir_lease_progress(weir_store *s, const char *id, const char *lease, double fraction, const char *note)
+int weir_lease_progress(weir_store *s, const char *id, const char *lease, double fraction,
+                        const char *note)
 {
 	struct weir__record *j;
 	int r;

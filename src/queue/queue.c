@@ -20,8 +20,9 @@ bool weir_queue_name_valid(const char *name)
 	for (; name[n]; n++) {
 		char c = name[n];
 
-		if (n == WEIR__NAME_MAX || !((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-		                             c == '.' || c == '_' || c == '-'))
+		if (n == WEIR__NAME_MAX ||
+		    !((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+		      c == '.' || c == '_' || c == '-'))
 			return false;
 	}
 	return n > 0;
@@ -131,7 +132,8 @@ void weir__queue_idle(weir_store *s, struct weir__queue *q)
 	bool found;
 	size_t i;
 
-	if (q->configured || q->crons || !weir__list_empty(&q->all) || !weir__list_empty(&q->takers))
+	if (q->configured || q->crons || !weir__list_empty(&q->all) ||
+	    !weir__list_empty(&q->takers))
 		return;
 	i = place(s, q->name, &found);
 	weir__assert(found && s->queues[i] == q, "queue: %s is not in its store", q->name);
@@ -179,7 +181,8 @@ void weir__queue_set(weir_store *s, struct weir__queue *q, const weir_queue_sett
 
 bool weir__queue_settings_ok(const weir_queue_settings *set)
 {
-	const int64_t times[] = { set->lease_ns, set->timeout_ns, set->backoff_ns, set->backoff_max_ns, set->finished_ns };
+	const int64_t times[] = { set->lease_ns, set->timeout_ns, set->backoff_ns,
+		                  set->backoff_max_ns, set->finished_ns };
 
 	for (size_t i = 0; i < sizeof times / sizeof *times; i++)
 		if (times[i] < 0 || times[i] > WEIR__DELAY_MAX)
@@ -188,7 +191,8 @@ bool weir__queue_settings_ok(const weir_queue_settings *set)
 }
 
 /* New settings, or (set is NULL) only whether it is paused; pausing makes the queue too. */
-static int configure(weir_store *s, const char *name, const weir_queue_settings *set, const bool *paused)
+static int configure(weir_store *s, const char *name, const weir_queue_settings *set,
+                     const bool *paused)
 {
 	struct weir__queue *q;
 	weir_queue_settings to;
@@ -231,18 +235,21 @@ int weir__queue_room(const struct weir__queue *q, size_t len)
 	return q->held < q->set.max && q->bytes + len <= q->set.max_bytes ? 0 : -EAGAIN;
 }
 
-/* When will there be a place again? From how often jobs end: over the last seconds if there were some, else from the smoothed gap
- * between the last ones, which a gap that lasts stretches. With nothing measured, the longest. */
+/*
+ * When will there be a place again? From how often jobs end: over the last seconds if there were some, else from the smoothed
+ * gap between ends, which a gap that lasts stretches. Nothing has ended yet: as long again as the first have been running. Nobody
+ * works at all: the longest. Time in which the queue was empty does not count.
+ */
 int64_t weir__queue_retry_after(const struct weir__queue *q, int64_t now)
 {
 	const struct weir__meter *m = &q->dones;
 	double rate = weir__meter_rate(m, now);
-	int64_t ns = WEIR_SEC(60);
+	int64_t ns = WEIR_SEC(60), since = now - m->last_ns;
 
 	if (rate * WEIR__RATE_SECONDS >= 2)
 		ns = (int64_t)(1e9 / rate);
-	else if (m->gap_ns)
-		ns = m->gap_ns > now - m->last_ns ? m->gap_ns : now - m->last_ns;
+	else if (m->gap_ns || q->count[WEIR_RUNNING])
+		ns = m->gap_ns > since ? m->gap_ns : since;
 	return ns < WEIR_SEC(1) ? WEIR_SEC(1) : ns > WEIR_SEC(60) ? WEIR_SEC(60) : ns;
 }
 
@@ -271,9 +278,12 @@ double weir__meter_rate(const struct weir__meter *m, int64_t now)
 	uint64_t sum = 0;
 
 	for (int64_t i = 0; i < WEIR__RATE_SECONDS; i++)
-		if (second - i <= m->second && second - i > m->second - WEIR__RATE_SECONDS && second - i >= 0)
+		if (second - i <= m->second && second - i > m->second - WEIR__RATE_SECONDS &&
+		    second - i >= 0)
 			sum += m->count[(second - i) % WEIR__RATE_SECONDS];
-	return (double)sum / (double)(age < 1 ? 1 : age < WEIR__RATE_SECONDS ? age : WEIR__RATE_SECONDS);
+	return (double)sum / (double)(age < 1                  ? 1 :
+	                              age < WEIR__RATE_SECONDS ? age :
+	                                                         WEIR__RATE_SECONDS);
 }
 
 /* ---- Looking ---- */
@@ -302,7 +312,9 @@ static void fill(struct weir__queue *q, weir_queue_info *ret)
 	ret->put_rate = weir__meter_rate(&q->puts, now);
 	ret->done_rate = weir__meter_rate(&q->dones, now);
 	if (!weir__list_empty(&q->waiting))
-		ret->oldest_ns = now - weir__container(q->waiting.next, struct weir__record, link)->queued_ns;
+		ret->oldest_ns =
+			now -
+			weir__container(q->waiting.next, struct weir__record, link)->queued_ns;
 	ret->retry_after_ns = weir__queue_retry_after(q, now);
 	ret->durability = q->store->engine->durability;
 }

@@ -34,7 +34,7 @@ static uint64_t key_hash(const struct weir__queue *q, const char *key)
 
 static struct weir__key *key_find(struct weir__queue *q, const char *text)
 {
-	weir__hash_each(n, &q->store->keys, key_hash(q, text)) {
+	weir__hash_each (n, &q->store->keys, key_hash(q, text)) {
 		struct weir__key *k = weir__container(n, struct weir__key, node);
 
 		if (k->queue == q && !strcmp(k->text, text))
@@ -94,7 +94,8 @@ static void key_place(struct weir__queue *q, struct weir__key *k)
 		else
 			weir__heap_remove(&q->ready, &k->ready.node);
 	} else if (may) {
-		weir__assert(weir__heap_push(&q->ready, &k->ready.node), "queue: no room for a key that has jobs");
+		weir__assert(weir__heap_push(&q->ready, &k->ready.node),
+		             "queue: no room for a key that has jobs");
 	}
 }
 
@@ -168,7 +169,7 @@ void weir__ready_running(struct weir__queue *q, struct weir__record *j, int by)
 
 void weir__ready_refresh(struct weir__queue *q)
 {
-	weir__list_each(n, &q->keys)
+	weir__list_each (n, &q->keys)
 		key_place(q, weir__container(n, struct weir__key, link));
 }
 
@@ -177,7 +178,8 @@ struct weir__record *weir__ready_next(weir_store *s, struct weir__queue *q)
 	struct weir__heap_node *n = weir__heap_first(&q->ready);
 	struct weir__ready *r;
 
-	if (!n || q->set.paused || s->draining || (q->set.concurrency && q->count[WEIR_RUNNING] >= q->set.concurrency))
+	if (!n || q->set.paused || s->draining ||
+	    (q->set.concurrency && q->count[WEIR_RUNNING] >= q->set.concurrency))
 		return NULL;
 	if (q->set.rate > 0 && weir_rate_try(&q->rate) < 0) {
 		if (!weir__heap_in(&q->rate_due.node))
@@ -186,14 +188,17 @@ struct weir__record *weir__ready_next(weir_store *s, struct weir__queue *q)
 	}
 	r = weir__container(n, struct weir__ready, node);
 	if (r->is_key)
-		r = weir__container(weir__heap_first(&weir__container(r, struct weir__key, ready)->jobs), struct weir__ready, node);
+		r = weir__container(
+			weir__heap_first(&weir__container(r, struct weir__key, ready)->jobs),
+			struct weir__ready, node);
 	return weir__container(r, struct weir__record, ready);
 }
 
 void weir__ready_dispatch(weir_store *s, struct weir__queue *q)
 {
 	while (!weir__list_empty(&q->takers)) {
-		struct weir__taker *t = weir__container(q->takers.next, struct weir__taker, sleeper.node);
+		struct weir__taker *t =
+			weir__container(q->takers.next, struct weir__taker, sleeper.node);
 		struct weir__record *j;
 
 		/* A taker whose wait has ended must not cost a token of the rate. */

@@ -17,7 +17,8 @@ static int64_t next_end(const struct weir__queue *q)
 
 		if (weir__list_empty(lists[i]))
 			continue;
-		end = weir__container(lists[i]->next, struct weir__record, link)->finished_at + q->set.finished_ns;
+		end = weir__container(lists[i]->next, struct weir__record, link)->finished_at +
+		      q->set.finished_ns;
 		if (end < at)
 			at = end;
 	}
@@ -40,7 +41,9 @@ static void arm(weir_store *s, struct weir__queue *q)
 /* A bounded number of those that are too old or too many; the others later, by the clock. */
 void weir__retain_check(weir_store *s, struct weir__queue *q)
 {
-	struct { struct weir__list *list; } lists[] = { { &q->finished }, { &q->dead } };
+	struct {
+		struct weir__list *list;
+	} lists[] = { { &q->finished }, { &q->dead } };
 	int64_t now = weir_wall();
 	int left = WEIR__BATCH;
 
@@ -48,7 +51,8 @@ void weir__retain_check(weir_store *s, struct weir__queue *q)
 		size_t n = i ? q->count[WEIR_DEAD] : q->count[WEIR_DONE] + q->count[WEIR_CANCELLED];
 
 		for (; n && left; n--, left--) {
-			struct weir__record *j = weir__container(lists[i].list->next, struct weir__record, link);
+			struct weir__record *j =
+				weir__container(lists[i].list->next, struct weir__record, link);
 
 			if (n <= q->set.finished_max && j->finished_at + q->set.finished_ns > now)
 				break;
@@ -85,7 +89,8 @@ void weir__retain_add(weir_store *s, struct weir__record *j)
 bool weir__retain_evict(weir_store *s, size_t more)
 {
 	while (s->memory + more > s->opt.memory_max && !weir__list_empty(&s->finished)) {
-		struct weir__record *j = weir__container(s->finished.next, struct weir__record, link_store);
+		struct weir__record *j =
+			weir__container(s->finished.next, struct weir__record, link_store);
 		struct weir__queue *q = j->queue;
 
 		weir__job_remove(s, j);

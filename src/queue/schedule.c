@@ -11,7 +11,8 @@
 
 #define DAY_S 86400
 
-static const char *const month_names[] = { "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec", NULL };
+static const char *const month_names[] = { "jan", "feb", "mar", "apr", "may", "jun", "jul",
+	                                   "aug", "sep", "oct", "nov", "dec", NULL };
 static const char *const day_names[] = { "sun", "mon", "tue", "wed", "thu", "fri", "sat", NULL };
 
 struct field {
@@ -20,7 +21,8 @@ struct field {
 };
 
 static const struct field fields[5] = {
-	{ 0, 59, NULL }, { 0, 23, NULL }, { 1, 31, NULL }, { 1, 12, month_names }, { 0, 7, day_names },
+	{ 0, 59, NULL },        { 0, 23, NULL },     { 1, 31, NULL },
+	{ 1, 12, month_names }, { 0, 7, day_names },
 };
 
 /* A number or name at *p; -1 if there is none. */
@@ -99,7 +101,8 @@ static int parse_fields(const char *p, struct weir__schedule *w)
 	for (int i = 0; i < 5; i++) {
 		const char *from = p = skip(p);
 
-		if (!*p || list(&p, &fields[i], &bits[i], &star[i]) < 0 || p == from || (*p && !strchr(" \t", *p)))
+		if (!*p || list(&p, &fields[i], &bits[i], &star[i]) < 0 || p == from ||
+		    (*p && !strchr(" \t", *p)))
 			return -EINVAL;
 	}
 	if (*skip(p))
@@ -116,9 +119,13 @@ static int parse_fields(const char *p, struct weir__schedule *w)
 
 int weir__schedule_parse(const char *text, struct weir__schedule *ret)
 {
-	static const struct { const char *name, *fields; } known[] = {
-		{ "@hourly", "0 * * * *" },  { "@daily", "0 0 * * *" },  { "@midnight", "0 0 * * *" }, { "@weekly", "0 0 * * 0" },
-		{ "@monthly", "0 0 1 * *" }, { "@yearly", "0 0 1 1 *" }, { "@annually", "0 0 1 1 *" },
+	static const struct {
+		const char *name, *fields;
+	} known[] = {
+		{ "@hourly", "0 * * * *" },   { "@daily", "0 0 * * *" },
+		{ "@midnight", "0 0 * * *" }, { "@weekly", "0 0 * * 0" },
+		{ "@monthly", "0 0 1 * *" },  { "@yearly", "0 0 1 1 *" },
+		{ "@annually", "0 0 1 1 *" },
 	};
 	struct weir__schedule w = { 0 };
 	int r;
@@ -155,7 +162,9 @@ static bool day_matches(const struct weir__schedule *w, const struct tm *tm)
 
 int weir__schedule_next(const struct weir__schedule *w, int64_t after, int64_t *ret)
 {
-	enum { DAYS_MAX = 8 * 366 + 1 }; /* 29 February comes every eight years at worst (1896, 1904). */
+	enum {
+		DAYS_MAX = 8 * 366 + 1
+	}; /* 29 February comes every eight years at worst (1896, 1904). */
 	int64_t minute;
 	time_t day;
 

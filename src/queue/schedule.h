@@ -11,11 +11,11 @@
 #include <stdint.h>
 
 struct weir__schedule {
-	int64_t every_ns;        /* 0: by the calendar */
-	uint64_t minutes;        /* bit n: value n */
+	int64_t every_ns; /* 0: by the calendar */
+	uint64_t minutes; /* bit n: value n */
 	uint32_t hours, days;
 	uint16_t months;
-	uint8_t weekdays;        /* Sunday is 0 */
+	uint8_t weekdays; /* Sunday is 0 */
 	bool any_day, any_weekday;
 };
 

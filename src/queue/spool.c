@@ -39,7 +39,8 @@ enum { VERSION = 1, HEAD = 12, RECORD_HEAD = 5 };
 
 static void put_u32(struct weir__buf *b, uint32_t v)
 {
-	unsigned char p[4] = { (unsigned char)v, (unsigned char)(v >> 8), (unsigned char)(v >> 16), (unsigned char)(v >> 24) };
+	unsigned char p[4] = { (unsigned char)v, (unsigned char)(v >> 8), (unsigned char)(v >> 16),
+		               (unsigned char)(v >> 24) };
 
 	weir__buf_add(b, p, 4);
 }
@@ -87,7 +88,9 @@ static uint32_t get_u32(struct body *b)
 {
 	const unsigned char *p = get(b, 4);
 
-	return p ? (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24 : 0;
+	return p ? (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 |
+	                       (uint32_t)p[3] << 24 :
+	           0;
 }
 
 static uint64_t get_u64(struct body *b)
@@ -134,8 +137,8 @@ struct writer {
 static void write_record(struct writer *w, unsigned char type)
 {
 	uint32_t n = (uint32_t)w->body.len, crc;
-	unsigned char head[RECORD_HEAD] = { type, (unsigned char)n, (unsigned char)(n >> 8), (unsigned char)(n >> 16),
-		                            (unsigned char)(n >> 24) };
+	unsigned char head[RECORD_HEAD] = { type, (unsigned char)n, (unsigned char)(n >> 8),
+		                            (unsigned char)(n >> 16), (unsigned char)(n >> 24) };
 
 	if (w->error)
 		return;
@@ -151,7 +154,8 @@ static void write_record(struct writer *w, unsigned char type)
 	put_u32(&w->body, crc);
 	if (w->body.failed)
 		w->error = -ENOMEM;
-	else if (fwrite(head, sizeof head, 1, w->file) != 1 || fwrite(w->body.data, w->body.len, 1, w->file) != 1)
+	else if (fwrite(head, sizeof head, 1, w->file) != 1 ||
+	         fwrite(w->body.data, w->body.len, 1, w->file) != 1)
 		w->error = errno ? -errno : -EIO;
 	w->records++;
 	weir__buf_clear(&w->body);
@@ -237,7 +241,7 @@ static void write_all(struct writer *w, weir_store *s, size_t *ret_jobs)
 
 		if (q->configured)
 			write_queue(w, q);
-		weir__list_each(n, &q->all) {
+		weir__list_each (n, &q->all) {
 			const struct weir__record *j = weir__container(n, struct weir__record, all);
 
 			*ret_jobs += j->held;
@@ -247,7 +251,7 @@ static void write_all(struct writer *w, weir_store *s, size_t *ret_jobs)
 	}
 	for (size_t i = 0; i < s->crons_n; i++)
 		write_cron(w, s->crons[i]);
-	weir__list_each(n, &s->idems)
+	weir__list_each (n, &s->idems)
 		write_idem(w, weir__container(n, struct weir__idem, link));
 	put_u64(&w->body, w->records);
 	write_record(w, 'E');
@@ -275,7 +279,8 @@ static bool nothing_to_keep(const weir_store *s)
 	bool keep = s->crons_n || !weir__list_empty(&s->idems);
 
 	for (size_t i = 0; i < s->queues_n; i++)
-		keep |= s->queues[i]->configured || s->queues[i]->held || s->queues[i]->count[WEIR_DEAD];
+		keep |= s->queues[i]->configured || s->queues[i]->held ||
+		        s->queues[i]->count[WEIR_DEAD];
 	return !keep;
 }
 
@@ -315,7 +320,8 @@ int weir__spool_write(weir_store *s, const char *path, const bool *stop, size_t 
 		unlink(tmp);
 out:
 	if (w.error)
-		weir__log(WEIR__ERROR, "queue", "the spool %s could not be written: %s", path, strerrordesc_np(-w.error));
+		weir__log(WEIR__ERROR, "queue", "the spool %s could not be written: %s", path,
+		          strerrordesc_np(-w.error));
 	weir__buf_free(&w.body);
 	free(tmp);
 	return w.error;
@@ -357,7 +363,8 @@ static bool read_queue(weir_store *s, struct body *b, int *r)
 }
 
 /* A job in the state in which it was written. */
-static int adopt_job(weir_store *s, const char *queue, struct weir__record *j, enum weir_job_state state)
+static int adopt_job(weir_store *s, const char *queue, struct weir__record *j,
+                     enum weir_job_state state)
 {
 	struct weir__queue *q;
 	int64_t delay = j->due_at - weir_wall(), finished_at = j->finished_at;
@@ -384,7 +391,8 @@ static int adopt_job(weir_store *s, const char *queue, struct weir__record *j, e
 
 static bool read_job(weir_store *s, struct body *b, int *r)
 {
-	char id[WEIR__ID + 2], queue[WEIR__NAME_MAX + 1], error[256], type[WEIR__TYPE_MAX + 1], key[WEIR__KEY_MAX + 1];
+	char id[WEIR__ID + 2], queue[WEIR__NAME_MAX + 1], error[256], type[WEIR__TYPE_MAX + 1],
+		key[WEIR__KEY_MAX + 1];
 	weir_job_spec spec = { 0 };
 	uint32_t state, attempt;
 	uint64_t seq;
@@ -408,8 +416,8 @@ static bool read_job(weir_store *s, struct body *b, int *r)
 	spec.key = get_text(b, key, sizeof key) ? key : NULL;
 	spec.len = get_u32(b);
 	spec.data = get(b, spec.len);
-	if (b->bad || b->left || strlen(id) != WEIR__ID || !weir_queue_name_valid(queue) || !seq || seq >= UINT64_MAX / 2 ||
-	    spec.priority < -1000 || spec.priority > 1000 ||
+	if (b->bad || b->left || strlen(id) != WEIR__ID || !weir_queue_name_valid(queue) || !seq ||
+	    seq >= UINT64_MAX / 2 || spec.priority < -1000 || spec.priority > 1000 ||
 	    (state != WEIR_QUEUED && state != WEIR_DELAYED && state != WEIR_DEAD))
 		return false;
 	j = weir__job_new(&spec);
@@ -490,7 +498,9 @@ struct reader {
 
 static int refuse(const struct reader *in, const char *what)
 {
-	weir__log(WEIR__ERROR, "queue", "the spool %s %s (at byte %llu); it is left as it is: move it away to start without it",
+	weir__log(WEIR__ERROR, "queue",
+	          "the spool %s %s (at byte %llu); it is left as it is: move it away to start "
+	          "without it",
 	          in->path, what, (unsigned long long)in->at);
 	return -EBADMSG;
 }
@@ -502,9 +512,11 @@ static int read_record(struct reader *in, unsigned char *ret_type, struct body *
 	struct body crc;
 	size_t len;
 
-	if (in->size - in->at < RECORD_HEAD + 4 || fread(head, sizeof head, 1, in->file) != 1) /* offloaded */
+	if (in->size - in->at < RECORD_HEAD + 4 ||
+	    fread(head, sizeof head, 1, in->file) != 1) /* offloaded */
 		return refuse(in, "is cut short");
-	len = (size_t)head[1] | (size_t)head[2] << 8 | (size_t)head[3] << 16 | (size_t)head[4] << 24;
+	len = (size_t)head[1] | (size_t)head[2] << 8 | (size_t)head[3] << 16 |
+	      (size_t)head[4] << 24;
 	if (in->size - in->at - RECORD_HEAD < len + 4)
 		return refuse(in, "is damaged or cut short");
 	if (len + 4 > in->cap) {
@@ -529,7 +541,7 @@ static int read_record(struct reader *in, unsigned char *ret_type, struct body *
 static int read_records(weir_store *s, struct reader *in, const bool *stop)
 {
 	for (uint64_t n = 0;; n++) {
-		unsigned char type = 0;
+		unsigned char type;
 		struct body b;
 		uint64_t at = in->at;
 		bool good;
@@ -574,7 +586,8 @@ static int read_head(struct reader *in)
 	struct body b = { .p = head + HEAD - 4, .left = 4 };
 	uint32_t version;
 
-	if (in->size < HEAD || fread(head, sizeof head, 1, in->file) != 1 || memcmp(head, MAGIC, HEAD - 4) != 0) /* offloaded */
+	if (in->size < HEAD || fread(head, sizeof head, 1, in->file) != 1 || /* offloaded */
+	    memcmp(head, MAGIC, HEAD - 4) != 0)
 		return refuse(in, "is not a spool of weir");
 	in->at = HEAD;
 	version = get_u32(&b);

@@ -35,7 +35,8 @@ void weir__store_leave(weir_store *s)
 {
 	struct weir__sleeper *w = s->wakes, *next;
 	struct weir__record *trash = s->trash;
-	bool told = s->told_new; /* Only by who made a change: the listener itself may look at the store. */
+	bool told =
+		s->told_new; /* Only by who made a change: the listener itself may look at the store. */
 
 	s->wakes = NULL;
 	s->trash = NULL;
@@ -153,7 +154,8 @@ void weir__due_arm(weir_store *s, struct weir__due *d, int64_t at_ns)
 	if (weir__heap_in(&d->node))
 		weir__heap_moved(&s->due, &d->node);
 	else
-		weir__assert(weir__heap_push(&s->due, &d->node), "queue: a promised place in the due heap is not there");
+		weir__assert(weir__heap_push(&s->due, &d->node),
+		             "queue: a promised place in the due heap is not there");
 	if (s->clock_parked && at_ns < s->clock_until) {
 		s->clock_parked = false;
 		weir__store_claim(s, &s->clock, 0);
@@ -295,7 +297,8 @@ static void empty(weir_store *s)
 	weir__idem_fini(s);
 	for (size_t i = 0; i < s->queues_n; i++)
 		while (!weir__list_empty(&s->queues[i]->all))
-			weir__job_remove(s, weir__container(s->queues[i]->all.next, struct weir__record, all));
+			weir__job_remove(s, weir__container(s->queues[i]->all.next,
+			                                    struct weir__record, all));
 	weir__store_leave(s);
 }
 
@@ -305,7 +308,8 @@ static void turn_takers_away(weir_store *s)
 		struct weir__queue *q = s->queues[i];
 
 		while (!weir__list_empty(&q->takers))
-			weir__store_claim(s, weir__container(q->takers.next, struct weir__sleeper, node), 0);
+			weir__store_claim(
+				s, weir__container(q->takers.next, struct weir__sleeper, node), 0);
 		weir__queue_idle(s, q);
 	}
 }
@@ -323,7 +327,8 @@ static void shut(weir_store *s)
 	weir__store_leave(s);
 }
 
-int weir_store_open(const weir_ctx *ctx, const char *url, const weir_store_options *opt, weir_store **ret)
+int weir_store_open(const weir_ctx *ctx, const char *url, const weir_store_options *opt,
+                    weir_store **ret)
 {
 	const struct weir__engine *engine;
 	weir_store *s;
@@ -377,11 +382,13 @@ static bool take_back(weir_store *s)
 		struct weir__queue *q = s->queues[i];
 
 		while (!weir__list_empty(&q->running)) {
-			struct weir__record *j = weir__container(q->running.next, struct weir__record, link);
+			struct weir__record *j =
+				weir__container(q->running.next, struct weir__record, link);
 
 			if (left-- == 0)
 				return true;
-			weir__lease_finish(s, j, j->token, WEIR__RETURN, NULL, 0, 0, "the store closed");
+			weir__lease_finish(s, j, j->token, WEIR__RETURN, NULL, 0, 0,
+			                   "the store closed");
 		}
 	}
 	return false;

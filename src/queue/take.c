@@ -64,7 +64,8 @@ static int take_or_queue(weir_store *s, const char *queue, struct weir__taker *t
 	return -EAGAIN;
 }
 
-int weir_job_take(const weir_ctx *ctx, weir_store *s, const char *queue, const weir_take_options *opt, weir_job **ret)
+int weir_job_take(const weir_ctx *ctx, weir_store *s, const char *queue,
+                  const weir_take_options *opt, weir_job **ret)
 {
 	static const weir_take_options none;
 	struct weir__taker t = { 0 };

@@ -50,7 +50,8 @@ void weir__job_snapshot(const struct weir__record *j, weir_job_info *ret)
 	ret->len = j->len;
 	ret->result_len = j->result_len;
 	ret->cancel = j->cancel;
-	copy(ret->content_type, sizeof ret->content_type, j->content_type ? j->content_type : "application/octet-stream");
+	copy(ret->content_type, sizeof ret->content_type,
+	     j->content_type ? j->content_type : "application/octet-stream");
 	ret->histories = j->changes_len;
 	ret->changes = j->changes_total;
 	for (unsigned i = 0; i < j->changes_len; i++) {

@@ -53,7 +53,8 @@ static void fail(const weir_ctx *ctx, weir_job *job, int r)
 	char *own = NULL;
 
 	if (!why) {
-		snprintf(text, sizeof text, "%s", strerrordesc_np(-r) ? strerrordesc_np(-r) : "the handler failed");
+		snprintf(text, sizeof text, "%s",
+		         strerrordesc_np(-r) ? strerrordesc_np(-r) : "the handler failed");
 		why = text;
 	} else {
 		own = job->why; /* It must outlive the handle. */
@@ -75,7 +76,8 @@ static void conclude(const weir_ctx *ctx, weir_job *job, int64_t deadline, int r
 	} else if (weir_ctx_err(ctx) < 0 || (r == -ESHUTDOWN && weir_ctx_draining(ctx))) {
 		weir_job_return(job);
 	} else if (weir_now() >= deadline) {
-		snprintf(text, sizeof text, "ran longer than its limit of %.3g s", (double)weir_job_timeout(job) / 1e9);
+		snprintf(text, sizeof text, "ran longer than its limit of %.3g s",
+		         (double)weir_job_timeout(job) / 1e9);
 		weir_job_nack(ctx, job, -1, text);
 	} else {
 		fail(ctx, job, r);
@@ -122,7 +124,8 @@ static int worker(const weir_ctx *ctx, void *arg)
 	return r;
 }
 
-int weir_workers_start(weir_group *g, weir_store *s, const char *queue, unsigned n, weir_job_fn *fn, void *arg)
+int weir_workers_start(weir_group *g, weir_store *s, const char *queue, unsigned n, weir_job_fn *fn,
+                       void *arg)
 {
 	struct crew *c;
 	int r = 0;

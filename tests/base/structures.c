@@ -13,7 +13,8 @@ struct number {
 
 static bool less(const struct weir__heap_node *a, const struct weir__heap_node *b)
 {
-	const struct number *x = weir__container(a, struct number, heap), *y = weir__container(b, struct number, heap);
+	const struct number *x = weir__container(a, struct number, heap),
+			    *y = weir__container(b, struct number, heap);
 
 	return x->value != y->value ? x->value < y->value : x->seq < y->seq;
 }
@@ -96,7 +97,7 @@ TEST(hash_finds_what_was_added_and_nothing_else)
 	for (unsigned i = 0; i < N; i++) {
 		unsigned found = 0;
 
-		weir__hash_each(x, &t, weir__hash(t.seed, &i, sizeof i))
+		weir__hash_each (x, &t, weir__hash(t.seed, &i, sizeof i))
 			found += weir__container(x, struct number, hash)->value == i;
 		CHECK_EQ(found, i % 2);
 	}

@@ -39,9 +39,11 @@ SIM(payload_bytes_of_a_queue_are_bounded, 5)
 	weir_store *s = store_with(ctx, &(weir_store_options){ .queue_bytes = 100 });
 	char text[101] = "", id[27];
 
-	CHECK_EQ(weir_job_put(ctx, s, "q", &(weir_job_spec){ .data = text, .len = 101 }, id), -EMSGSIZE);
+	CHECK_EQ(weir_job_put(ctx, s, "q", &(weir_job_spec){ .data = text, .len = 101 }, id),
+	         -EMSGSIZE);
 	CHECK_EQ(weir_job_put(ctx, s, "q", &(weir_job_spec){ .data = text, .len = 60 }, id), 0);
-	CHECK_EQ(weir_job_put(ctx, s, "q", &(weir_job_spec){ .data = text, .len = 60 }, id), -EAGAIN);
+	CHECK_EQ(weir_job_put(ctx, s, "q", &(weir_job_spec){ .data = text, .len = 60 }, id),
+	         -EAGAIN);
 	CHECK_EQ(weir_job_put(ctx, s, "q", &(weir_job_spec){ .data = text, .len = 40 }, id), 0);
 	CHECK_EQ(info(s, "q").bytes, 100);
 	store_end(ctx, s);
@@ -73,7 +75,8 @@ SIM(finished_jobs_make_place_when_memory_is_short_and_then_it_is_refused, 5)
 
 SIM(queues_are_bounded_and_those_with_nothing_in_them_do_not_count, 2)
 {
-	weir_store *s = store_with(ctx, &(weir_store_options){ .queues_max = 3, .finished_ns = WEIR_SEC(10) });
+	weir_store *s = store_with(
+		ctx, &(weir_store_options){ .queues_max = 3, .finished_ns = WEIR_SEC(10) });
 	weir_job *j;
 	char id[27];
 
@@ -97,7 +100,8 @@ SIM(queues_are_bounded_and_those_with_nothing_in_them_do_not_count, 2)
 
 SIM(finished_jobs_are_kept_by_number_and_by_age, 20)
 {
-	weir_store *s = store_with(ctx, &(weir_store_options){ .finished_max = 5, .finished_ns = WEIR_MIN(1) });
+	weir_store *s = store_with(
+		ctx, &(weir_store_options){ .finished_max = 5, .finished_ns = WEIR_MIN(1) });
 	struct id dead = put_with(ctx, s, "q", (weir_job_spec){ .attempts_max = 1 }, "x"), id[8];
 	weir_job_info i;
 
@@ -118,7 +122,8 @@ SIM(finished_jobs_are_kept_by_number_and_by_age, 20)
 
 SIM(idempotency_keys_are_bounded, 1)
 {
-	weir_store *s = store_with(ctx, &(weir_store_options){ .memory_max = 100000, .idempotency_ns = WEIR_MIN(1) });
+	weir_store *s = store_with(
+		ctx, &(weir_store_options){ .memory_max = 100000, .idempotency_ns = WEIR_MIN(1) });
 	char key[32], id[27];
 	int n = 0, r = 0;
 
@@ -232,7 +237,9 @@ TASK(a_million_refused_puts_leave_memory_flat)
 	for (int i = 0; i < 10; i++)
 		put(ctx, s, "q", "x");
 	for (int i = 0; i < million(); i++) {
-		CHECK_EQ(weir_job_put(ctx, s, "q", &(weir_job_spec){ .idempotency_key = "k", .key = "k" }, id), -EAGAIN);
+		CHECK_EQ(weir_job_put(ctx, s, "q",
+		                      &(weir_job_spec){ .idempotency_key = "k", .key = "k" }, id),
+		         -EAGAIN);
 		if (i == million() / 10) {
 			heap = in_use();
 			own = weir_store_memory(s);

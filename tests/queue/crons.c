@@ -21,7 +21,8 @@ static void next_is(const char *schedule, const char *after, const char *expecte
 	gmtime_r(&t, &tm);
 	strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S", &tm);
 	if (strcmp(text, expected))
-		test_fail(__FILE__, __LINE__, "%s after %s is %s, not %s", schedule, after, text, expected);
+		test_fail(__FILE__, __LINE__, "%s after %s is %s, not %s", schedule, after, text,
+		          expected);
 }
 
 TEST(a_schedule_finds_its_next_time)
@@ -34,10 +35,12 @@ TEST(a_schedule_finds_its_next_time)
 	next_is("0 0 1 * *", "2026-01-31 12:00:00", "2026-02-01 00:00:00");
 	next_is("0 0 31 * *", "2026-02-01 00:00:00", "2026-03-31 00:00:00");
 	next_is("0 0 29 2 *", "2026-01-01 00:00:00", "2028-02-29 00:00:00");
-	next_is("0 12 * * mon-fri", "2026-01-02 12:00:00", "2026-01-05 12:00:00"); /* 2 January 2026 is a Friday. */
+	next_is("0 12 * * mon-fri", "2026-01-02 12:00:00",
+	        "2026-01-05 12:00:00"); /* 2 January 2026 is a Friday. */
 	next_is("0 12 * * 7", "2026-01-01 00:00:00", "2026-01-04 12:00:00");
 	next_is("0 12 * * 0,SAT", "2026-01-01 00:00:00", "2026-01-03 12:00:00");
-	next_is("0 0 13 * fri", "2026-01-01 00:00:00", "2026-01-02 00:00:00"); /* Either day suffices. */
+	next_is("0 0 13 * fri", "2026-01-01 00:00:00",
+	        "2026-01-02 00:00:00"); /* Either day suffices. */
 	next_is("0 0 1 jan,Jul *", "2026-01-01 00:00:00", "2026-07-01 00:00:00");
 	next_is("5/20 * * * *", "2026-01-01 00:06:00", "2026-01-01 00:25:00");
 	next_is("@hourly", "2026-01-01 00:00:01", "2026-01-01 01:00:00");
@@ -52,9 +55,32 @@ TEST(a_schedule_finds_its_next_time)
 TEST(a_wrong_schedule_is_refused)
 {
 	static const char *const wrong[] = {
-		"", "*", "* * * *", "* * * * * *", "60 * * * *", "* 24 * * *", "* * 0 * *", "* * 32 * *", "* * * 13 *", "* * * * 8",
-		"a * * * *", "1- * * * *", "5-1 * * * *", "*/0 * * * *", "*/ * * * *", ",1 * * * *", "1, * * * *", "1..2 * * * *",
-		"-1 * * * *", "@never", "@every", "@every 0", "@every 1ms", "@every x", "99999999999 * * * *", "* * * foo *",
+		"",
+		"*",
+		"* * * *",
+		"* * * * * *",
+		"60 * * * *",
+		"* 24 * * *",
+		"* * 0 * *",
+		"* * 32 * *",
+		"* * * 13 *",
+		"* * * * 8",
+		"a * * * *",
+		"1- * * * *",
+		"5-1 * * * *",
+		"*/0 * * * *",
+		"*/ * * * *",
+		",1 * * * *",
+		"1, * * * *",
+		"1..2 * * * *",
+		"-1 * * * *",
+		"@never",
+		"@every",
+		"@every 0",
+		"@every 1ms",
+		"@every x",
+		"99999999999 * * * *",
+		"* * * foo *",
 		"TZ=Mars/Olympus * * * * *",
 	};
 	struct weir__schedule w;

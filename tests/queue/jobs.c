@@ -28,7 +28,9 @@ SIM(a_finished_job_shows_its_result_and_history, 50)
 	struct id id = put(ctx, s, "mail", "hi");
 	weir_job_info i;
 
-	CHECK_EQ(weir_job_ack(ctx, take_with(ctx, s, "mail", (weir_take_options){ .worker = "w1" }), "sent", 4), 0);
+	CHECK_EQ(weir_job_ack(ctx, take_with(ctx, s, "mail", (weir_take_options){ .worker = "w1" }),
+	                      "sent", 4),
+	         0);
 	CHECK_EQ(weir_job_get(s, id.text, true, &i), 0);
 	CHECK_EQ(i.result_len, 4);
 	CHECK(!memcmp(i.result, "sent", 4));
@@ -81,8 +83,9 @@ SIM(bad_input_is_refused, 1)
 	char id[27], name[66];
 	weir_job *j;
 	const weir_job_spec bad[] = {
-		{ .len = 1 },          { .priority = 1001 },    { .priority = -1001 }, { .delay_ns = -1 },
-		{ .timeout_ns = -1 },  { .content_type = "a\nb" }, { .key = "\x01" },
+		{ .len = 1 },       { .priority = 1001 }, { .priority = -1001 },
+		{ .delay_ns = -1 }, { .timeout_ns = -1 }, { .content_type = "a\nb" },
+		{ .key = "\x01" },
 	};
 	const char *const names[] = { "", ".hidden", "a/b", "a b", "ä", "a\n", NULL };
 
@@ -143,7 +146,8 @@ SIM(the_same_idempotency_key_gives_the_first_id_within_the_window, 50)
 SIM(cancel_ends_a_waiting_job_at_once, 20)
 {
 	weir_store *s = store(ctx);
-	struct id a = put(ctx, s, "q", "a"), b = put_with(ctx, s, "q", (weir_job_spec){ .delay_ns = WEIR_SEC(1) }, "b");
+	struct id a = put(ctx, s, "q", "a"),
+		  b = put_with(ctx, s, "q", (weir_job_spec){ .delay_ns = WEIR_SEC(1) }, "b");
 
 	CHECK_EQ(weir_job_cancel(s, a.text), 0);
 	CHECK_EQ(weir_job_cancel(s, b.text), 0);
@@ -201,7 +205,8 @@ SIM(a_failing_job_is_tried_again_with_growing_delays_and_then_dead, 100)
 		if (i > 0) {
 			int64_t expected = WEIR_SEC(1) << (i - 1);
 
-			CHECK(waited >= expected / 10 * 8 && waited <= expected / 10 * 12 + WEIR_MS(100));
+			CHECK(waited >= expected / 10 * 8 &&
+			      waited <= expected / 10 * 12 + WEIR_MS(100));
 		}
 		CHECK_EQ(weir_job_nack(ctx, j, -1, "no luck"), 0);
 	}
@@ -216,7 +221,9 @@ SIM(back_off_stops_growing_at_its_maximum, 20)
 {
 	weir_store *s = store(ctx);
 
-	configure(s, "q", (weir_queue_settings){ .backoff_ns = WEIR_SEC(10), .backoff_max_ns = WEIR_SEC(30) });
+	configure(s, "q",
+	          (weir_queue_settings){ .backoff_ns = WEIR_SEC(10),
+	                                 .backoff_max_ns = WEIR_SEC(30) });
 	put(ctx, s, "q", "x");
 	for (int i = 0; i < 8; i++) {
 		int64_t from = weir_now();
@@ -478,14 +485,16 @@ SIM(the_listener_hears_every_change_in_order, 50)
 	weir_job *j;
 
 	weir_store_listen(s, hear, &h);
-	id = put_with(ctx, s, "q", (weir_job_spec){ .attempts_max = 2, .delay_ns = WEIR_SEC(1) }, "x");
+	id = put_with(ctx, s, "q", (weir_job_spec){ .attempts_max = 2, .delay_ns = WEIR_SEC(1) },
+	              "x");
 	CHECK_EQ(weir_job_take(ctx, s, "q", NULL, &j), 1);
 	CHECK_EQ(weir_job_progress(j, 0.5, "half"), 0);
 	CHECK_EQ(weir_job_nack(ctx, j, 0, "once"), 0);
 	CHECK_EQ(weir_job_nack(ctx, take(ctx, s, "q"), 0, "twice"), 0);
 	CHECK_EQ(weir_job_retry(s, id.text), 0);
 	CHECK_EQ(weir_job_cancel(s, id.text), 0);
-	CHECK_STR(h.text, "delayed queued running progress failed queued running failed dead queued cancelled ");
+	CHECK_STR(h.text, "delayed queued running progress failed queued running failed dead "
+	                  "queued cancelled ");
 	store_end(ctx, s);
 }
 

@@ -34,7 +34,8 @@ static void must_find(enum planted bug)
 {
 	char dir[64];
 
-	snprintf(dir, sizeof dir, "%s/weir-planted-XXXXXX", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+	snprintf(dir, sizeof dir, "%s/weir-planted-XXXXXX",
+	         access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
 	CHECK(mkdtemp(dir));
 	setenv("TMPDIR", dir, 1);
 	planted = bug;

@@ -29,7 +29,8 @@ static inline void store_end(const weir_ctx *ctx, weir_store *s)
 	CHECK_EQ(weir_store_close(ctx, s, NULL), 0);
 }
 
-static inline struct id put_with(const weir_ctx *ctx, weir_store *s, const char *queue, weir_job_spec spec, const char *text)
+static inline struct id put_with(const weir_ctx *ctx, weir_store *s, const char *queue,
+                                 weir_job_spec spec, const char *text)
 {
 	struct id id;
 
@@ -45,7 +46,8 @@ static inline struct id put(const weir_ctx *ctx, weir_store *s, const char *queu
 }
 
 /* A take that must give a job at once. */
-static inline weir_job *take_with(const weir_ctx *ctx, weir_store *s, const char *queue, weir_take_options opt)
+static inline weir_job *take_with(const weir_ctx *ctx, weir_store *s, const char *queue,
+                                  weir_take_options opt)
 {
 	weir_ctx now = weir_ctx_timeout(ctx, 0);
 	weir_job *j = NULL;
@@ -76,12 +78,14 @@ static inline bool job_is(const weir_job *j, const char *text)
 	return n == strlen(text) && !memcmp(data, text, n);
 }
 
-static inline void take_and_ack(const weir_ctx *ctx, weir_store *s, const char *queue, const char *text)
+static inline void take_and_ack(const weir_ctx *ctx, weir_store *s, const char *queue,
+                                const char *text)
 {
 	weir_job *j = take(ctx, s, queue);
 
 	if (!job_is(j, text))
-		test_fail(__FILE__, __LINE__, "took %s, not %s", (const char *)weir_job_data(j, NULL), text);
+		test_fail(__FILE__, __LINE__, "took %s, not %s",
+		          (const char *)weir_job_data(j, NULL), text);
 	CHECK_EQ(weir_job_ack(ctx, j, NULL, 0), 0);
 }
 

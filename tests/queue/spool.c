@@ -49,7 +49,10 @@ SIM(what_queues_hold_is_there_again_after_a_clean_stop, 20)
 
 	leased = put(ctx, s, "q", "leased");
 	held = take(ctx, s, "q");
-	queued = put_with(ctx, s, "q", (weir_job_spec){ .content_type = "text/plain", .key = "k", .priority = 3 }, "queued");
+	queued =
+		put_with(ctx, s, "q",
+	                 (weir_job_spec){ .content_type = "text/plain", .key = "k", .priority = 3 },
+	                 "queued");
 	delayed = put_with(ctx, s, "q", (weir_job_spec){ .delay_ns = WEIR_HOUR(1) }, "delayed");
 	dead = put_with(ctx, s, "d", (weir_job_spec){ .attempts_max = 1 }, "dead");
 	CHECK_EQ(weir_job_nack(ctx, take(ctx, s, "d"), 0, "poison"), 0);
@@ -118,10 +121,12 @@ SIM(settings_crons_and_idempotency_keys_survive, 5)
 	weir_cron_info c;
 
 	take_and_ack(ctx, s, "q", "x");
-	configure(s, "r", (weir_queue_settings){ .max = 7, .rate = 2.5, .concurrency = 3, .paused = true });
+	configure(s, "r",
+	          (weir_queue_settings){ .max = 7, .rate = 2.5, .concurrency = 3, .paused = true });
 	CHECK_EQ(weir_cron_put(s, "tick", "@every 1h", "q", "data", 4), 0);
 	CHECK_EQ(close_spool(ctx, s), 0);
-	CHECK_EQ(weir_sleep(ctx, WEIR_HOUR(5)), 0); /* Five ticks are missed: one makes up for them. */
+	CHECK_EQ(weir_sleep(ctx, WEIR_HOUR(5)),
+	         0); /* Five ticks are missed: one makes up for them. */
 	s = open_spool(ctx, &d);
 	CHECK_EQ(weir_job_put(ctx, s, "q", &spec, again.text), 1);
 	CHECK_STR(again.text, first.text);
@@ -161,7 +166,10 @@ SIM(what_was_accepted_comes_back_also_under_smaller_bounds, 2)
 	put(ctx, s, "a", "y");
 	put(ctx, s, "b", "z");
 	CHECK_EQ(close_spool(ctx, s), 3);
-	s = store_with(ctx, &(weir_store_options){ .spool = d.spool, .queue_max = 1, .queues_max = 1, .memory_max = 100 });
+	s = store_with(ctx, &(weir_store_options){ .spool = d.spool,
+	                                           .queue_max = 1,
+	                                           .queues_max = 1,
+	                                           .memory_max = 100 });
 	take_and_ack(ctx, s, "a", "x");
 	take_and_ack(ctx, s, "a", "y");
 	take_and_ack(ctx, s, "b", "z");
@@ -214,7 +222,8 @@ static void refused(const weir_ctx *ctx, const struct dir *d, const void *buf, s
 	weir_store *s;
 
 	spit(d->spool, buf, n);
-	CHECK_EQ(weir_store_open(ctx, "mem:", &(weir_store_options){ .spool = d->spool }, &s), -EBADMSG);
+	CHECK_EQ(weir_store_open(ctx, "mem:", &(weir_store_options){ .spool = d->spool }, &s),
+	         -EBADMSG);
 	CHECK_EQ(slurp(d->spool, after, sizeof after), n);
 	CHECK(!memcmp(after, buf, n));
 }
@@ -237,7 +246,8 @@ SIM(a_damaged_spool_is_refused_whatever_byte_is_wrong, 1)
 	struct dir d = dir_new();
 	size_t n = make_spool(ctx, &d, buf, sizeof buf);
 
-	CHECK_EQ(dup2(open("/dev/null", O_WRONLY | O_CLOEXEC), STDERR_FILENO), STDERR_FILENO); /* Hundreds of refusals. */
+	CHECK_EQ(dup2(open("/dev/null", O_WRONLY | O_CLOEXEC), STDERR_FILENO),
+	         STDERR_FILENO); /* Hundreds of refusals. */
 	for (size_t i = 0; i < n; i++) {
 		buf[i] ^= 0x40;
 		refused(ctx, &d, buf, n);
@@ -271,14 +281,16 @@ SIM(a_directory_in_place_of_the_spool_is_refused, 1)
 	weir_store *s;
 
 	CHECK_EQ(mkdir(d.spool, 0700), 0);
-	CHECK_EQ(weir_store_open(ctx, "mem:", &(weir_store_options){ .spool = d.spool }, &s), -EBADMSG);
+	CHECK_EQ(weir_store_open(ctx, "mem:", &(weir_store_options){ .spool = d.spool }, &s),
+	         -EBADMSG);
 	CHECK_EQ(rmdir(d.spool), 0);
 	dir_end(&d);
 }
 
 SIM(a_spool_that_cannot_be_written_is_an_error, 1)
 {
-	weir_store *s = store_with(ctx, &(weir_store_options){ .spool = "/tmp/weir-no-such-directory/spool" });
+	weir_store *s = store_with(
+		ctx, &(weir_store_options){ .spool = "/tmp/weir-no-such-directory/spool" });
 	size_t n = 9;
 
 	put(ctx, s, "q", "x");

@@ -20,7 +20,9 @@ static int produce(const weir_ctx *ctx, void *arg)
 	struct stress *st = arg;
 
 	for (int i = 0; i < EACH; i++) {
-		weir_job_spec spec = { .data = "x", .len = 1, .priority = i % 3, .key = i % 2 ? "k" : NULL };
+		weir_job_spec spec = {
+			.data = "x", .len = 1, .priority = i % 3, .key = i % 2 ? "k" : NULL
+		};
 		char id[27];
 		int r;
 
@@ -73,12 +75,16 @@ static int look(const weir_ctx *ctx, void *arg)
 
 TASK(workers_on_several_threads_finish_every_job)
 {
-	struct stress st = { .store = store_with(ctx, &(weir_store_options){ .queue_max = 500, .finished_max = 1000000 }) };
+	struct stress st = { .store = store_with(
+				     ctx, &(weir_store_options){ .queue_max = 500,
+		                                                 .finished_max = 1000000 }) };
 	weir_group producers, workers, lookers;
 	weir_queue_info i;
 
 	weir_store_listen(st.store, count, &st);
-	configure(st.store, "q", (weir_queue_settings){ .backoff_ns = WEIR_MS(1), .attempts_max = 50, .key_concurrency = 2 });
+	configure(st.store, "q",
+	          (weir_queue_settings){
+			  .backoff_ns = WEIR_MS(1), .attempts_max = 50, .key_concurrency = 2 });
 	weir_group_init(&producers, ctx);
 	weir_group_init(&workers, ctx);
 	weir_group_init(&lookers, ctx);

@@ -18,10 +18,10 @@ enum { STORM_JOBS = 30, STORM_RUNS = 64, STORM_QUEUES = 2 };
 
 struct storm_job {
 	char id[27], queue[8];
-	const char *last;             /* event */
+	const char *last; /* event */
 	unsigned attempts_max, changes;
 	int ends, acks;
-	char tokens[STORM_RUNS][40];  /* of its runs so far */
+	char tokens[STORM_RUNS][40]; /* of its runs so far */
 	int runs;
 };
 
@@ -32,10 +32,10 @@ struct storm {
 	bool calm; /* second life: workers only acknowledge */
 };
 
-#define STORM_CHECK(cond)                                              \
-	do {                                                           \
-		if (!(cond))                                           \
-			test_fail("storm.h", __LINE__, "%s", #cond);   \
+#define STORM_CHECK(cond)                                            \
+	do {                                                         \
+		if (!(cond))                                         \
+			test_fail("storm.h", __LINE__, "%s", #cond); \
 	} while (0)
 
 static inline struct storm_job *storm_find(struct storm *st, const char *id)
@@ -86,7 +86,10 @@ static inline int storm_produce(const weir_ctx *ctx, void *arg)
 
 	for (int i = 0; i < STORM_JOBS / 2; i++) {
 		char key[8], queue[8], id[27];
-		weir_job_spec spec = { .data = "x", .len = 1, .attempts_max = 1 + weir_random(4), .priority = (int)weir_random(3) - 1 };
+		weir_job_spec spec = { .data = "x",
+			               .len = 1,
+			               .attempts_max = 1 + weir_random(4),
+			               .priority = (int)weir_random(3) - 1 };
 		int r;
 
 		snprintf(queue, sizeof queue, "q%u", weir_random(STORM_QUEUES));
@@ -98,7 +101,8 @@ static inline int storm_produce(const weir_ctx *ctx, void *arg)
 		r = weir_job_put(ctx, st->store, queue, &spec, id);
 		STORM_CHECK(r == 0 || r == -EAGAIN || r == -ECANCELED);
 		st->accepted += r == 0;
-		if (weir_random(3) == 0 && weir_sleep(ctx, (int64_t)weir_random(10) * WEIR_SEC(1)) < 0)
+		if (weir_random(3) == 0 &&
+		    weir_sleep(ctx, (int64_t)weir_random(10) * WEIR_SEC(1)) < 0)
 			break;
 	}
 	return 0;
@@ -177,7 +181,8 @@ static inline int storm_work(const weir_ctx *ctx, void *arg)
 		/* Some come back often, some wait for good; in the calm each queue has its own, who never ask twice. */
 		if (!st->calm && weir_random(2))
 			live = weir_ctx_timeout(&live, (int64_t)weir_random(20) * WEIR_SEC(1));
-		snprintf(queue, sizeof queue, "q%u", st->calm ? own % STORM_QUEUES : weir_random(STORM_QUEUES));
+		snprintf(queue, sizeof queue, "q%u",
+		         st->calm ? own % STORM_QUEUES : weir_random(STORM_QUEUES));
 		r = weir_job_take(&live, st->store, queue, &opt, &job);
 		if (r > 0)
 			storm_run(ctx, st, job);
@@ -204,7 +209,10 @@ static inline void storm_open(const weir_ctx *ctx, struct storm *st, const char 
 {
 	st->store = store_with(ctx, &(weir_store_options){ .spool = spool, .queue_max = 12 });
 	weir_store_listen(st->store, storm_hear, st);
-	configure(st->store, "q0", (weir_queue_settings){ .key_concurrency = weir_random(3), .concurrency = weir_random(4), .max = 12 });
+	configure(st->store, "q0",
+	          (weir_queue_settings){ .key_concurrency = weir_random(3),
+	                                 .concurrency = weir_random(4),
+	                                 .max = 12 });
 }
 
 static inline void storm_sums(struct storm *st, bool idle)
@@ -251,7 +259,10 @@ static inline void storm(const weir_ctx *ctx)
 	size_t spooled;
 	weir_group g;
 
-	snprintf(dir, sizeof dir, "%s/weir-storm-XXXXXX", tmp ? tmp : access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+	snprintf(dir, sizeof dir, "%s/weir-storm-XXXXXX",
+	         tmp                           ? tmp :
+	         access("/dev/shm", W_OK) == 0 ? "/dev/shm" :
+	                                         "/tmp");
 	STORM_CHECK(st && mkdtemp(dir));
 	snprintf(spool, sizeof spool, "%s/s", dir);
 	storm_open(ctx, st, spool);

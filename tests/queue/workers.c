@@ -128,7 +128,8 @@ SIM(a_job_that_outlives_its_limit_is_cut_and_fails, 100)
 {
 	weir_store *s = store(ctx);
 	struct crew c = { .sleep_ns = WEIR_SEC(5) };
-	struct id id = put_with(ctx, s, "q", (weir_job_spec){ .timeout_ns = WEIR_SEC(2), .attempts_max = 1 }, "x");
+	struct id id = put_with(
+		ctx, s, "q", (weir_job_spec){ .timeout_ns = WEIR_SEC(2), .attempts_max = 1 }, "x");
 	weir_group g;
 
 	weir_group_init(&g, ctx);
@@ -223,7 +224,9 @@ struct ending {
 static void ended(const weir_job_info *i, const char *event, void *arg)
 {
 	struct ending *e = arg;
-	char c = i->state == WEIR_RUNNING && !strcmp(event, "running") ? 'r' : i->finished_at ? 'f' : 0;
+	char c = i->state == WEIR_RUNNING && !strcmp(event, "running") ? 'r' :
+	         i->finished_at                                        ? 'f' :
+	                                                                 0;
 
 	if (c)
 		CHECK_EQ(weir_chan_try_send(e->chan, &c), 0);
@@ -238,8 +241,8 @@ static void await(const weir_ctx *ctx, struct ending *e, char which)
 	while (c != which);
 }
 
-static struct id run_script(const weir_ctx *ctx, weir_store *s, struct command *c, weir_group *g, struct ending *e, char *script,
-                            weir_job_spec spec, const char *payload)
+static struct id run_script(const weir_ctx *ctx, weir_store *s, struct command *c, weir_group *g,
+                            struct ending *e, char *script, weir_job_spec spec, const char *payload)
 {
 	struct id id;
 
@@ -268,7 +271,9 @@ TASK(a_command_gets_the_payload_and_its_output_is_the_result)
 	struct ending e;
 	weir_job_info i;
 	weir_group g;
-	struct id id = run_script(ctx, s, &c, &g, &e, "printf '%s %s ' $WEIR_QUEUE $WEIR_ATTEMPT; cat", (weir_job_spec){ 0 }, "payload");
+	struct id id =
+		run_script(ctx, s, &c, &g, &e, "printf '%s %s ' $WEIR_QUEUE $WEIR_ATTEMPT; cat",
+	                   (weir_job_spec){ 0 }, "payload");
 
 	await(ctx, &e, 'f');
 	CHECK_EQ(weir_job_get(s, id.text, true, &i), 0);
@@ -285,7 +290,8 @@ TASK(a_command_hears_the_id_of_its_job)
 	struct ending e;
 	weir_job_info i;
 	weir_group g;
-	struct id id = run_script(ctx, s, &c, &g, &e, "printf $WEIR_JOB_ID", (weir_job_spec){ 0 }, "");
+	struct id id =
+		run_script(ctx, s, &c, &g, &e, "printf $WEIR_JOB_ID", (weir_job_spec){ 0 }, "");
 
 	await(ctx, &e, 'f');
 	CHECK_EQ(weir_job_get(s, id.text, true, &i), 0);
@@ -300,7 +306,8 @@ TASK(a_commands_failure_is_a_failed_attempt)
 	struct command c;
 	struct ending e;
 	weir_group g;
-	struct id id = run_script(ctx, s, &c, &g, &e, "exit 3", (weir_job_spec){ .attempts_max = 1 }, "x");
+	struct id id =
+		run_script(ctx, s, &c, &g, &e, "exit 3", (weir_job_spec){ .attempts_max = 1 }, "x");
 
 	await(ctx, &e, 'f');
 	CHECK_STR(state(s, id), "dead");
@@ -314,7 +321,8 @@ TASK(exit_status_100_is_dead_at_once)
 	struct command c;
 	struct ending e;
 	weir_group g;
-	struct id id = run_script(ctx, s, &c, &g, &e, "exit 100", (weir_job_spec){ .attempts_max = 9 }, "x");
+	struct id id = run_script(ctx, s, &c, &g, &e, "exit 100",
+	                          (weir_job_spec){ .attempts_max = 9 }, "x");
 
 	await(ctx, &e, 'f');
 	CHECK_STR(state(s, id), "dead");
@@ -329,7 +337,9 @@ TASK(a_command_that_cannot_be_started_fails_its_job)
 	struct command c;
 	struct ending e;
 	weir_group g;
-	struct id id = run_script(ctx, s, &c, &g, &e, "", (weir_job_spec){ .attempts_max = 1, .delay_ns = WEIR_MS(10) }, "x");
+	struct id id =
+		run_script(ctx, s, &c, &g, &e, "",
+	                   (weir_job_spec){ .attempts_max = 1, .delay_ns = WEIR_MS(10) }, "x");
 
 	c.argv[0] = "/no/such/command";
 	await(ctx, &e, 'f');
@@ -346,7 +356,8 @@ TASK(cancel_of_a_job_kills_its_whole_process_group)
 	weir_group g;
 	int64_t from = weir_now();
 	/* The shell waits for a child of its own, which holds stdout open: if it lived on, the run would not end. */
-	struct id id = run_script(ctx, s, &c, &g, &e, "sleep 100 & wait", (weir_job_spec){ 0 }, "x");
+	struct id id =
+		run_script(ctx, s, &c, &g, &e, "sleep 100 & wait", (weir_job_spec){ 0 }, "x");
 
 	await(ctx, &e, 'r');
 	CHECK_EQ(weir_job_cancel(s, id.text), 0);
@@ -362,8 +373,9 @@ TASK(a_command_past_its_limit_is_killed)
 	struct command c;
 	struct ending e;
 	weir_group g;
-	struct id id = run_script(ctx, s, &c, &g, &e, "exec sleep 100",
-	                          (weir_job_spec){ .timeout_ns = WEIR_MS(200), .attempts_max = 1 }, "x");
+	struct id id =
+		run_script(ctx, s, &c, &g, &e, "exec sleep 100",
+	                   (weir_job_spec){ .timeout_ns = WEIR_MS(200), .attempts_max = 1 }, "x");
 
 	await(ctx, &e, 'f');
 	CHECK_STR(state(s, id), "dead");
