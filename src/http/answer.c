@@ -312,16 +312,24 @@ static int add_field(weir_http *x, const char *name, const char *value, bool rep
 		return -EALREADY;
 	if (!weir__h1_is_token(name, name_len) || !weir__h1_is_value(value, value_len))
 		return -EINVAL;
-	if (!strcasecmp(name, "content-length"))
-		return set_length(x, value);
-	if (!strcasecmp(name, "connection")) {
+	switch (name_len) {
+	case 14:
+		if (!strcasecmp(name, "content-length"))
+			return set_length(x, value);
+		break;
+	case 10:
+		if (strcasecmp(name, "connection") != 0)
+			break;
 		if (strcasecmp(value, "close") != 0)
 			return -EINVAL;
 		x->close = true;
 		return 0;
+	case 4:
+	case 17:
+		if (!strcasecmp(name, "transfer-encoding") || !strcasecmp(name, "date"))
+			return -EINVAL;
+		break;
 	}
-	if (!strcasecmp(name, "transfer-encoding") || !strcasecmp(name, "date"))
-		return -EINVAL;
 	f = weir_http_alloc(x, sizeof *f + name_len + value_len + 2);
 	if (!f)
 		return -ENOMEM;
@@ -350,12 +358,8 @@ int weir_http_add(weir_http *x, const char *name, const char *value)
 	return add_field(x, name, value, false);
 }
 
-int weir_http_write(const weir_ctx *ctx, weir_http *x, const void *data, size_t n)
+static int write_body(const weir_ctx *ctx, weir_http *x, const void *data, size_t n)
 {
-	int r = check(ctx, x, __func__);
-
-	if (r < 0)
-		return r;
 	if (x->sized && !x->no_body && n > x->length - x->sent)
 		return -EMSGSIZE;
 	x->sent += n;
@@ -368,6 +372,13 @@ int weir_http_write(const weir_ctx *ctx, weir_http *x, const void *data, size_t 
 		return 0;
 	}
 	return push(ctx, x, data, n, false);
+}
+
+int weir_http_write(const weir_ctx *ctx, weir_http *x, const void *data, size_t n)
+{
+	int r = check(ctx, x, __func__);
+
+	return r < 0 ? r : write_body(ctx, x, data, n);
 }
 
 int weir_http_printf(const weir_ctx *ctx, weir_http *x, const char *fmt, ...)
@@ -417,7 +428,7 @@ int weir_http_reply(const weir_ctx *ctx, weir_http *x, int status, const char *t
 	x->sized = true;
 	x->sent = 0;
 	x->length = n;
-	return weir_http_write(ctx, x, data, n);
+	return write_body(ctx, x, data, n);
 }
 
 /* {"type":"about:blank","title":…,"status":…,"detail":…} (RFC 9457) */
