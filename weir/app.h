@@ -48,7 +48,8 @@ void streams_stats_get(struct streams *s, struct streams_stats *ret);
 /* leases.c: leases that end with a connection. */
 struct leases *leases_new(struct app *app);
 void leases_free(struct leases *l);
-/* From the handler's task: when the exchange's connection ends, the leases go back. 0, -ENOMEM, or -ENOSPC when the connection holds too many. */
+/* From the handler's task: when the exchange's connection ends, the leases go back. 0, -ENOMEM, -ENOSPC when the connection
+ * holds too many, -ECANCELED when it has ended. */
 int leases_hold(struct leases *l, weir_http *x, weir_job *const *jobs, size_t n);
 
 /* datadir.c: made if missing, and locked against a second weir. 0 or -Exxx after it said why; the lock lives as long as the process. */

@@ -32,6 +32,7 @@ struct record {
 	struct weir__list link;
 	struct leases *all;
 	weir_scope *scope;
+	bool *ended;         /* set when the hook has run; NULL but while it is being added */
 	struct held_lease *held;
 	size_t n, cap;
 };
@@ -77,6 +78,8 @@ static void connection_ended(weir_hook *hook, int step)
 	weir_hook_remove(&rec->hook);
 	for (size_t i = 0; i < rec->n; i++)
 		(void)weir_lease_return(rec->all->app->store, rec->held[i].id, rec->held[i].lease);
+	if (rec->ended)
+		*rec->ended = true;
 	free(rec->held);
 	free(rec);
 }
@@ -98,26 +101,36 @@ static struct record *find(struct leases *l, weir_scope *scope)
 	return found;
 }
 
-static struct record *record_new(struct leases *l, weir_scope *scope)
+/* 0, -ENOMEM, or -ECANCELED when the connection has ended already. */
+static int record_new(struct leases *l, weir_scope *scope, struct record **ret)
 {
 	struct record *rec = calloc(1, sizeof *rec);
+	bool ended = false;
+	int r;
 
 	if (!rec)
-		return NULL;
+		return -ENOMEM;
 	rec->all = l;
 	rec->scope = scope;
+	rec->ended = &ended;
 	rec->hook.fn = connection_ended;
 	weir__lock_acquire(&l->lock);
 	weir__list_append(bucket(l, scope), &rec->link);
 	weir__lock_release(&l->lock);
-	/* Last: it may be heard at once, and then frees the record. */
-	if (weir_hook_add(scope, &rec->hook) == 0)
-		return rec;
+	/* It hears at once of an end that came before it, and frees the record. */
+	r = weir_hook_add(scope, &rec->hook);
+	if (ended)
+		return -ECANCELED;
+	rec->ended = NULL;
+	if (r == 0) {
+		*ret = rec;
+		return 0;
+	}
 	weir__lock_acquire(&l->lock);
 	weir__list_remove(&rec->link);
 	weir__lock_release(&l->lock);
 	free(rec);
-	return NULL;
+	return r;
 }
 
 /* Forget what has been acked or lost since. */
@@ -164,13 +177,12 @@ int leases_hold(struct leases *l, weir_http *x, weir_job *const *jobs, size_t n)
 {
 	weir_scope *scope = weir_http_conn_scope(x);
 	struct record *rec = find(l, scope);
-	int r;
+	int r = 0;
 
 	if (!rec)
-		rec = record_new(l, scope);
-	if (!rec)
-		return -ENOMEM;
-	r = make_room(rec, n);
+		r = record_new(l, scope, &rec);
+	if (r == 0)
+		r = make_room(rec, n);
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < n; i++) {

@@ -209,6 +209,31 @@ def a_client_that_left_while_it_waited_gets_no_job():
 
 
 @test
+def jobs_given_to_clients_that_leave_at_that_moment_come_back():
+    w = server()
+    ids, got = set(), []
+    for round in range(30):
+        raws = [w.raw() for _ in range(8)]
+        for n, raw in enumerate(raws):
+            raw.send('POST /v1/queues/leave/take?wait=60s&lease=connection HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n')
+        until(lambda: w.get('/v1/status').json['http']['active'] >= 9, 'the takes do not run')
+        put = threading.Thread(target=lambda: ids.update(w.enqueue('leave') for _ in range(8)))
+        put.start()
+        for raw in raws:
+            if round % 2:
+                raw.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b'\1\0\0\0\0\0\0\0')  # A reset.
+            raw.close()
+        put.join()
+        until(lambda: w.get('/v1/status').json['http']['active'] == 1, 'the takes do not end')
+        until(lambda: w.get('/v1/queues/leave').json['running'] == 0, 'a lease outlives its connection')
+        for j in w.take('leave', max=100):
+            got.append(j)
+            w.ack(j)
+    check_eq(sorted(j['id'] for j in got), sorted(ids))
+    check_eq({j['attempt'] for j in got}, {1})
+
+
+@test
 def bytes_that_are_no_text_travel_as_base64():
     w = server()
     data = bytes(range(256))
