@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tests read as sentences. Each runs in a process of its own, so a crash, a leak or a hang is one failure, named.
+ * Tests read as sentences. Each runs in a process of its own, so a crash, a leak or a hang is one
+ * failure, named.
  *
  *	TEST(list_pops_in_order) { … CHECK(x == 1); }
  *	TASK(channel_close_gives_zero) { … weir_chan_recv(ctx, c, &v) … }       in weir_run(), two workers
@@ -36,7 +37,8 @@ struct test {
 void test_add(struct test *t);
 _Noreturn void test_fail(const char *file, int line, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
-/* For tests that expect the process to abort with a text on stderr: runs fn in a child of its own. */
+/* For tests that expect the process to abort with a text on stderr: runs fn in a child of its
+ * own. */
 void test_dies(const char *file, int line, void (*fn)(void), const char *text);
 /* Is this a --long run? Shrink what takes over 30 s otherwise. */
 extern bool test_long;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Asserts that stay on in release builds: a wrong *program* aborts with a sentence. One condition each. */
+/* Asserts that stay on in release builds: a wrong *program* aborts with a sentence. One condition
+ * each. */
 #ifndef WEIR_BASE_ASSERT_H
 #define WEIR_BASE_ASSERT_H
 

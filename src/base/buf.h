@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A growing byte buffer. Invariants: data is NUL-terminated once anything was added, len < cap or both are 0, and
- * a failed growth marks the buffer `failed` and drops what follows, so that one check at the end is enough.
+ * A growing byte buffer. Invariants: data is NUL-terminated once anything was added, len < cap or
+ * both are 0, and a failed growth marks the buffer `failed` and drops what follows, so that one
+ * check at the end is enough.
  */
 #ifndef WEIR_BASE_BUF_H
 #define WEIR_BASE_BUF_H

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* CRC-32C (Castagnoli, as in RFC 3720 §12.1): finds damage in files; no defence against people. Start with 0 and chain. */
+/* CRC-32C (Castagnoli, as in RFC 3720 §12.1): finds damage in files; no defence against people.
+ * Start with 0 and chain. */
 #ifndef WEIR_BASE_CRC_H
 #define WEIR_BASE_CRC_H
 

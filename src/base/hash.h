@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Hash table with intrusive nodes and a keyed hash (SipHash-1-3, Aumasson and Bernstein 2012), so that no peer can choose keys
- * that collide. The caller compares: walk the chain of a hash and look at what holds each node.
+ * Hash table with intrusive nodes and a keyed hash (SipHash-1-3, Aumasson and Bernstein 2012), so
+ * that no peer can choose keys that collide. The caller compares: walk the chain of a hash and
+ * look at what holds each node.
  *
  *	uint64_t h = weir__hash(t.seed, name, strlen(name));
  *	weir__hash_each(n, &t, h)
  *		if (same(weir__container(n, struct thing, node), name)) …
  *
- * Nothing may depend on the order of a chain. Adding never fails: without memory to grow chains get longer.
+ * Nothing may depend on the order of a chain. Adding never fails: without memory to grow chains
+ * get longer.
  */
 #ifndef WEIR_BASE_HASH_H
 #define WEIR_BASE_HASH_H

@@ -46,7 +46,8 @@ void weir__heap_trim(struct weir__heap *h, size_t n)
 
 	if (n < h->n)
 		n = h->n;
-	/* A quarter full shrinks to half, so that a heap that breathes does not reallocate at every breath. */
+	/* A quarter full shrinks to half, so that a heap that breathes does not reallocate at
+	 * every breath. */
 	while (cap > LEAST && n < cap / 4)
 		cap /= 2;
 	if (cap < h->cap)

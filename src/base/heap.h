@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A binary heap of pointers to items that know their place, so that any of them can be taken out. What belongs to an item
- * follows its embedded node; `less` gives the order and must be total (ties by a sequence number), so that it
- * never depends on addresses. Room is reserved apart from pushing: who has reserved cannot fail later.
+ * A binary heap of pointers to items that know their place, so that any of them can be taken out.
+ * What belongs to an item follows its embedded node; `less` gives the order and must be total
+ * (ties by a sequence number), so that it never depends on addresses. Room is reserved apart from
+ * pushing: who has reserved cannot fail later.
  */
 #ifndef WEIR_BASE_HEAP_H
 #define WEIR_BASE_HEAP_H

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The log: one event a line on standard error, as text or JSON. Lines are written whole and never interleave.
- * Text: "2026-01-01T00:00:00.000Z warn http: client too slow peer=…". Control bytes are escaped.
+ * The log: one event a line on standard error, as text or JSON. Lines are written whole and never
+ * interleave. Text: "2026-01-01T00:00:00.000Z warn http: client too slow peer=…". Control bytes
+ * are escaped.
  */
 #ifndef WEIR_BASE_LOG_H
 #define WEIR_BASE_LOG_H

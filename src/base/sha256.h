@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * SHA-256 (FIPS 180-4), HMAC over it (RFC 2104), and a comparison whose time tells nothing: for access tokens, which
- * need no more of a crypto library than this.
+ * SHA-256 (FIPS 180-4), HMAC over it (RFC 2104), and a comparison whose time tells nothing: for
+ * access tokens, which need no more of a crypto library than this.
  */
 #ifndef WEIR_BASE_SHA256_H
 #define WEIR_BASE_SHA256_H

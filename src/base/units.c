@@ -112,7 +112,8 @@ const char *weir__format_duration(char buf[WEIR__UNITS_MAX], int64_t ns)
 
 	if (ns == INT64_MAX)
 		return memcpy(buf, "never", sizeof "never");
-	/* From the minutes down each unit has at most three digits, so the longest text fits by far. */
+	/* From the minutes down each unit has at most three digits, so the longest text fits by
+	 * far. */
 	for (size_t i = 1; i < COUNT(time_units) && ns > 0; i++) { /* A day is rather "24h". */
 		if (ns < time_units[i].size)
 			continue;

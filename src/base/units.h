@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Amounts as people write them: durations ("250ms", "30s", "1m30s", "1h"), bytes ("4096", "64KiB", "256MiB") and whole
- * numbers. Settings, HTTP headers and queries all read them here, so that an amount is written the same everywhere.
- * Nothing here waits or allocates.
+ * Amounts as people write them: durations ("250ms", "30s", "1m30s", "1h"), bytes ("4096",
+ * "64KiB", "256MiB") and whole numbers. Settings, HTTP headers and queries all read them here, so
+ * that an amount is written the same everywhere. Nothing here waits or allocates.
  */
 #ifndef WEIR_BASE_UNITS_H
 #define WEIR_BASE_UNITS_H
@@ -11,11 +11,12 @@
 #include <stdint.h>
 
 /*
- * Each reads the whole text: no white space, no sign but a number's minus, nothing after it. 0, -EINVAL (not such
- * an amount) or -ERANGE (too large to hold); *ret is untouched on failure.
+ * Each reads the whole text: no white space, no sign but a number's minus, nothing after it. 0,
+ * -EINVAL (not such an amount) or -ERANGE (too large to hold); *ret is untouched on failure.
  */
 int weir__parse_int(const char *text, int64_t *ret);
-/* Units ns, us, ms, s, m, h, d; several may follow each other, largest first ("1h30m"). A bare "0" needs none. */
+/* Units ns, us, ms, s, m, h, d; several may follow each other, largest first ("1h30m"). A bare
+ * "0" needs none. */
 int weir__parse_duration(const char *text, int64_t *ret_ns);
 /* Units B, KiB, MiB, GiB, TiB (1024) and kB, MB, GB, TB (1000); a bare number is bytes. */
 int weir__parse_bytes(const char *text, uint64_t *ret);

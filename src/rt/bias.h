@@ -1,18 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The biased lock: free of atomic read-modify-writes for the worker that owns it, a few microseconds for anybody else.
+ * The biased lock: free of atomic read-modify-writes for the worker that owns it, a few
+ * microseconds for anybody else.
  *
- * The owner says `in`, then looks at `revoked`; a stranger takes the inner lock, sets `revoked`, makes every processor that runs a thread of ours
- * pass a barrier (membarrier(2), so that the owner needs none), and waits until the owner is out. So either the owner sees
- * `revoked` and goes through the inner lock as well, or the stranger sees `in` and waits the few instructions of its stay. The owner's
- * tasks cannot interfere with each other, for none of them waits inside.
+ * The owner says `in`, then looks at `revoked`; a stranger takes the inner lock, sets `revoked`,
+ * makes every processor that runs a thread of ours pass a barrier (membarrier(2), so that the
+ * owner needs none), and waits until the owner is out. So either the owner sees `revoked` and
+ * goes through the inner lock as well, or the stranger sees `in` and waits the few instructions
+ * of its stay. The owner's tasks cannot interfere with each other, for none of them waits inside.
  *
- * Two ways to use it: with an owner from the start (weir__bias_init_owned), whom strangers seldom disturb and who gets the bias back at
- * once; or without (WEIR__BIAS_INIT), where a worker becomes the owner by WEIR__BIAS_STREAK uses in a row, and the first stranger
- * ends the bias for ever, because what two workers use once they use again.
+ * Two ways to use it: with an owner from the start (weir__bias_init_owned), whom strangers seldom
+ * disturb and who gets the bias back at once; or without (WEIR__BIAS_INIT), where a worker
+ * becomes the owner by WEIR__BIAS_STREAK uses in a row, and the first stranger ends the bias for
+ * ever, because what two workers use once they use again.
  *
- * Without membarrier, in a simulation and under ThreadSanitizer (which cannot see through it) everybody takes the inner lock. tests/rt/bias.c
- * has the stress.
+ * Without membarrier, in a simulation and under ThreadSanitizer (which cannot see through it)
+ * everybody takes the inner lock. tests/rt/bias.c has the stress.
  */
 #ifndef WEIR_RT_BIAS_H
 #define WEIR_RT_BIAS_H
@@ -25,15 +28,18 @@ enum { WEIR__BIAS_STREAK = 32, WEIR__BIAS_NOBODY = -2, WEIR__BIAS_NEVER = -3 };
 
 struct weir__bias {
 	weir__lock lock;
-	int16_t owner;     /* atomic, relaxed: a worker; NOBODY yet; NEVER again */
-	int16_t last;      /* under the lock: who used it last … */
-	uint16_t streak;   /* … and how often in a row */
-	uint8_t in;        /* atomic: the owner is inside, without the inner lock */
-	uint8_t revoked;   /* atomic: the owner must take the inner lock */
-	bool keeps;        /* the owner gets the bias back */
+	int16_t owner;   /* atomic, relaxed: a worker; NOBODY yet; NEVER again */
+	int16_t last;    /* under the lock: who used it last … */
+	uint16_t streak; /* … and how often in a row */
+	uint8_t in;      /* atomic: the owner is inside, without the inner lock */
+	uint8_t revoked; /* atomic: the owner must take the inner lock */
+	bool keeps;      /* the owner gets the bias back */
 };
 
-#define WEIR__BIAS_INIT { .owner = WEIR__BIAS_NOBODY, .last = WEIR__BIAS_NOBODY }
+#define WEIR__BIAS_INIT                                               \
+	{                                                             \
+		.owner = WEIR__BIAS_NOBODY, .last = WEIR__BIAS_NOBODY \
+	}
 
 /* Before the workers start: is there a membarrier? */
 void weir__bias_probe(void);
@@ -53,11 +59,13 @@ static inline void weir__bias_acquire(struct weir__bias *b, int self)
 	weir__bias_acquire_slow(b, self);
 }
 
-/* Does the caller, who holds it, hold it as its owner? Then nobody on another thread can be inside or come in. */
+/* Does the caller, who holds it, hold it as its owner? Then nobody on another thread can be
+ * inside or come in. */
 static inline bool weir__bias_owned(const struct weir__bias *b, int self)
 {
 	/* Only the owner writes `in`, so it may trust it; a stranger may not. */
-	return __atomic_load_n(&b->owner, __ATOMIC_RELAXED) == self && __atomic_load_n(&b->in, __ATOMIC_RELAXED);
+	return __atomic_load_n(&b->owner, __ATOMIC_RELAXED) == self &&
+	       __atomic_load_n(&b->in, __ATOMIC_RELAXED);
 }
 
 static inline void weir__bias_release(struct weir__bias *b, int self)

@@ -2,10 +2,11 @@
 /*
  * The one clock. In a simulation it is virtual (sim.c).
  *
- * Asking the kernel costs 25 ns, too much for every timeout. So a worker keeps the time of its last look together with the processor's counter,
- * and takes it for the time now while the counter says that it is less than a millisecond old; who derives a deadline adds
- * that millisecond, and so is never early. (CLOCK_MONOTONIC_COARSE was tried: on a busy virtual machine it lags by more than its
- * resolution.)
+ * Asking the kernel costs 25 ns, too much for every timeout. So a worker keeps the time of its
+ * last look together with the processor's counter, and takes it for the time now while the
+ * counter says that it is less than a millisecond old; who derives a deadline adds that
+ * millisecond, and so is never early. (CLOCK_MONOTONIC_COARSE was tried: on a busy virtual
+ * machine it lags by more than its resolution.)
  */
 #include <time.h>
 #include <weir/time.h>
@@ -29,7 +30,8 @@ int64_t weir_now(void)
 int64_t weir_wall(void)
 {
 	/* 2026-01-01T00:00:00Z */
-	return weir__simulating ? 1767225600LL * 1000000000 + weir__sim_now() : read_clock(CLOCK_REALTIME);
+	return weir__simulating ? 1767225600LL * 1000000000 + weir__sim_now() :
+	                          read_clock(CLOCK_REALTIME);
 }
 
 /* The processor's counter, and how many of its ticks are at most a millisecond. */

@@ -14,7 +14,8 @@ weir_ctx weir_ctx_deadline(const weir_ctx *ctx, int64_t at_ns)
 	return c;
 }
 
-/* A point in time `ns` from now without asking the exact clock, which costs four times as much: round up, so never early. */
+/* A point in time `ns` from now without asking the exact clock, which costs four times as much:
+ * round up, so never early. */
 static int64_t from_now(int64_t ns)
 {
 	int64_t at;

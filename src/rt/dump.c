@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The list of tasks, and the last words of a wrong program. Any thread: the lists are read under their workers' short locks. */
+/* The list of tasks, and the last words of a wrong program. Any thread: the lists are read under
+ * their workers' short locks. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,7 +34,7 @@ void weir_each_task(void (*fn)(const weir_task_info *info, void *arg), void *arg
 		struct weir__worker *w = &weir__rt.workers[i];
 
 		weir__bias_acquire(&w->all_lock, weir__here());
-		weir__list_each(node, &w->all) {
+		weir__list_each (node, &w->all) {
 			weir__task *t = weir__container(node, weir__task, all);
 			const char *what = __atomic_load_n(&t->what, __ATOMIC_ACQUIRE);
 			int64_t until = __atomic_load_n(&t->until_ns, __ATOMIC_RELAXED);
@@ -42,7 +43,9 @@ void weir_each_task(void (*fn)(const weir_task_info *info, void *arg), void *arg
 				.id = t->id,
 				.name = weir__task_name(t),
 				.place = t->place,
-				.state = what ? "waiting" : running ? "running" : "ready",
+				.state = what    ? "waiting" :
+				         running ? "running" :
+				                   "ready",
 				.waits_on = what,
 				.worker = i,
 				.since_ns = now - __atomic_load_n(&t->since_ns, __ATOMIC_RELAXED),
@@ -60,8 +63,9 @@ static void print(const weir_task_info *i, void *arg)
 
 	if (i->left_ns != WEIR_NEVER)
 		snprintf(left, sizeof left, ", %.3f s left", (double)i->left_ns / 1e9);
-	dprintf(*(int *)arg, "  #%llu %s (%s) worker %d: %s%s%s for %.3f s%s\n", (unsigned long long)i->id, i->name,
-	        i->place, i->worker, i->state, i->waits_on ? " on " : "", i->waits_on ? i->waits_on : "",
+	dprintf(*(int *)arg, "  #%llu %s (%s) worker %d: %s%s%s for %.3f s%s\n",
+	        (unsigned long long)i->id, i->name, i->place, i->worker, i->state,
+	        i->waits_on ? " on " : "", i->waits_on ? i->waits_on : "",
 	        (double)i->since_ns / 1e9, left);
 }
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A fault whose address lies in the guard of a stack is an overflow of the task that owns it; only write(2) is used to say so. Any
- * other fault goes to the handler that was there before. The sanitizers keep their own handlers.
+ * A fault whose address lies in the guard of a stack is an overflow of the task that owns it;
+ * only write(2) is used to say so. Any other fault goes to the handler that was there before. The
+ * sanitizers keep their own handlers.
  */
 #include "rt/fault.h"
 

@@ -32,7 +32,8 @@ void weir__fiber_init_thread(struct weir__fiber *f)
 #endif
 }
 
-void weir__fiber_init(struct weir__fiber *f, void *bottom, void *top, void (*entry)(void *), void *arg)
+void weir__fiber_init(struct weir__fiber *f, void *bottom, void *top, void (*entry)(void *),
+                      void *arg)
 {
 	uintptr_t *sp = (uintptr_t *)((uintptr_t)top & ~(uintptr_t)15);
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A fiber is a stack that can be switched to. Six registers are saved (the callee-saved ones; on aarch64 with d8–d15), not
- * MXCSR and the x87 word: a task must not change the floating-point mode across a wait. The sanitizers are told of every switch.
+ * A fiber is a stack that can be switched to. Six registers are saved (the callee-saved ones; on
+ * aarch64 with d8–d15), not MXCSR and the x87 word: a task must not change the floating-point
+ * mode across a wait. The sanitizers are told of every switch.
  */
 #ifndef WEIR_RT_FIBER_H
 #define WEIR_RT_FIBER_H
@@ -37,14 +38,16 @@ struct weir__fiber {
 #endif
 };
 
-/* In assembly. Saves the callee-saved registers on the stack and its pointer in *save, then goes on where `load` was saved. */
+/* In assembly. Saves the callee-saved registers on the stack and its pointer in *save, then goes
+ * on where `load` was saved. */
 void weir__switch(void **save, void *load);
 
 /* The stack of the calling thread. */
 void weir__fiber_init_thread(struct weir__fiber *f);
 
 /* A new one on [bottom, top): the first switch to it calls entry(arg), which must not return. */
-void weir__fiber_init(struct weir__fiber *f, void *bottom, void *top, void (*entry)(void *), void *arg);
+void weir__fiber_init(struct weir__fiber *f, void *bottom, void *top, void (*entry)(void *),
+                      void *arg);
 
 void weir__fiber_fini(struct weir__fiber *f);
 

@@ -25,7 +25,8 @@ void weir__lock_slow(weir__lock *l)
 
 	if (weir__simulating) {
 		uint32_t zero = 0;
-		while (!__atomic_compare_exchange_n(&l->word, &zero, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
+		while (!__atomic_compare_exchange_n(&l->word, &zero, 1, false, __ATOMIC_ACQUIRE,
+		                                    __ATOMIC_RELAXED)) {
 			zero = 0;
 			weir__sim_point();
 		}
@@ -34,7 +35,8 @@ void weir__lock_slow(weir__lock *l)
 	for (int i = 0; i < SPINS; i++) {
 		uint32_t zero = 0;
 		if (__atomic_load_n(&l->word, __ATOMIC_RELAXED) == 0 &&
-		    __atomic_compare_exchange_n(&l->word, &zero, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+		    __atomic_compare_exchange_n(&l->word, &zero, 1, false, __ATOMIC_ACQUIRE,
+		                                __ATOMIC_RELAXED))
 			return;
 		relax();
 	}

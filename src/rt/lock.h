@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The short lock: spins briefly, then sleeps on a futex. Held only for a few instructions and never across a switch of tasks.
- * In a simulation every acquire and release is a point where the oracle may let another logical worker go on.
+ * The short lock: spins briefly, then sleeps on a futex. Held only for a few instructions and
+ * never across a switch of tasks. In a simulation every acquire and release is a point where the
+ * oracle may let another logical worker go on.
  */
 #ifndef WEIR_RT_LOCK_H
 #define WEIR_RT_LOCK_H
@@ -15,7 +16,10 @@ typedef struct weir__lock {
 	uint32_t word; /* 0 free, 1 held, 2 held and somebody sleeps; accessed atomically */
 } weir__lock;
 
-#define WEIR__LOCK_INIT { 0 }
+#define WEIR__LOCK_INIT \
+	{               \
+		0       \
+	}
 
 extern bool weir__simulating;
 void weir__sim_point(void);
@@ -34,7 +38,8 @@ static inline void weir__lock_acquire(weir__lock *l)
 	uint32_t free_word = 0;
 
 	weir__point();
-	if (!__atomic_compare_exchange_n(&l->word, &free_word, 1, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+	if (!__atomic_compare_exchange_n(&l->word, &free_word, 1, false, __ATOMIC_ACQUIRE,
+	                                 __ATOMIC_RELAXED))
 		weir__lock_slow(l);
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Messages between workers: posted from any thread, run on the worker between tasks. fn must not wait and may free its message. */
+/* Messages between workers: posted from any thread, run on the worker between tasks. fn must not
+ * wait and may free its message. */
 #ifndef WEIR_RT_MSG_H
 #define WEIR_RT_MSG_H
 

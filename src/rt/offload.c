@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A pool of plain threads for what blocks. Two bounded pools, so that interruptible work (which may be long) never
- * keeps short abandonable work waiting.
+ * A pool of plain threads for what blocks. Two bounded pools, so that interruptible work (which
+ * may be long) never keeps short abandonable work waiting.
  *
- * A record is shared by the waiting task and the thread; rec->lock guards its fields. The end of the function and the leaving of the waiter
- * race for the wait's claim: if the end wins, the task is woken with the result; if it loses, the waiter is leaving and the
- * thread drops the argument. Whoever is last frees the record.
+ * A record is shared by the waiting task and the thread; rec->lock guards its fields. The end of
+ * the function and the leaving of the waiter race for the wait's claim: if the end wins, the task
+ * is woken with the result; if it loses, the waiter is leaving and the thread drops the argument.
+ * Whoever is last frees the record.
  *
- * interrupt() is called only between the function's start and end, under rec->lock, and again every 10 ms until the function has returned,
- * because an early one may be lost (sqlite3_interrupt before the statement began).
+ * interrupt() is called only between the function's start and end, under rec->lock, and again
+ * every 10 ms until the function has returned, because an early one may be lost
+ * (sqlite3_interrupt before the statement began).
  *
- * In a simulation the function runs inline, between two events of their own: its start and its completion.
+ * In a simulation the function runs inline, between two events of their own: its start and its
+ * completion.
  */
 #include "rt/offload.h"
 
@@ -47,8 +50,12 @@ static struct pool {
 	unsigned threads, idle;
 	bool stop;
 } pools[POOLS] = {
-	{ .mutex = PTHREAD_MUTEX_INITIALIZER, .more = PTHREAD_COND_INITIALIZER, .gone = PTHREAD_COND_INITIALIZER },
-	{ .mutex = PTHREAD_MUTEX_INITIALIZER, .more = PTHREAD_COND_INITIALIZER, .gone = PTHREAD_COND_INITIALIZER },
+	{ .mutex = PTHREAD_MUTEX_INITIALIZER,
+	  .more = PTHREAD_COND_INITIALIZER,
+	  .gone = PTHREAD_COND_INITIALIZER },
+	{ .mutex = PTHREAD_MUTEX_INITIALIZER,
+	  .more = PTHREAD_COND_INITIALIZER,
+	  .gone = PTHREAD_COND_INITIALIZER },
 };
 
 static void unref(struct record *rec)
@@ -292,7 +299,8 @@ void weir__offload_stop(void)
 		while (p->threads && r == 0)
 			r = pthread_cond_timedwait(&p->gone, &p->mutex, &until);
 		if (p->threads)
-			weir__log(WEIR__WARN, "offload", "%u blocking calls have not returned; left behind", p->threads);
+			weir__log(WEIR__WARN, "offload",
+			          "%u blocking calls have not returned; left behind", p->threads);
 		pthread_mutex_unlock(&p->mutex);
 	}
 }

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One epoll per worker, edge-triggered, one registration for the life of a descriptor. f->lock guards the ready bits and the waiters, since
- * a task of any worker may wait and any may shut; events and watches run on the worker of the registration.
+ * One epoll per worker, edge-triggered, one registration for the life of a descriptor. f->lock
+ * guards the ready bits and the waiters, since a task of any worker may wait and any may shut;
+ * events and watches run on the worker of the registration.
  *
- * Events that were harvested before weir__fd_close() may still name f: so its memory is given back by a message to its
- * worker, which runs when the batch is done.
+ * Events that were harvested before weir__fd_close() may still name f: so its memory is given
+ * back by a message to its worker, which runs when the batch is done.
  */
 #include "rt/poll.h"
 
@@ -36,7 +37,8 @@ void weir__fd_clear(struct weir__fd *f, enum weir__dir dir)
 /* Under the lock. */
 static int enlist(struct weir__fd *f)
 {
-	struct epoll_event ev = { .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = f };
+	struct epoll_event ev = { .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+		                  .data.ptr = f };
 	struct weir__worker *w = weir__self();
 
 	if (f->worker >= 0)
@@ -135,7 +137,8 @@ static void post_once(struct weir__fd *f)
 	weir__post(f->worker, &f->msg);
 }
 
-int weir__fd_watch(struct weir__fd *f, enum weir__dir dir, void (*fn)(struct weir__fd *f, enum weir__dir dir))
+int weir__fd_watch(struct weir__fd *f, enum weir__dir dir,
+                   void (*fn)(struct weir__fd *f, enum weir__dir dir))
 {
 	int r = 0;
 
@@ -180,7 +183,8 @@ void weir__fd_close(struct weir__fd *f, void (*done)(struct weir__fd *f))
 	int worker, fd = f->fd;
 
 	weir__lock_acquire(&f->lock);
-	weir__assert(!f->waiter[0] && !f->waiter[1], "a descriptor was closed while a task waits on it");
+	weir__assert(!f->waiter[0] && !f->waiter[1],
+	             "a descriptor was closed while a task waits on it");
 	f->dead = true;
 	f->done = done;
 	f->fd = -1;
@@ -223,7 +227,8 @@ static void fd_event(struct weir__fd *f, uint32_t events)
 void weir__poll(struct weir__worker *w, int64_t timeout_ns)
 {
 	struct epoll_event ev[BATCH];
-	struct timespec ts = { .tv_sec = timeout_ns / 1000000000, .tv_nsec = timeout_ns % 1000000000 };
+	struct timespec ts = { .tv_sec = timeout_ns / 1000000000,
+		               .tv_nsec = timeout_ns % 1000000000 };
 	static bool no_pwait2;
 	int n = -1;
 
@@ -233,7 +238,9 @@ void weir__poll(struct weir__worker *w, int64_t timeout_ns)
 			no_pwait2 = true;
 	}
 	if (no_pwait2) {
-		int64_t ms = timeout_ns == WEIR_NEVER ? -1 : timeout_ns / 1000000 + (timeout_ns % 1000000 != 0);
+		int64_t ms = timeout_ns == WEIR_NEVER ?
+		                     -1 :
+		                     timeout_ns / 1000000 + (timeout_ns % 1000000 != 0);
 		n = epoll_wait(w->epoll, ev, BATCH, ms > 1000000 ? 1000000 : (int)ms);
 	}
 	for (int i = 0; i < n; i++)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The beginning and the end of a run: workers, the root task, the supervisor, and what is told at the exit. */
+/* The beginning and the end of a run: workers, the root task, the supervisor, and what is told at
+ * the exit. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +13,8 @@
 #include "rt/super.h"
 #include "rt/task.h"
 
-/* glibc's cutoff for alloca follows the thread's stack; with a default thread it would be a whole task's stack. */
+/* glibc's cutoff for alloca follows the thread's stack; with a default thread it would be a whole
+ * task's stack. */
 enum { WORKER_STACK = 64 * 1024 };
 
 static void *worker_main(void *arg)
@@ -73,7 +75,8 @@ static int start_workers(void)
 	pthread_attr_setstacksize(&attr, WORKER_STACK);
 #endif
 	for (; n < weir__rt.count && r == 0; n++)
-		r = -pthread_create(&weir__rt.workers[n].thread, &attr, worker_main, &weir__rt.workers[n]);
+		r = -pthread_create(&weir__rt.workers[n].thread, &attr, worker_main,
+		                    &weir__rt.workers[n]);
 	pthread_attr_destroy(&attr);
 	if (r < 0)
 		weir__rt.count = n - 1; /* The rest is joined as usual. */
@@ -99,7 +102,8 @@ int weir_run(const weir_options *opt, weir_task_fn *fn, void *arg)
 	memset(&weir__rt, 0, sizeof weir__rt);
 	if (opt)
 		weir__rt.opt = *opt;
-	weir__rt.grace_ns = weir__rt.opt.grace_ns > 0 ? weir__rt.opt.grace_ns : env_seconds("WEIR_GRACE", WEIR_SEC(30));
+	weir__rt.grace_ns = weir__rt.opt.grace_ns > 0 ? weir__rt.opt.grace_ns :
+	                                                env_seconds("WEIR_GRACE", WEIR_SEC(30));
 	weir__bias_probe();
 	weir__rt.count = total = worker_count(&weir__rt.opt);
 	weir__rt.workers = aligned_alloc(align, (size_t)total * sizeof(struct weir__worker));
@@ -110,7 +114,8 @@ int weir_run(const weir_options *opt, weir_task_fn *fn, void *arg)
 		weir__assert(r == 0, "cannot start worker %d: %s", i, strerror(-r));
 	}
 	if (signal(SIGPIPE, SIG_IGN) != SIG_DFL)
-		weir__log(WEIR__DEBUG, "rt", "SIGPIPE was not at its default and is ignored from now on");
+		weir__log(WEIR__DEBUG, "rt",
+		          "SIGPIPE was not at its default and is ignored from now on");
 	r = weir__super_init();
 	weir__assert(r == 0, "cannot start the supervisor: %s", strerror(-r));
 	weir__self_tls = &weir__rt.workers[0]; /* The root scope's home. */

@@ -1,22 +1,28 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The scheduler: what a worker runs next, where a new task goes, and how a worker sleeps and is woken.
+ * The scheduler: what a worker runs next, where a new task goes, and how a worker sleeps and is
+ * woken.
  *
- * A worker looks, in this order, at: its inbox (wake-ups and messages from other threads), its timers, run_next (the task
- * readied last, so that a hand-off stays hot), its ready queue, its fresh queue (new tasks, which others may steal), the others' fresh
- * queues; then it sleeps in epoll_wait. run_next inherits the budget of who readied it: after RUN_NEXT_MAX in a row the
- * queue gets its turn. Every POLL_EVERY turns it looks at descriptors, timers and fresh tasks although others are ready.
+ * A worker looks, in this order, at: its inbox (wake-ups and messages from other threads), its
+ * timers, run_next (the task readied last, so that a hand-off stays hot), its ready queue, its
+ * fresh queue (new tasks, which others may steal), the others' fresh queues; then it sleeps in
+ * epoll_wait. run_next inherits the budget of who readied it: after RUN_NEXT_MAX in a row the
+ * queue gets its turn. Every POLL_EVERY turns it looks at descriptors, timers and fresh tasks
+ * although others are ready.
  *
- * Stealing: only what never ran, and only from a queue of two or more, since the owner takes a single one soon (a sleeper is
- * woken when such a queue grows or shrinks, but not more often than every THIEF_EVERY_NS); if it does
- * not, the supervisor notices and lets a sleeper take it (steal_any).
+ * Stealing: only what never ran, and only from a queue of two or more, since the owner takes a
+ * single one soon (a sleeper is woken when such a queue grows or shrinks, but not more often than
+ * every THIEF_EVERY_NS); if it does not, the supervisor notices and lets a sleeper take it
+ * (steal_any).
  *
- * Spinning: a worker that has just had messages from others looks for the next for up to 50 µs before it sleeps, since waking a
- * sleeping processor takes about as long. One worker at a time; not for 10 ms after three vain tries in a row, or after the kernel took
- * the processor away meanwhile.
+ * Spinning: a worker that has just had messages from others looks for the next for up to 50 µs
+ * before it sleeps, since waking a sleeping processor takes about as long. One worker at a time;
+ * not for 10 ms after three vain tries in a row, or after the kernel took the processor away
+ * meanwhile.
  *
- * Sleeping: set `sleeping`, look once more at everything that a waker may have left, sleep. Waking: publish, then exchange `sleeping`; the one
- * who gets 1 writes the eventfd. So a burst of messages to one sleeper costs one system call.
+ * Sleeping: set `sleeping`, look once more at everything that a waker may have left, sleep.
+ * Waking: publish, then exchange `sleeping`; the one who gets 1 writes the eventfd. So a burst of
+ * messages to one sleeper costs one system call.
  */
 #include <stdlib.h>
 #include <stdio.h>
@@ -30,9 +36,9 @@
 #include "rt/task.h"
 
 enum { RUN_NEXT_MAX = 16, POLL_EVERY = 61, STEAL_MAX = 64, SPIN_MISSES = 3 };
-#define SPIN_NS       WEIR_US(50)
-#define SPIN_GAP_NS   WEIR_US(10)
-#define SPIN_PAUSE_NS WEIR_MS(10)
+#define SPIN_NS        WEIR_US(50)
+#define SPIN_GAP_NS    WEIR_US(10)
+#define SPIN_PAUSE_NS  WEIR_MS(10)
 #define THIEF_EVERY_NS WEIR_US(50)
 
 struct weir__runtime weir__rt;
@@ -95,7 +101,8 @@ void weir__post(int worker, struct weir__msg *m)
 
 	weir__point();
 	m->next = __atomic_load_n(&w->inbox, __ATOMIC_RELAXED);
-	while (!__atomic_compare_exchange_n(&w->inbox, &m->next, m, true, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+	while (!__atomic_compare_exchange_n(&w->inbox, &m->next, m, true, __ATOMIC_SEQ_CST,
+	                                    __ATOMIC_RELAXED))
 		;
 	if (w != weir__self())
 		weir__worker_kick(w);
@@ -190,7 +197,8 @@ static void wake_a_thief(struct weir__worker *not_this)
 	if (!__atomic_load_n(&weir__rt.idle, __ATOMIC_SEQ_CST) ||
 	    __atomic_load_n(&weir__rt.searching, __ATOMIC_RELAXED))
 		return;
-	/* Waking costs a system call; while a burst of small tasks is spawned, one in a while is enough. */
+	/* Waking costs a system call; while a burst of small tasks is spawned, one in a while is
+	 * enough. */
 	now = weir__now_coarse();
 	if (now < not_this->no_wake_until)
 		return;
@@ -257,7 +265,8 @@ static bool can_steal_from(const struct weir__worker *from, uint32_t least)
 	return __atomic_load_n(&from->fresh_count, __ATOMIC_SEQ_CST) >= least;
 }
 
-/* Moves half of the other's new tasks here, at most STEAL_MAX. Takes both locks in turn, never together. */
+/* Moves half of the other's new tasks here, at most STEAL_MAX. Takes both locks in turn, never
+ * together. */
 static bool steal_from(struct weir__worker *w, struct weir__worker *from)
 {
 	weir__task *first = NULL, **last = &first, *t;
@@ -292,13 +301,15 @@ static bool steal_from(struct weir__worker *w, struct weir__worker *from)
 
 static weir__task *steal(struct weir__worker *w)
 {
-	uint32_t least = __atomic_exchange_n(&w->steal_any, 0, __ATOMIC_RELAXED) || weir__simulating ? 1 : 2;
+	uint32_t least =
+		__atomic_exchange_n(&w->steal_any, 0, __ATOMIC_RELAXED) || weir__simulating ? 1 : 2;
 	uint32_t start = weir_random((uint32_t)weir__rt.count);
 	bool got = false;
 
 	__atomic_add_fetch(&weir__rt.searching, 1, __ATOMIC_RELAXED);
 	for (int i = 0; i < weir__rt.count && !got; i++) {
-		struct weir__worker *from = &weir__rt.workers[(start + (uint32_t)i) % (uint32_t)weir__rt.count];
+		struct weir__worker *from =
+			&weir__rt.workers[(start + (uint32_t)i) % (uint32_t)weir__rt.count];
 
 		got = from != w && can_steal_from(from, least) && steal_from(w, from);
 	}
@@ -354,7 +365,8 @@ int weir__spawn(const weir_ctx *ctx, int worker, weir_task_fn *fn, void *arg, co
 		return 0;
 	}
 	if (!w)
-		w = &weir__rt.workers[__atomic_fetch_add(&weir__rt.next_worker, 1, __ATOMIC_RELAXED) %
+		w = &weir__rt.workers[__atomic_fetch_add(&weir__rt.next_worker, 1,
+		                                         __ATOMIC_RELAXED) %
 		                      (uint32_t)weir__rt.count];
 	fresh_push(w, t);
 	return 0;
@@ -406,8 +418,10 @@ void weir__leave(weir__task *t)
 	if (sp < t->lowest)
 		t->lowest = sp;
 	__atomic_store_n(&t->running, false, __ATOMIC_RELAXED);
-	/* A hand-off from task to task spares the way through the scheduler, within the same bounds. */
-	if (next && w->run_next_used < RUN_NEXT_MAX && !__atomic_load_n(&w->inbox, __ATOMIC_RELAXED)) {
+	/* A hand-off from task to task spares the way through the scheduler, within the same
+	 * bounds. */
+	if (next && w->run_next_used < RUN_NEXT_MAX &&
+	    !__atomic_load_n(&w->inbox, __ATOMIC_RELAXED)) {
 		w->run_next = NULL;
 		w->run_next_used++;
 		mark(w, next);
@@ -428,7 +442,8 @@ static void run(struct weir__worker *w, weir__task *t)
 
 static bool work_around(const struct weir__worker *w)
 {
-	if (__atomic_load_n(&w->inbox, __ATOMIC_SEQ_CST) || __atomic_load_n(&w->fresh_count, __ATOMIC_SEQ_CST) ||
+	if (__atomic_load_n(&w->inbox, __ATOMIC_SEQ_CST) ||
+	    __atomic_load_n(&w->fresh_count, __ATOMIC_SEQ_CST) ||
 	    __atomic_load_n(&weir__rt.stopping, __ATOMIC_SEQ_CST))
 		return true;
 	for (int i = 0; i < weir__rt.count; i++)
@@ -461,7 +476,8 @@ static bool spin(struct weir__worker *w)
 	bool came = false;
 
 	if (begin < w->no_spin_until ||
-	    !__atomic_compare_exchange_n(&weir__rt.spinning, &nobody, 1, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+	    !__atomic_compare_exchange_n(&weir__rt.spinning, &nobody, 1, false, __ATOMIC_RELAXED,
+	                                 __ATOMIC_RELAXED))
 		return false;
 	for (;;) {
 		for (int i = 0; i < 16 && !came; i++) {

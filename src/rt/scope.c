@@ -1,21 +1,25 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How a stop reaches everyone who waits under a scope, although a wait registers nothing and takes no lock.
+ * How a stop reaches everyone who waits under a scope, although a wait registers nothing and
+ * takes no lock.
  *
- * A scope has one *part* per worker that ever had a member of it; only that worker touches the part's members. Tasks and child scopes link
- * into their worker's part once, when they first run or are made. To wait is: load the state, note {scope, flags} in the task, park.
+ * A scope has one *part* per worker that ever had a member of it; only that worker touches the
+ * part's members. Tasks and child scopes link into their worker's part once, when they first run
+ * or are made. To wait is: load the state, note {scope, flags} in the task, park.
  *
- * To stop is: OR the state, walk the own worker's part, post the embedded message of every other part. On its arrival that worker
- * walks its members: parked tasks whose wait has ended are claimed and readied, child scopes are stopped in turn, hooks run. Since tasks are
- * pinned, the look at the state, the park, and the message's arrival happen on one thread: a state that was set too late to
- * be seen by the look is followed by a message that comes after the park. A new part is pushed by CAS and then the state is loaded again, both
- * sequentially consistent: either the stopper finds the part, or the newcomer finds the stop.
+ * To stop is: OR the state, walk the own worker's part, post the embedded message of every other
+ * part. On its arrival that worker walks its members: parked tasks whose wait has ended are
+ * claimed and readied, child scopes are stopped in turn, hooks run. Since tasks are pinned, the
+ * look at the state, the park, and the message's arrival happen on one thread: a state that was
+ * set too late to be seen by the look is followed by a message that comes after the park. A new
+ * part is pushed by CAS and then the state is loaded again, both sequentially consistent: either
+ * the stopper finds the part, or the newcomer finds the stop.
  *
- * A part's message is embedded; `queued` drops duplicates, and in flight it holds a reference to the scope. The state of a child
- * arrives asynchronously: weir_ctx_err() walks up.
+ * A part's message is embedded; `queued` drops duplicates, and in flight it holds a reference to
+ * the scope. The state of a child arrives asynchronously: weir_ctx_err() walks up.
  *
- * Rejected: a list of waiters per scope (every wait would lock it), and a stop channel as in Go (every select in the program
- * would meet in its lock).
+ * Rejected: a list of waiters per scope (every wait would lock it), and a stop channel as in Go
+ * (every select in the program would meet in its lock).
  */
 #include "rt/scope.h"
 
@@ -33,7 +37,8 @@ enum { SCOPES_KEPT = 256 };
 struct hook_priv {
 	struct weir__member member;
 };
-_Static_assert(sizeof(struct hook_priv) <= sizeof((weir_hook *)0)->priv, "weir_hook.priv is too small");
+_Static_assert(sizeof(struct hook_priv) <= sizeof((weir_hook *)0)->priv,
+               "weir_hook.priv is too small");
 
 static struct hook_priv *hook_priv(weir_hook *h)
 {
@@ -117,7 +122,8 @@ void weir__scope_unref(weir_scope *s)
 
 		for (struct weir__part *p = s->parts; p; p = next) {
 			next = p->next;
-			weir__assert(weir__list_empty(&p->members), "a scope ended while it still had members");
+			weir__assert(weir__list_empty(&p->members),
+			             "a scope ended while it still had members");
 			if (p != &s->home)
 				free(p);
 		}
@@ -156,7 +162,8 @@ static struct weir__part *part_here(weir_scope *s)
 	mine->next = __atomic_load_n(&s->parts, __ATOMIC_RELAXED);
 	do
 		weir__point();
-	while (!__atomic_compare_exchange_n(&s->parts, &mine->next, mine, false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED));
+	while (!__atomic_compare_exchange_n(&s->parts, &mine->next, mine, false, __ATOMIC_SEQ_CST,
+	                                    __ATOMIC_RELAXED));
 	return mine;
 }
 
@@ -190,7 +197,8 @@ void weir__scope_leave(struct weir__member *m)
 {
 	if (!weir__list_linked(&m->link))
 		return;
-	weir__assert(m->part->worker == weir__here(), "a member left its scope on another worker than it joined");
+	weir__assert(m->part->worker == weir__here(),
+	             "a member left its scope on another worker than it joined");
 	weir__list_remove(&m->link);
 }
 
@@ -211,7 +219,8 @@ static void check_task(weir__task *t)
 
 static void tell_hook(weir_hook *h, struct weir__member *m, uint32_t state)
 {
-	/* The hook may remove or free itself in fn: note what it heard first, and look again only if it is still linked. */
+	/* The hook may remove or free itself in fn: note what it heard first, and look again only
+	 * if it is still linked. */
 	if ((state & WEIR__DRAINED) && !(m->heard & WEIR_DRAIN)) {
 		bool both = (state & WEIR__CANCELED) != 0;
 
@@ -246,8 +255,9 @@ static void tell(weir_scope *s, uint32_t state, struct weir__member *m)
 		break;
 	}
 	case WEIR__A_HOOK: {
-		weir_hook *h = weir__container((struct hook_priv *)weir__container(m, struct hook_priv, member),
-		                               weir_hook, priv);
+		weir_hook *h = weir__container(
+			(struct hook_priv *)weir__container(m, struct hook_priv, member), weir_hook,
+			priv);
 		/* Hooks that hold the drain hear it at once; the others with the members. */
 		if (!h->holds_drain && !(state & WEIR__MEMBERS))
 			state &= ~(uint32_t)WEIR__DRAINED;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Scopes: the tree along which drain and cancel travel. scope.c tells how a stop reaches its waiters without a lock shared by them.
+ * Scopes: the tree along which drain and cancel travel. scope.c tells how a stop reaches its
+ * waiters without a lock shared by them.
  */
 #ifndef WEIR_RT_SCOPE_H
 #define WEIR_RT_SCOPE_H
@@ -12,18 +13,19 @@
 #include "rt/wait.h"
 
 enum {
-	WEIR__DRAINED = 1,   /* drain has reached this scope … */
-	WEIR__MEMBERS = 2,   /* … and its members: what until-drain waits look at */
+	WEIR__DRAINED = 1, /* drain has reached this scope … */
+	WEIR__MEMBERS = 2, /* … and its members: what until-drain waits look at */
 	WEIR__CANCELED = 4,
-	WEIR__CAUSE = 8,     /* cause and why are being or have been written */
-	WEIR__HOLDS = 16,    /* a hook holds the drain back from the members */
+	WEIR__CAUSE = 8,  /* cause and why are being or have been written */
+	WEIR__HOLDS = 16, /* a hook holds the drain back from the members */
 };
 
 enum weir__ctx_flags { WEIR__UNTIL_DRAIN = 1, WEIR__SHIELD = 2 };
 
 struct weir__part;
 
-/* What a scope reaches on one worker: a task, a child scope or a hook. Only that worker touches it. */
+/* What a scope reaches on one worker: a task, a child scope or a hook. Only that worker touches
+ * it. */
 struct weir__member {
 	struct weir__list link;
 	enum { WEIR__A_TASK, WEIR__A_SCOPE, WEIR__A_HOOK } kind;
@@ -35,7 +37,7 @@ struct weir__part {
 	struct weir__part *next; /* pushed by CAS, never removed before the scope goes */
 	weir_scope *scope;
 	int worker;
-	uint32_t queued;         /* is msg in flight? atomic */
+	uint32_t queued; /* is msg in flight? atomic */
 	struct weir__list members;
 	struct weir__msg msg;
 };
@@ -44,12 +46,12 @@ struct weir__part {
 
 struct weir_scope {
 	uint32_t magic;
-	uint32_t state;          /* atomic */
-	uint32_t refs;           /* atomic: its owner, its children, messages in flight */
+	uint32_t state; /* atomic */
+	uint32_t refs;  /* atomic: its owner, its children, messages in flight */
 	int cause;
 	const char *why;
 	weir_scope *parent;
-	weir__task *maker;       /* the task whose waits may use this scope; NULL: none */
+	weir__task *maker;          /* the task whose waits may use this scope; NULL: none */
 	struct weir__member member; /* in the parent */
 	struct weir__part *parts;   /* atomic */
 	struct weir__part home;
@@ -57,7 +59,8 @@ struct weir_scope {
 
 /* A child of `parent` (NULL: a root) on the current worker. NULL without memory. */
 weir_scope *weir__scope_new(weir_scope *parent, weir__task *maker);
-/* By its owner, on its worker: leaves the parent and drops the owner's reference. Members must be gone. */
+/* By its owner, on its worker: leaves the parent and drops the owner's reference. Members must be
+ * gone. */
 void weir__scope_free(weir_scope *s);
 void weir__scope_unref(weir_scope *s);
 

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The simulation: logical workers are fibers on one thread. The driver picks one of those that have something to do, by the oracle,
- * and switches to wherever it was: in its scheduler, or in the middle of a task. weir__point(), which stands in every lock and
- * every claim, switches back with a chance of one in SWITCH_ONE_IN. So claims race against parks, stops and timers as they would on
- * real threads, but a seed replays them exactly.
+ * The simulation: logical workers are fibers on one thread. The driver picks one of those that
+ * have something to do, by the oracle, and switches to wherever it was: in its scheduler, or in
+ * the middle of a task. weir__point(), which stands in every lock and every claim, switches back
+ * with a chance of one in SWITCH_ONE_IN. So claims race against parks, stops and timers as they
+ * would on real threads, but a seed replays them exactly.
  *
- * The clock stands still while anybody runs; when all logical workers are idle it jumps to the next timer. No timer left: deadlock.
+ * The clock stands still while anybody runs; when all logical workers are idle it jumps to the
+ * next timer. No timer left: deadlock.
  *
- * A logical worker that was switched out while it holds a short lock is waited for: weir__lock_slow() gives way until the lock is free.
+ * A logical worker that was switched out while it holds a short lock is waited for:
+ * weir__lock_slow() gives way until the lock is free.
  */
 #include "rt/sim.h"
 
@@ -115,7 +118,9 @@ static void jump(void)
 		if (weir__timer_next(&weir__rt.workers[i]) < next)
 			next = weir__timer_next(&weir__rt.workers[i]);
 	if (next == WEIR_NEVER) {
-		fprintf(stderr, "weir: deadlock in the simulation of seed %llu: every task waits for another\n",
+		fprintf(stderr,
+		        "weir: deadlock in the simulation of seed %llu: every task waits for "
+		        "another\n",
 		        (unsigned long long)sim.seed);
 		weir_dump(STDERR_FILENO);
 		abort();
@@ -156,8 +161,8 @@ int weir_sim(uint64_t seed, weir_task_fn *fn, void *arg)
 		weir__worker_init(&workers[i], i);
 		stacks[i] = weir__stack_get(NULL);
 		weir__assert(stacks[i] != NULL, "no memory for a simulation");
-		weir__fiber_init(&workers[i].fiber, stacks[i], (char *)stacks[i] + WEIR__STACK_SIZE, worker_entry,
-		                 &workers[i]);
+		weir__fiber_init(&workers[i].fiber, stacks[i], (char *)stacks[i] + WEIR__STACK_SIZE,
+		                 worker_entry, &workers[i]);
 		workers[i].sim_at = &workers[i].fiber;
 	}
 	weir__self_tls = &workers[0];
@@ -177,8 +182,8 @@ int weir_sim(uint64_t seed, weir_task_fn *fn, void *arg)
 		workers[i].sim_idle = false;
 	while ((w = pick()))
 		resume(w);
-	weir__assert(weir__rt.tasks == 0, "%u tasks were leaked in the simulation of seed %llu", weir__rt.tasks,
-	             (unsigned long long)seed);
+	weir__assert(weir__rt.tasks == 0, "%u tasks were leaked in the simulation of seed %llu",
+	             weir__rt.tasks, (unsigned long long)seed);
 	weir__self_tls = &workers[0];
 	weir__scope_free(weir__rt.root);
 	weir__self_tls = NULL;

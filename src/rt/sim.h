@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The simulation's side of the runtime: a virtual clock and a driver that lets logical workers take turns. See sim.c. */
+/* The simulation's side of the runtime: a virtual clock and a driver that lets logical workers
+ * take turns. See sim.c. */
 #ifndef WEIR_RT_SIM_H
 #define WEIR_RT_SIM_H
 

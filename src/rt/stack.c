@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Slabs of address space, NORESERVE and without huge pages, so that an unused stack costs nothing. A stack's guard
- * is installed when it is first carved and survives recycling. MADV_GUARD_INSTALL (Linux 6.13) makes no mapping of its own, so a
- * million guarded stacks need as many mappings as there are slabs; it is probed by calling it. Else mprotect, which splits a mapping
- * per stack and fails near 32,000 of them (vm.max_map_count): then spawn fails and says so.
+ * Slabs of address space, NORESERVE and without huge pages, so that an unused stack costs
+ * nothing. A stack's guard is installed when it is first carved and survives recycling.
+ * MADV_GUARD_INSTALL (Linux 6.13) makes no mapping of its own, so a million guarded stacks need
+ * as many mappings as there are slabs; it is probed by calling it. Else mprotect, which splits a
+ * mapping per stack and fails near 32,000 of them (vm.max_map_count): then spawn fails and says
+ * so.
  *
- * The guard is 36 KiB or more because libraries of Debian have unprobed frames of up to 33 KB that would jump over a single page.
+ * The guard is 36 KiB or more because libraries of Debian have unprobed frames of up to 33 KB
+ * that would jump over a single page.
  *
- * Lock: `lock` guards the slabs and the shared free list. Slabs are never unmapped; the fault handler reads their
- * table without the lock, so it only grows.
+ * Lock: `lock` guards the slabs and the shared free list. Slabs are never unmapped; the fault
+ * handler reads their table without the lock, so it only grows.
  */
 #include "rt/stack.h"
 
@@ -28,14 +31,21 @@
 #define MADV_GUARD_INSTALL 102
 #endif
 
-enum { SLAB = 64 << 20, GUARD_MIN = 36 * 1024, SLABS_MAX = 1 << 15, CACHE_MAX = 256, SHARED_KEEP = 16384, KEEP = 16 * 1024 };
+enum {
+	SLAB = 64 << 20,
+	GUARD_MIN = 36 * 1024,
+	SLABS_MAX = 1 << 15,
+	CACHE_MAX = 256,
+	SHARED_KEEP = 16384,
+	KEEP = 16 * 1024
+};
 
 static weir__lock lock;
-static void *shared;              /* free stacks given back by the caches */
+static void *shared; /* free stacks given back by the caches */
 static uint32_t shared_count;
 static char *slabs[SLABS_MAX];
 static uint32_t slab_count;
-static size_t carved = SLAB;      /* bytes of the last slab in use */
+static size_t carved = SLAB; /* bytes of the last slab in use */
 static bool guard_by_mprotect;
 
 static size_t guard_size(void)
@@ -66,7 +76,8 @@ static bool install_guard(char *at, size_t size)
 	if (mprotect(at, size, PROT_NONE) == 0)
 		return true;
 	if (weir__log_allow(&limit))
-		weir__log(WEIR__ERROR, "rt", "no mapping left for another stack's guard: raise vm.max_map_count");
+		weir__log(WEIR__ERROR, "rt",
+		          "no mapping left for another stack's guard: raise vm.max_map_count");
 	return false;
 }
 
@@ -79,9 +90,12 @@ static void *carve(void)
 	if (carved + stride > SLAB) {
 		if (slab_count == SLABS_MAX)
 			return NULL;
-		at = mmap(NULL, SLAB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		at = mmap(NULL, SLAB, PROT_READ | PROT_WRITE,
+		          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 		if (at == MAP_FAILED) {
-			weir__log_rare(WEIR__ERROR, "rt", "no address space or mapping left for stacks (see vm.max_map_count)");
+			weir__log_rare(WEIR__ERROR, "rt",
+			               "no address space or mapping left for stacks (see "
+			               "vm.max_map_count)");
 			return NULL;
 		}
 		madvise(at, SLAB, MADV_NOHUGEPAGE);

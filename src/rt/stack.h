@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Stacks of tasks: 64 KiB usable above a guard of 36 KiB or more, carved from slabs of 64 MiB. See stack.c. */
+/* Stacks of tasks: 64 KiB usable above a guard of 36 KiB or more, carved from slabs of 64 MiB.
+ * See stack.c. */
 #ifndef WEIR_RT_STACK_H
 #define WEIR_RT_STACK_H
 
@@ -20,7 +21,8 @@ struct weir__stack_cache {
 	unsigned count;
 };
 
-/* The lowest usable byte; the stack is [p, p + WEIR__STACK_SIZE). NULL without memory or mappings (logged). cache may be NULL. */
+/* The lowest usable byte; the stack is [p, p + WEIR__STACK_SIZE). NULL without memory or mappings
+ * (logged). cache may be NULL. */
 void *weir__stack_get(struct weir__stack_cache *cache);
 
 /* `deepest` is the lowest address known to have been used: what went deep gives its pages back. */

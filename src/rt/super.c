@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The supervisor's loop: signals, the clock of a stop, the watchdog's tick. It runs on the thread that called weir_run(), asks
- * nothing of the workers, and reads their lists under their short locks; so a stop ends although every worker spins.
+ * The supervisor's loop: signals, the clock of a stop, the watchdog's tick. It runs on the thread
+ * that called weir_run(), asks nothing of the workers, and reads their lists under their short
+ * locks; so a stop ends although every worker spins.
  *
- * A stop: drain the root at once, cancel it at two thirds of the budget, report and leave at its end or at a second signal.
+ * A stop: drain the root at once, cancel it at two thirds of the budget, report and leave at its
+ * end or at a second signal.
  *
- * Resting: `resting` is set, then the workers are looked at; a worker clears its sleeping mark, then looks at `resting`: one of
- * both sees the other.
+ * Resting: `resting` is set, then the workers are looked at; a worker clears its sleeping mark,
+ * then looks at `resting`: one of both sees the other.
  */
 #include "rt/super.h"
 
@@ -24,7 +26,7 @@
 #include "rt/lock.h"
 #include "rt/task.h"
 
-#define TICK_NS  WEIR_MS(100)
+#define TICK_NS WEIR_MS(100)
 enum { HOG_TICKS = 10 };
 
 static struct {
@@ -38,7 +40,11 @@ static struct {
 	weir__lock report_lock;
 	void (*report)(int fd, void *arg);
 	void *report_arg;
-	struct watched { uint64_t turn; unsigned same; uint32_t fresh; } *watched;
+	struct watched {
+		uint64_t turn;
+		unsigned same;
+		uint32_t fresh;
+	} * watched;
 } super;
 
 static void poke(void)
@@ -159,7 +165,8 @@ static void begin_stop(const char *why)
 {
 	if (super.stop_at)
 		return;
-	weir__log(WEIR__INFO, "stop", "%s: draining, %.3g s at most", why, (double)weir__rt.grace_ns / 1e9);
+	weir__log(WEIR__INFO, "stop", "%s: draining, %.3g s at most", why,
+	          (double)weir__rt.grace_ns / 1e9);
 	__atomic_store_n(&super.stop_at, weir_now(), __ATOMIC_RELAXED);
 	weir_scope_drain(weir__rt.root);
 }
@@ -202,10 +209,11 @@ static void step(void)
 static void report_hog(struct weir__worker *w)
 {
 	weir__bias_acquire(&w->all_lock, weir__here());
-	weir__list_each(node, &w->all) {
+	weir__list_each (node, &w->all) {
 		weir__task *t = weir__container(node, weir__task, all);
 		if (__atomic_load_n(&t->running, __ATOMIC_RELAXED))
-			weir__log(WEIR__WARN, "rt", "task %s (%s) has kept worker %d for a second without waiting",
+			weir__log(WEIR__WARN, "rt",
+			          "task %s (%s) has kept worker %d for a second without waiting",
 			          weir__task_name(t), t->place, w->index);
 	}
 	weir__bias_release(&w->all_lock, weir__here());
@@ -246,11 +254,12 @@ static bool watch(void)
 	return active;
 }
 
-/* All workers sleep, no timer is armed, and nothing outside can wake a task: then only a signal's drain is left as a way out,
- * and only for who waits until drain. */
+/* All workers sleep, no timer is armed, and nothing outside can wake a task: then only a signal's
+ * drain is left as a way out, and only for who waits until drain. */
 static void check_deadlock(void)
 {
-	if (super.told_deadlock || super.stop_at || __atomic_load_n(&weir__rt.outside, __ATOMIC_RELAXED) ||
+	if (super.told_deadlock || super.stop_at ||
+	    __atomic_load_n(&weir__rt.outside, __ATOMIC_RELAXED) ||
 	    !__atomic_load_n(&weir__rt.tasks, __ATOMIC_RELAXED))
 		return;
 	for (int i = 0; i < weir__rt.count; i++) {
@@ -261,9 +270,11 @@ static void check_deadlock(void)
 		    __atomic_load_n(&w->sleeps_until, __ATOMIC_RELAXED) != WEIR_NEVER)
 			return;
 		weir__bias_acquire(&w->all_lock, weir__here());
-		weir__list_each(node, &w->all)
-			waits_for_drain |= __atomic_load_n(&weir__container(node, weir__task, all)->wait_flags,
-			                                   __ATOMIC_RELAXED) & WEIR__UNTIL_DRAIN;
+		weir__list_each (node, &w->all)
+			waits_for_drain |=
+				__atomic_load_n(&weir__container(node, weir__task, all)->wait_flags,
+			                        __ATOMIC_RELAXED) &
+				WEIR__UNTIL_DRAIN;
 		weir__bias_release(&w->all_lock, weir__here());
 		if (waits_for_drain)
 			return;
@@ -277,7 +288,7 @@ static void tick(void)
 {
 	weir__lock_acquire(&super.tick_lock);
 	if (super.ticks.next) {
-		weir__list_each_safe(node, &super.ticks) {
+		weir__list_each_safe (node, &super.ticks) {
 			struct weir__tick *t = weir__container(node, struct weir__tick, link);
 			t->fn(t);
 		}
@@ -287,7 +298,8 @@ static void tick(void)
 
 void weir__super_loop(void)
 {
-	struct pollfd p[2] = { { .fd = super.event, .events = POLLIN }, { .fd = super.signals, .events = POLLIN } };
+	struct pollfd p[2] = { { .fd = super.event, .events = POLLIN },
+		               { .fd = super.signals, .events = POLLIN } };
 	bool active = true;
 
 	while (!__atomic_load_n(&super.done, __ATOMIC_ACQUIRE)) {
@@ -297,7 +309,8 @@ void weir__super_loop(void)
 
 		if (!active) {
 			__atomic_store_n(&super.resting, 1, __ATOMIC_SEQ_CST);
-			active = __atomic_load_n(&weir__rt.idle, __ATOMIC_SEQ_CST) < (uint32_t)weir__rt.count;
+			active = __atomic_load_n(&weir__rt.idle, __ATOMIC_SEQ_CST) <
+			         (uint32_t)weir__rt.count;
 		}
 		if (active) {
 			__atomic_store_n(&super.resting, 0, __ATOMIC_SEQ_CST);

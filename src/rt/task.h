@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tasks and workers as the runtime sees them. A task's struct lies at the top of its own stack, in the page that is touched
- * anyway. Fields are the home worker's unless they say otherwise; those that the dump reads from elsewhere are written with
- * relaxed atomics.
+ * Tasks and workers as the runtime sees them. A task's struct lies at the top of its own stack,
+ * in the page that is touched anyway. Fields are the home worker's unless they say otherwise;
+ * those that the dump reads from elsewhere are written with relaxed atomics.
  */
 #ifndef WEIR_RT_TASK_H
 #define WEIR_RT_TASK_H
@@ -27,35 +27,36 @@ struct weir__worker;
 
 struct weir__task {
 	uint32_t magic;
-	uint32_t spent;               /* operations since it was switched to */
+	uint32_t spent; /* operations since it was switched to */
 	struct weir__fiber fiber;
-	struct weir__worker *worker;  /* its home, once it has run or was placed */
-	struct weir__task *next;      /* in a run queue */
-	struct weir__wait *wait;      /* what it is parked on */
+	struct weir__worker *worker; /* its home, once it has run or was placed */
+	struct weir__task *next;     /* in a run queue */
+	struct weir__wait *wait;     /* what it is parked on */
 	weir_scope *wait_scope;
 	unsigned wait_flags;
 	unsigned open_groups;
-	weir_scope *checked;          /* the last scope found fit for its waits */
-	struct weir__msg msg;         /* its wake-up from another worker; its start when placed */
-	struct weir__member member;   /* in its scope */
+	weir_scope *checked;        /* the last scope found fit for its waits */
+	struct weir__msg msg;       /* its wake-up from another worker; its start when placed */
+	struct weir__member member; /* in its scope */
 	weir_task_fn *fn;
 	void *arg;
-	weir_ctx ctx;                 /* what fn gets */
+	weir_ctx ctx; /* what fn gets */
 	int result;
-	void (*end)(weir__task *t);   /* called on its worker after fn, as the last act on its stack */
-	void *owner;                  /* for end: its group */
-	void *stack;                  /* its lowest byte */
-	void *lowest;                 /* the deepest stack pointer seen at a switch */
+	void (*end)(
+		weir__task *t); /* called on its worker after fn, as the last act on its stack */
+	void *owner;            /* for end: its group */
+	void *stack;            /* its lowest byte */
+	void *lowest;           /* the deepest stack pointer seen at a switch */
 	/* For the dump; `all` and name under the worker's all_lock. */
 	struct weir__list all;
 	uint64_t id;
 	const char *place;
-	const char *what;             /* what it waits on; NULL: ready or running */
+	const char *what; /* what it waits on; NULL: ready or running */
 	const void *on;
 	int64_t since_ns, until_ns;
 	bool running;
-	const char *given;            /* the name of its function … */
-	char name[WEIR__TASK_NAME];   /* … until it names itself */
+	const char *given;          /* the name of its function … */
+	char name[WEIR__TASK_NAME]; /* … until it names itself */
 };
 
 static inline const char *weir__task_name(const weir__task *t)
@@ -71,34 +72,34 @@ struct weir__heap_entry {
 struct weir__worker {
 	int index;
 	pthread_t thread;
-	struct weir__fiber fiber;     /* the scheduler's own stack */
+	struct weir__fiber fiber; /* the scheduler's own stack */
 	weir__task *current, *run_next, *ready_first, **ready_last;
 	unsigned run_next_used, tick;
 	struct weir__stack_cache stacks;
-	weir_scope *scopes;           /* free ones, linked through parent */
+	weir_scope *scopes; /* free ones, linked through parent */
 	uint32_t scope_count;
-	int64_t now_ns;               /* as of the last look at the clock … */
-	uint64_t now_cycles;          /* … which was when the counter stood here */
+	int64_t now_ns;      /* as of the last look at the clock … */
+	uint64_t now_cycles; /* … which was when the counter stood here */
 	struct weir__heap_entry *heap;
 	uint32_t heap_len, heap_cap;
 	uint64_t rng;
 	int epoll, event;
-	bool had_messages;            /* since it last was idle */
+	bool had_messages; /* since it last was idle */
 	unsigned spin_misses;
 	int64_t no_spin_until, no_wake_until;
-	weir__task *dead;             /* ended, its stack is free once it is left */
+	weir__task *dead; /* ended, its stack is free once it is left */
 
 	/* Shared with others. */
 	__attribute__((aligned(64))) struct weir__msg *inbox; /* atomic, newest first */
-	uint32_t sleeping;            /* atomic */
-	int64_t sleeps_until;         /* atomic: while sleeping */
-	uint32_t steal_any;           /* atomic: the supervisor saw an old task on somebody's queue */
-	uint64_t turn;                /* atomic, relaxed: switches so far */
-	uint64_t stolen;              /* atomic, relaxed: for the counters */
-	struct weir__bias all_lock;   /* its own, seldom taken by others; guards all of: */
-	struct weir__list all;        /* the tasks that live here or are queued here */
+	uint32_t sleeping;                                    /* atomic */
+	int64_t sleeps_until;                                 /* atomic: while sleeping */
+	uint32_t steal_any;         /* atomic: the supervisor saw an old task on somebody's queue */
+	uint64_t turn;              /* atomic, relaxed: switches so far */
+	uint64_t stolen;            /* atomic, relaxed: for the counters */
+	struct weir__bias all_lock; /* its own, seldom taken by others; guards all of: */
+	struct weir__list all;      /* the tasks that live here or are queued here */
 	weir__task *fresh_first, **fresh_last; /* new tasks that may be stolen */
-	uint32_t fresh_count;         /* atomic too, for a look without the lock */
+	uint32_t fresh_count;                  /* atomic too, for a look without the lock */
 
 	/* Simulation. */
 	struct weir__fiber sim_fiber; /* the scheduler's stack when logical */
@@ -109,14 +110,15 @@ struct weir__worker {
 struct weir__runtime {
 	struct weir__worker *workers;
 	int count;
-	uint32_t idle;                /* atomic: workers asleep */
-	uint32_t spinning;            /* atomic: a worker spins */
-	uint32_t searching;           /* atomic: workers looking for work to steal */
-	uint32_t next_worker;         /* atomic: for spawns from foreign threads */
-	uint32_t stopping;            /* atomic: workers leave when set */
-	uint64_t next_id;             /* atomic */
-	uint32_t tasks;               /* atomic: alive */
-	uint32_t outside;             /* atomic: what may wake a task although all wait: descriptors under epoll,
+	uint32_t idle;        /* atomic: workers asleep */
+	uint32_t spinning;    /* atomic: a worker spins */
+	uint32_t searching;   /* atomic: workers looking for work to steal */
+	uint32_t next_worker; /* atomic: for spawns from foreign threads */
+	uint32_t stopping;    /* atomic: workers leave when set */
+	uint64_t next_id;     /* atomic */
+	uint32_t tasks;       /* atomic: alive */
+	uint32_t
+		outside; /* atomic: what may wake a task although all wait: descriptors under epoll,
 	                               * offloaded calls, foreign channels, holds of groups */
 	weir_scope *root;
 	weir_options opt;
@@ -141,11 +143,13 @@ static inline weir__task *weir__current(void)
 	return weir__self_tls ? weir__self_tls->current : NULL;
 }
 
-/* Starts a task under a context's scope: on `worker`, or (-1) here and stealable until it runs. 0 or -ENOMEM. From any thread. */
+/* Starts a task under a context's scope: on `worker`, or (-1) here and stealable until it runs. 0
+ * or -ENOMEM. From any thread. */
 int weir__spawn(const weir_ctx *ctx, int worker, weir_task_fn *fn, void *arg, const char *name,
                 const char *place, void (*end)(weir__task *t), void *owner);
 
-/* Leaves the current task, which is parked or queued: to the task readied last, if it may run at once, else to the scheduler. */
+/* Leaves the current task, which is parked or queued: to the task readied last, if it may run at
+ * once, else to the scheduler. */
 void weir__leave(weir__task *t);
 
 /* Puts a task of this worker on its run queue. */
@@ -157,7 +161,8 @@ int weir__worker_init(struct weir__worker *w, int index);
 void weir__worker_fini(struct weir__worker *w);
 void weir__worker_kick(struct weir__worker *w);
 
-/* Counts what can wake a task from outside the runtime; with none, and all waiting, the supervisor reports a deadlock. */
+/* Counts what can wake a task from outside the runtime; with none, and all waiting, the
+ * supervisor reports a deadlock. */
 static inline void weir__outside(int change)
 {
 	__atomic_add_fetch(&weir__rt.outside, (uint32_t)change, __ATOMIC_RELAXED);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A four-ary heap of {time, timer}: shallow, and a comparison stays in the array. Most timers are stopped before they fire, and new
- * ones mostly belong near the end, so both are cheap.
+ * A four-ary heap of {time, timer}: shallow, and a comparison stays in the array. Most timers are
+ * stopped before they fire, and new ones mostly belong near the end, so both are cheap.
  */
 #include "rt/timer.h"
 

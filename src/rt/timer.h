@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Timers: intrusive, one heap per worker, armed and stopped only on that worker (so: from its tasks, hooks and messages). The callback runs on the
- * worker between tasks, must not wait, and may free or re-arm its timer.
+ * Timers: intrusive, one heap per worker, armed and stopped only on that worker (so: from its
+ * tasks, hooks and messages). The callback runs on the worker between tasks, must not wait, and
+ * may free or re-arm its timer.
  */
 #ifndef WEIR_RT_TIMER_H
 #define WEIR_RT_TIMER_H
@@ -20,7 +21,10 @@ struct weir__timer {
 void weir__timer_start(struct weir__timer *t, int64_t at_ns, void (*fn)(struct weir__timer *t));
 /* Fine when not armed. */
 void weir__timer_stop(struct weir__timer *t);
-static inline bool weir__timer_armed(const struct weir__timer *t) { return t->slot != 0; }
+static inline bool weir__timer_armed(const struct weir__timer *t)
+{
+	return t->slot != 0;
+}
 
 /* Now, cheaply: never later than weir_now(), at most a millisecond behind. */
 int64_t weir__now_coarse(void);

@@ -36,7 +36,8 @@ int weir__wait_check(const weir_ctx *ctx)
 	weir__assert(t != NULL, "a call that can wait was made outside of a task");
 	if (weir__unlikely(ctx->scope != t->checked))
 		check_scope(t, ctx->scope);
-	if (weir__unlikely(++t->spent >= WEIR__BUDGET) || weir__unlikely(weir__simulating && weir_random(4) == 0)) {
+	if (weir__unlikely(++t->spent >= WEIR__BUDGET) ||
+	    weir__unlikely(weir__simulating && weir_random(4) == 0)) {
 		t->spent = 0;
 		weir_yield(ctx);
 	}
@@ -115,7 +116,8 @@ int weir_sleep(const weir_ctx *ctx, int64_t ns)
 		at = WEIR_NEVER;
 	weir__wait_init(&w);
 	if (ctx->deadline_ns <= at && at != WEIR_NEVER)
-		return park(&w, ctx->scope, ctx->flags, ctx->deadline_ns, -ETIMEDOUT, "sleep", NULL);
+		return park(&w, ctx->scope, ctx->flags, ctx->deadline_ns, -ETIMEDOUT, "sleep",
+		            NULL);
 	return park(&w, ctx->scope, ctx->flags, at, 0, "sleep", NULL);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The wait: one token on the waiting task's stack for which channel, timer, stop and poller race; exactly one wins.
+ * The wait: one token on the waiting task's stack for which channel, timer, stop and poller race;
+ * exactly one wins.
  *
  * The shape of every call that can wait:
  *
@@ -18,11 +19,13 @@
  * and of every waker, under obj's lock:
  *
  *	for each node: unlink it (mark it unlinked) and try weir__wait_claim(node->wait, 1);
- *	the one that won: copy the value to or from the waiter's stack; release the lock; weir__wait_wake(node->wait)
+ *	the one that won: copy the value to or from the waiter's stack; release the lock;
+ *	weir__wait_wake(node->wait)
  *
- * Winner: unlink, claim, copy, unlock, wake, then touch nothing of the waiter. Loser: after the unlock the waiter may be gone.
- * The waiter returns only when its nodes are unlinked, and only after its winner's wake. Unlocking before the
- * park is safe, since a wake that comes first is found in the worker's inbox after the switch.
+ * Winner: unlink, claim, copy, unlock, wake, then touch nothing of the waiter. Loser: after the
+ * unlock the waiter may be gone. The waiter returns only when its nodes are unlinked, and only
+ * after its winner's wake. Unlocking before the park is safe, since a wake that comes first is
+ * found in the worker's inbox after the switch.
  */
 #ifndef WEIR_RT_WAIT_H
 #define WEIR_RT_WAIT_H
@@ -46,8 +49,8 @@ int weir__wait_check(const weir_ctx *ctx);
 /* For the current task. */
 void weir__wait_init(struct weir__wait *w);
 
-/* Suspends the task until the wait is claimed; the claim's value (>= 0 from wakers), or the context's error. `what` is static text for the
- * dump ("chan recv"), `on` the object. */
+/* Suspends the task until the wait is claimed; the claim's value (>= 0 from wakers), or the
+ * context's error. `what` is static text for the dump ("chan recv"), `on` the object. */
 int weir__wait_park(struct weir__wait *w, const weir_ctx *ctx, const char *what, const void *on);
 
 /* The same without a context, for joins: only wakers end it. */
@@ -59,7 +62,8 @@ static inline bool weir__wait_claim(struct weir__wait *w, int value)
 	int32_t open = WEIR__OPEN;
 
 	weir__point();
-	return __atomic_compare_exchange_n(&w->claim, &open, value, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+	return __atomic_compare_exchange_n(&w->claim, &open, value, false, __ATOMIC_ACQ_REL,
+	                                   __ATOMIC_ACQUIRE);
 }
 
 /* The same where all who could claim it run on this thread. */

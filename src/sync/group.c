@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A group counts its tasks and holds. The count starts at one, the maker's own, which weir_group_wait() gives back: so only
- * one place, put(), can bring it to zero, and whoever does so claims the joiner.
+ * A group counts its tasks and holds. The count starts at one, the maker's own, which
+ * weir_group_wait() gives back: so only one place, put(), can bring it to zero, and whoever does
+ * so claims the joiner.
  *
  * After its last put() a task touches nothing of the group: the joiner may already have returned.
  */
@@ -13,14 +14,15 @@
 
 struct inner {
 	uint32_t magic;
-	uint32_t count;         /* atomic */
+	uint32_t count; /* atomic */
 	weir_scope *scope;
-	int32_t error;          /* atomic: the first */
+	int32_t error; /* atomic: the first */
 	bool cancel_on_error, canceled_by_error;
 	weir__task *maker;
 	struct weir__wait wait; /* the joiner's, ready before its put() */
 };
-_Static_assert(sizeof(struct inner) <= sizeof((weir_group *)0)->priv, "weir_group.priv is too small");
+_Static_assert(sizeof(struct inner) <= sizeof((weir_group *)0)->priv,
+               "weir_group.priv is too small");
 
 static struct inner *inner(const weir_group *g)
 {
@@ -52,7 +54,8 @@ void weir_group_cancel_on_error(weir_group *g)
 static void put(struct inner *p)
 {
 	weir__point();
-	if (__atomic_sub_fetch(&p->count, 1, __ATOMIC_ACQ_REL) == 0 && weir__wait_claim(&p->wait, 0))
+	if (__atomic_sub_fetch(&p->count, 1, __ATOMIC_ACQ_REL) == 0 &&
+	    weir__wait_claim(&p->wait, 0))
 		weir__wait_wake(&p->wait);
 }
 
@@ -64,7 +67,8 @@ static void note_error(struct inner *p, int error)
 	if ((error == -ECANCELED && (state & WEIR__CANCELED)) ||
 	    (error == -ESHUTDOWN && (state & (WEIR__CANCELED | WEIR__DRAINED))))
 		return;
-	if (__atomic_compare_exchange_n(&p->error, &none, error, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED) &&
+	if (__atomic_compare_exchange_n(&p->error, &none, error, false, __ATOMIC_ACQ_REL,
+	                                __ATOMIC_RELAXED) &&
 	    p->cancel_on_error)
 		weir_scope_cancel(p->scope, error, "a task of the group failed");
 }
@@ -78,7 +82,8 @@ static void task_ended(weir__task *t)
 	put(p);
 }
 
-int weir_group_go_(weir_group *g, int worker, weir_task_fn *fn, void *arg, const char *name, const char *place)
+int weir_group_go_(weir_group *g, int worker, weir_task_fn *fn, void *arg, const char *name,
+                   const char *place)
 {
 	struct inner *p = inner(g);
 	int r;
@@ -87,7 +92,8 @@ int weir_group_go_(weir_group *g, int worker, weir_task_fn *fn, void *arg, const
 		return -ENOMEM;
 	if (weir__scope_state(p->scope) & WEIR__CANCELED)
 		return -ECANCELED;
-	weir__assert(__atomic_fetch_add(&p->count, 1, __ATOMIC_RELAXED) > 0, "a task was started in a joined group");
+	weir__assert(__atomic_fetch_add(&p->count, 1, __ATOMIC_RELAXED) > 0,
+	             "a task was started in a joined group");
 	r = weir__spawn(&g->ctx, worker, fn, arg, name, place, task_ended, p);
 	if (r < 0)
 		put(p);

@@ -18,7 +18,9 @@ TASK(offload_gives_the_functions_result)
 	CHECK_EQ(weir_offload_interruptible(ctx, answer, &v, NULL), 42);
 }
 
-struct blocked { sem_t go, dropped; };
+struct blocked {
+	sem_t go, dropped;
+};
 
 static int block(void *arg)
 {
@@ -69,7 +71,8 @@ static int many(const weir_ctx *ctx, void *arg)
 
 	(void)arg;
 	*v = 1;
-	weir_ctx soon = weir_ctx_timeout(ctx, weir_random(3) ? WEIR_SEC(10) : WEIR_US(weir_random(1000)));
+	weir_ctx soon =
+		weir_ctx_timeout(ctx, weir_random(3) ? WEIR_SEC(10) : WEIR_US(weir_random(1000)));
 	int r = weir_offload(&soon, answer, v, free);
 	if (r == 2)
 		free(v);

@@ -118,7 +118,9 @@ TEST(a_stack_overflow_names_the_task)
 }
 #endif
 
-struct lent { weir_ctx ctx; };
+struct lent {
+	weir_ctx ctx;
+};
 
 static int lend(const weir_ctx *ctx, void *arg)
 {
@@ -189,7 +191,10 @@ TEST(a_program_in_which_every_task_waits_is_reported)
 
 /* ---- the poller ---- */
 
-struct end { struct weir__fd f; bool closed; };
+struct end {
+	struct weir__fd f;
+	bool closed;
+};
 
 static void closed(struct weir__fd *f)
 {

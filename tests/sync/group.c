@@ -211,7 +211,10 @@ TASK(cancel_has_a_cause_that_can_be_read)
 	weir_scope_close(inner.scope);
 }
 
-struct counted { weir_hook hook; int drains, cancels; };
+struct counted {
+	weir_hook hook;
+	int drains, cancels;
+};
 
 static void count_hook(weir_hook *h, int step)
 {
@@ -260,7 +263,9 @@ TASK(a_hook_that_holds_the_drain_passes_it_on_later)
 }
 
 /* A tree of groups whose tasks sleep, yield and make groups of their own, stopped at a random moment. */
-struct tree { int depth; };
+struct tree {
+	int depth;
+};
 
 static int grow(const weir_ctx *ctx, void *arg)
 {
