@@ -18,6 +18,7 @@
 #include <weir/http.h>
 #include <weir/sync.h>
 
+#include "base/buf.h"
 #include "base/list.h"
 #include "http/exchange.h"
 #include "http/h1.h"
@@ -188,12 +189,15 @@ void weir__http_live(const weir_http *x, const char *call); /* aborts after the 
 /* answer.c */
 int weir__answer_finish(const weir_ctx *ctx, weir_http *x);
 int weir__answer_error(const weir_ctx *ctx, weir_http *x, int status, const char *detail);
-size_t weir__answer_limit(char *out, size_t cap); /* the whole answer at the handler limit */
 static inline enum weir__claim weir__answer_owner(const struct weir__http_conn *c)
 {
 	return (enum weir__claim)(__atomic_load_n(&c->claim, __ATOMIC_ACQUIRE) & WEIR__CLAIM_MASK);
 }
 int weir__http_send(const weir_ctx *ctx, weir_http *x, struct iovec *iov, int n);
+
+/* problem.c */
+void weir__problem(struct weir__buf *b, int status, const char *detail); /* detail may be NULL */
+size_t weir__answer_limit(char *out, size_t cap); /* the whole answer at the handler limit */
 
 /* server.c */
 const char *weir__http_date(struct weir__http_worker *w);
