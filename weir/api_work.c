@@ -10,6 +10,7 @@ enum {
 	TAKE_BYTES = 8 << 20,   /* payloads of one answer; at least one job is always given */
 	TAKERS_MAX = 10000,     /* waiting at a time */
 	WORKER_MAX = 63,
+	RESULT_MAX = 1 << 20,   /* what a store keeps; as JSON it is longer. Not --body-max: a run that is over cannot be made smaller */
 };
 
 #define WAIT_MAX  WEIR_MIN(5)
@@ -261,7 +262,7 @@ static int progress(const weir_ctx *ctx, weir_http *x, struct app *app)
 const struct route work_routes[] = {
 	{ "POST /v1/queues/{queue}/take", take, MAY_TAKE, OF_QUEUE,
 	  { .handler_ns = WEIR_NEVER, .requests_max = TAKERS_MAX } },
-	{ "POST /v1/jobs/{id}/ack", ack, MAY_TAKE, OF_JOB, { 0 } },
+	{ "POST /v1/jobs/{id}/ack", ack, MAY_TAKE, OF_JOB, { .body_max = 2 * RESULT_MAX } },
 	{ "POST /v1/jobs/{id}/nack", nack, MAY_TAKE, OF_JOB, { 0 } },
 	{ "POST /v1/jobs/{id}/extend", extend, MAY_TAKE, OF_JOB, { 0 } },
 	{ "POST /v1/jobs/{id}/progress", progress, MAY_TAKE, OF_JOB, { 0 } },

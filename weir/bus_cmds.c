@@ -196,8 +196,8 @@ static int print_message(const weir_ctx *ctx, struct client *c, const weir_sse_e
 	weir__buf_byte(&c->out, '\n');
 	json_decref(m);
 	r = client_flush(ctx, c);
-	if (r < 0)
-		return r;
+	if (r)
+		return FOLLOW_END + (weir_ctx_err(ctx) < 0 ? EXIT_DONE : r);
 	return ++s->seen == c->o->count ? FOLLOW_END + EXIT_DONE : 0;
 }
 

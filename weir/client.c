@@ -93,7 +93,9 @@ int client_flush(const weir_ctx *ctx, struct client *c)
 		return 0;
 	r = run_transfer(ctx, &t);
 	weir__buf_clear(&c->out);
-	return r < 0 ? r : 0;
+	if (r == -EPIPE)
+		return EXIT_FAILED; /* Who read has left, and knows it. */
+	return r < 0 ? client_say_error(c, r) : 0;
 }
 
 int client_payload(const struct options *o, int arg, struct weir__buf *ret)
@@ -405,6 +407,7 @@ int client_say_error(const struct client *c, int error)
 	case -EHOSTUNREACH:
 	case -ENETUNREACH:
 	case -ECONNRESET:
+	case -EPIPE:
 	case -EACCES:
 		fprintf(stderr, "weir: no server at %s: %s\n", server, strerror(-error));
 		return EXIT_NO_SERVER;
@@ -418,8 +421,6 @@ int client_say_error(const struct client *c, int error)
 	case -ESHUTDOWN:
 		fputs("weir: interrupted\n", stderr);
 		return EXIT_FAILED;
-	case -EPIPE:
-		return EXIT_FAILED; /* Nobody reads what is printed. */
 	default:
 		fprintf(stderr, "weir: %s\n", strerror(-error));
 		return EXIT_FAILED;

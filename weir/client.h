@@ -62,7 +62,7 @@ int client_say_refusal(const struct client *c, const struct answer *a);
 /* A pause before the next try: twice as long each time up to 10 s, ± 50 %. *tries counts. 0 or the context's error. */
 int client_pause(const weir_ctx *ctx, unsigned *tries, int64_t at_least_ns);
 
-/* Prints c->out now; waits for whoever reads it. 0, -EPIPE when nobody does, or the context's error. */
+/* Prints c->out now; waits for whoever reads it. 0 or an exit status. */
 int client_flush(const weir_ctx *ctx, struct client *c);
 /* Reads what standard input (or another descriptor) has: bytes, 0 at the end, or -Exxx. */
 ssize_t client_read(const weir_ctx *ctx, int fd, void *buf, size_t n);

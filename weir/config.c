@@ -21,6 +21,9 @@
 #include <string.h>
 #include <yaml.h>
 
+#include "queue/schedule.h"
+
+enum { CRON_SCHEDULE, CRON_QUEUE };
 enum { FILE_MAX = 1 << 20, QUEUES_MAX = 10000, CRONS_MAX = 1000 };
 
 struct reader {
@@ -325,9 +328,26 @@ static void read_queues(struct reader *r)
 	next(r);
 }
 
+/* One value of a cron; the current event is its scalar. */
+static const char *cron_value(struct reader *r, const char *name, size_t which)
+{
+	struct weir__schedule schedule;
+	const char *text;
+
+	if (!is_text(r, name, "a text"))
+		return NULL;
+	text = (const char *)r->event.data.scalar.value;
+	if (which == CRON_SCHEDULE && weir__schedule_parse(text, &schedule) < 0)
+		complain(r, &r->event.start_mark,
+		         "%s: \"%s\" is not a schedule; write five fields like \"0 3 * * *\", @daily, or @every 5m", name, text);
+	if (which == CRON_QUEUE && !weir_queue_name_valid(text))
+		complain(r, &r->event.start_mark, "%s: \"%s\" is not a queue's name", name, text);
+	return owned_copy(&r->o->owned, text);
+}
+
 static void read_cron(struct reader *r, struct cron_config *c, const struct key *cron)
 {
-	static const char *const names[] = { "schedule", "queue", "payload" };
+	static const char *const names[] = { [CRON_SCHEDULE] = "schedule", [CRON_QUEUE] = "queue", "payload" };
 	const char **values[] = { &c->schedule, &c->queue, &c->payload };
 	unsigned lines[3] = { 0 };
 	char section[96], name[192];
@@ -356,16 +376,13 @@ static void read_cron(struct reader *r, struct cron_config *c, const struct key 
 			complain(r, &at, "%s is here for the second time; the first is in line %u", name, lines[i]);
 		} else {
 			lines[i] = k.line;
-			if (is_text(r, name, "a text"))
-				*values[i] = owned_copy(&r->o->owned, (const char *)r->event.data.scalar.value);
+			*values[i] = cron_value(r, name, i);
 		}
 		skip_value(r);
 	}
 	at = mark_of(cron);
-	if (!lines[0] || !lines[1])
-		complain(r, &at, "%s: %s is missing", section, !lines[0] ? "schedule" : "queue");
-	if (c->queue && !weir_queue_name_valid(c->queue))
-		complain(r, &at, "%s.queue: \"%s\" is not a queue's name", section, c->queue);
+	if (!lines[CRON_SCHEDULE] || !lines[CRON_QUEUE])
+		complain(r, &at, "%s: %s is missing", section, !lines[CRON_SCHEDULE] ? "schedule" : "queue");
 	next(r);
 }
 

@@ -339,8 +339,8 @@ static int feed(const weir_ctx *ctx, struct client *c, struct feed *f, const cha
 		if (r)
 			return r;
 		r = client_flush(ctx, c);
-		if (r < 0)
-			return client_say_error(c, r);
+		if (r)
+			return r;
 		if (tty)
 			fprintf(stderr, "\rweir: %llu jobs ", (unsigned long long)f->accepted);
 		if (f->accepted + f->refused > before) {

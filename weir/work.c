@@ -28,6 +28,7 @@
 enum { RESULT_MAX = 1 << 20, DEAD_AT_ONCE = 100 };
 #define WAIT_SECONDS 30
 #define ASK_EVERY    WEIR_SEC(1)
+#define TELL_NS      WEIR_SEC(5)
 
 struct crew {
 	const struct options *o;
@@ -139,10 +140,12 @@ static enum verdict guard(const weir_ctx *ctx, struct client *c, struct run *run
 
 /* ---- Telling ---- */
 
-/* The end of the run, to the server: 0, or the job is not ours any more. */
+/* The end of the run, to the server: its status (2xx all is well, 413 the result is too large), or -Exxx. */
 static int tell(const weir_ctx *ctx, struct client *c, const struct taken *j, const char *verb, const char *query,
                 const weir_process_result *res)
 {
+	/* A stop that comes now should not undo what is done. */
+	weir_ctx shielded = weir_ctx_shield(ctx, TELL_NS);
 	struct weir__buf target = WEIR__BUF_INIT;
 	struct answer a = { .body = WEIR__BUF_INIT };
 	struct request q = { .method = "POST", .headers = { "content-type: application/octet-stream" } };
@@ -154,15 +157,12 @@ static int tell(const weir_ctx *ctx, struct client *c, const struct taken *j, co
 		q.body = res->out;
 		q.len = res->out_len;
 	}
-	r = target.failed ? -ENOMEM : client_exchange(ctx, c, &q, &a);
+	r = target.failed ? -ENOMEM : client_exchange(&shielded, c, &q, &a);
 	if (r < 0)
 		say(j, "ended, but the server could not be told (%s); it will run again", strerror(-r));
-	else if (a.status == 409)
-		say(j, "ended, but it was not ours any more");
-	else if (a.status / 100 != 2)
-		r = client_say_refusal(c, &a);
-	if (r == 0 && a.status / 100 != 2)
-		r = -ESTALE;
+	else if (a.status / 100 != 2 && a.status != 409 && a.status != 413)
+		(void)client_say_refusal(c, &a);
+	r = r < 0 ? r : a.status;
 	answer_free(&a);
 	weir__buf_free(&target);
 	return r;
@@ -177,8 +177,27 @@ static int tell_failure(const weir_ctx *ctx, struct client *c, const struct take
 	put_escaped(&query, why);
 	say(j, "failed: %s", why);
 	r = query.failed ? -ENOMEM : tell(ctx, c, j, "nack", query.data, NULL);
+	if (r == 409)
+		say(j, "was not ours any more");
 	weir__buf_free(&query);
-	return r < 0 ? r : -EIO;
+	return -EIO;
+}
+
+/* The job is done even when its result does not fit: some servers have then counted it as done already (409 to the second ack). */
+static int tell_success(const weir_ctx *ctx, struct client *c, const struct run *run)
+{
+	const struct taken *j = run->job;
+	int r = tell(ctx, c, j, "ack", "", &run->res);
+
+	if (run->res.truncated || r == 413)
+		say(j, "is done; its output is too large to be kept whole as the result");
+	if (r == 413) {
+		r = tell(ctx, c, j, "ack", "", NULL);
+		r = r == 409 ? 200 : r;
+	}
+	if (r == 409)
+		say(j, "ended, but it was not ours any more");
+	return r < 0 ? r : r / 100 == 2 ? 0 : -ESTALE;
 }
 
 /* 0 acknowledged; < 0 not. What a stop has cut is told by closing the connection. */
@@ -193,7 +212,7 @@ static int conclude(const weir_ctx *ctx, struct client *c, struct run *run, enum
 		return tell_failure(ctx, c, j, false, "cancelled");
 	if (run->r == -ETIMEDOUT)
 		return tell_failure(ctx, c, j, false, "took longer than its time limit");
-	if (run->r == -ECANCELED || weir_ctx_err(ctx) < 0) {
+	if (run->r == -ECANCELED) {
 		say(j, "is given back: weir work ends");
 		return -ECANCELED;
 	}
@@ -202,7 +221,7 @@ static int conclude(const weir_ctx *ctx, struct client *c, struct run *run, enum
 		return tell_failure(ctx, c, j, false, why);
 	}
 	if (run->res.code == 0)
-		return tell(ctx, c, j, "ack", "", &run->res);
+		return tell_success(ctx, c, run);
 	if (run->res.code < 0)
 		snprintf(why, sizeof why, "signal %d (%s)", -run->res.code, strsignal(-run->res.code));
 	else

@@ -273,10 +273,8 @@ def subscribe_misses_nothing_over_a_lost_connection():
             except OSError:
                 pass
             for s in (a, b):
-                try:
+                with contextlib.suppress(OSError):
                     s.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    pass
 
         def accept():
             while True:
@@ -297,8 +295,8 @@ def subscribe_misses_nothing_over_a_lost_connection():
             run(w, 'publish', 's', 'one')
             c.wait_out(b'one\n')
             cut.set()
-            for pair in streams:
-                for s in pair:
+            for s in (s for pair in streams for s in pair):
+                with contextlib.suppress(OSError):
                     s.shutdown(socket.SHUT_RDWR)
             c.wait_err('the server is gone; trying again')
             run(w, 'publish', 's', 'two')

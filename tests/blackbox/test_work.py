@@ -118,6 +118,21 @@ def a_command_that_is_not_there_fails_its_job():
 
 
 @test
+def a_result_that_is_too_large_leaves_the_job_done():
+    with Weir() as w:
+        id = w.enqueue('q')
+        status, out, err = cli('work', 'q', '--once', '--', 'head', '-c', '3000000', '/dev/zero', env={'WEIR_SERVER': w.url})
+        check_eq(status, 0, err)
+        check_in('too large', err)
+        check_eq(state(w, id), 'done')
+    with Weir('--body-max', '1KiB') as w:
+        id = w.enqueue('q')
+        status, out, err = cli('work', 'q', '--once', '--', 'head', '-c', '2000', '/dev/zero', env={'WEIR_SERVER': w.url})
+        check_eq((status, err), (0, ''))
+        check_eq((state(w, id), len(w.job(id)['result'])), ('done', 2000))
+
+
+@test
 def drain_works_the_queue_off_and_ends():
     with Weir() as w:
         ids = [w.enqueue('q', str(i).encode()) for i in range(20)]

@@ -288,8 +288,9 @@ TEST(mistakes_of_a_file_are_told_with_their_place)
 		{ "queues: {mail: {paused: yes}}\n", "\"yes\" is not true or false; did you mean \"true\"?" },
 		{ "queues: {mail: {paused: 'true'}}\n", "leave the quotes out" },
 		{ "crons: {x: {queue: mail}}\n", "crons.x: schedule is missing" },
-		{ "crons: {x: {schedule: a, queue: mail, payloda: y}}\n", "did you mean \"payload\"?" },
-		{ "crons: {x: {schedule: a, queue: 'm l'}}\n", "\"m l\" is not a queue's name" },
+		{ "crons: {x: {schedule: '@daily', queue: mail, payloda: y}}\n", "did you mean \"payload\"?" },
+		{ "crons: {x: {schedule: '61 * * * *', queue: mail}}\n", ":1:23: crons.x.schedule: \"61 * * * *\" is not a schedule" },
+		{ "crons: {x: {schedule: '@daily', queue: 'm l'}}\n", "\"m l\" is not a queue's name" },
 	};
 
 	for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
