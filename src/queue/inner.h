@@ -149,7 +149,8 @@ struct weir__meter { /* events a second over the last seconds */
 	int64_t second;
 	int64_t since_second; /* when it began */
 	uint32_t count[WEIR__RATE_SECONDS];
-	int64_t last_ns, gap_ns; /* the last event (ends: or when the queue was empty last), the smoothed gap; 0: none */
+	int64_t last_ns,
+		gap_ns; /* the last event (ends: or when the queue was empty last), the smoothed gap; 0: none */
 };
 
 struct weir__queue {

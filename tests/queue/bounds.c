@@ -209,6 +209,38 @@ SIM(each_shows_all_queues_by_name, 2)
 	store_end(ctx, s);
 }
 
+static void find_clock(const weir_task_info *i, void *arg)
+{
+	if (i->waits_on && !strcmp(i->waits_on, "store clock"))
+		*(int64_t *)arg = i->left_ns;
+}
+
+/* What the store's clock waits for; −1 while it does not wait. */
+static int64_t clock_left(const weir_ctx *ctx)
+{
+	int64_t left = -1;
+
+	CHECK_EQ(weir_sleep(ctx, WEIR_MS(1)), 0); /* It has run until it waits. */
+	weir_each_task(find_clock, &left);
+	return left;
+}
+
+SIM(an_idle_store_sets_no_timer, 20)
+{
+	weir_store *s = store_with(ctx, &(weir_store_options){ .finished_ns = WEIR_MIN(1) });
+	weir_job *j;
+
+	CHECK_EQ(clock_left(ctx), WEIR_NEVER);
+	put(ctx, s, "q", "x");
+	CHECK_EQ(clock_left(ctx), WEIR_NEVER);
+	j = take(ctx, s, "q");
+	CHECK(clock_left(ctx) <= WEIR_SEC(30));
+	CHECK_EQ(weir_job_ack(ctx, j, NULL, 0), 0);
+	CHECK_EQ(weir_sleep(ctx, WEIR_MIN(2)), 0);
+	CHECK_EQ(clock_left(ctx), WEIR_NEVER);
+	store_end(ctx, s);
+}
+
 static size_t in_use(void)
 {
 	return mallinfo2().uordblks;
