@@ -164,7 +164,7 @@ def clients_that_vanish_leave_nothing_behind():
             return s['streams'], s['tasks'], s['connections']
         with w.events('/v1/subjects/here/events'):
             pass
-        until(lambda: state()[0] == 0, 'the first stream does not end')
+        until(lambda: (state()[0], state()[2]) == (0, 1), 'the first stream does not end')
         before = state()
         streams = [w.events('/v1/subjects/here/events') for _ in range(200)]
         follows = [w.events(f'/v1/jobs/{w.enqueue("q")}/events') for _ in range(20)]
