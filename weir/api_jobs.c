@@ -406,6 +406,7 @@ static int job_events(const weir_ctx *ctx, weir_http *x, struct app *app)
 	int64_t n;
 	int r;
 
+	last = last ? last : weir_http_query(x, "last_event_id");
 	r = weir_job_get(app->store, f.id, false, &job);
 	if (r < 0)
 		return reply_error(ctx, x, app, r, NULL);

@@ -187,6 +187,21 @@ def a_second_signal_stops_at_once():
 
 
 @test
+def a_second_signal_to_weir_names_the_request_that_it_cuts():
+    with Weir(expect=3) as w:
+        raw = w.raw()
+        raw.send('POST /v1/queues/q/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhalf')
+        until(lambda: w.get('/v1/status').json['http']['active'] == 2, 'the request does not run')
+        w.signal(signal.SIGTERM)
+        w.wait_err('stopping: ')
+        start = time.monotonic()
+        w.signal(signal.SIGTERM)
+        check_eq(w.wait(), 3)
+        check(time.monotonic() - start < 2)
+        check(re.search(r'cut: POST /v1/queues/\{queue\}/jobs from 127\.0\.0\.1:\d+ after .* waiting in', w.err), w.err)
+
+
+@test
 def drain_over_http_stops_as_a_signal_does():
     with Weir() as w:
         a = w.post('/v1/drain')
