@@ -54,7 +54,9 @@ static int request(const weir_ctx *ctx, struct client *c)
 	weir_ctx live = weir_ctx_until_drain(ctx);
 	struct weir__buf *payload = c->arg, target = WEIR__BUF_INIT;
 	struct answer a = { .body = WEIR__BUF_INIT };
-	struct request q = { .method = "POST", .body = payload->data, .len = payload->len,
+	struct request q = { .method = "POST",
+		             .body = payload->data,
+		             .len = payload->len,
 		             .timeout_ns = c->o->timeout_ns + WEIR_SEC(10) };
 	char time[WEIR__UNITS_MAX];
 	int r;
@@ -71,7 +73,9 @@ static int request(const weir_ctx *ctx, struct client *c)
 	} else if (r == 0) {
 		weir__buf_add(&c->out, a.body.data, a.body.len);
 		if (c->color && a.body.len && a.body.data[a.body.len - 1] != '\n')
-			weir__buf_byte(&c->out, '\n'); /* A terminal's prompt belongs into a line of its own. */
+			weir__buf_byte(
+				&c->out,
+				'\n'); /* A terminal's prompt belongs into a line of its own. */
 	}
 	answer_free(&a);
 	weir__buf_free(&target);
@@ -109,7 +113,7 @@ typedef int message_fn(const weir_ctx *ctx, struct client *c, const weir_sse_eve
 struct follower {
 	const char *target;
 	char last_id[ID_MAX];
-	bool ever;            /* it was connected once */
+	bool ever; /* it was connected once */
 	message_fn *fn;
 	void *arg;
 };
@@ -138,7 +142,8 @@ static int follow_once(const weir_ctx *ctx, struct client *c, struct follower *f
 	if (f->ever && *tries)
 		fputs("weir: connected again\n", stderr);
 	else if (!f->ever && isatty(STDERR_FILENO))
-		fprintf(stderr, "weir: waiting for messages on %s; Ctrl-C ends it\n", c->o->args[0]);
+		fprintf(stderr, "weir: waiting for messages on %s; Ctrl-C ends it\n",
+		        c->o->args[0]);
 	f->ever = true;
 	*tries = 0;
 	while ((r = weir_http_client_event(ctx, c->http, &e)) > 0) {
@@ -234,7 +239,7 @@ struct asked {
 
 struct replier {
 	struct client *c;
-	weir_chan *asked;       /* of struct asked * */
+	weir_chan *asked; /* of struct asked * */
 };
 
 static void asked_free(struct asked *a)
@@ -264,7 +269,8 @@ static int hand_over(const weir_ctx *ctx, struct client *c, const weir_sse_event
 		a->reply = strdup(get_text(m, "reply"));
 		a->subject = strdup(get_text(m, "subject"));
 		(void)get_bytes(m, "data", &a->data);
-		r = a->reply && a->subject && !a->data.failed ? weir_chan_send(ctx, p->asked, &a) : -ENOMEM;
+		r = a->reply && a->subject && !a->data.failed ? weir_chan_send(ctx, p->asked, &a) :
+		                                                -ENOMEM;
 		if (r == 0)
 			a = NULL;
 	}
@@ -273,7 +279,8 @@ static int hand_over(const weir_ctx *ctx, struct client *c, const weir_sse_event
 	return r == -ENOMEM ? r : 0; /* When we are asked to end the stream ends by itself. */
 }
 
-static void answer(const weir_ctx *ctx, struct client *c, const struct asked *a, const weir_process_result *res)
+static void answer(const weir_ctx *ctx, struct client *c, const struct asked *a,
+                   const weir_process_result *res)
 {
 	struct weir__buf target = WEIR__BUF_INIT;
 	struct answer ans = { .body = WEIR__BUF_INIT };
@@ -282,7 +289,9 @@ static void answer(const weir_ctx *ctx, struct client *c, const struct asked *a,
 	put_subject(&target, a->reply, "");
 	q.target = target.data;
 	if (!target.failed)
-		(void)client_call(ctx, c, &q, &ans); /* It has said what was wrong; the requester hears a timeout. */
+		(void)client_call(
+			ctx, c, &q,
+			&ans); /* It has said what was wrong; the requester hears a timeout. */
 	answer_free(&ans);
 	weir__buf_free(&target);
 }
@@ -302,13 +311,20 @@ static int replier_task(const weir_ctx *ctx, void *arg)
 		weir_process_result res = { 0 };
 
 		weir__buf_printf(&env, "WEIR_SUBJECT=%s", a->subject);
-		r = weir_process_run(ctx, &(weir_process_spec){ .argv = c.o->tail, .env = (char *const[]){ env.data, NULL },
-			                     .in = a->data.data, .in_len = a->data.len, .out_max = ANSWER_BYTES,
-			                     .kill_ns = c.o->kill_after_ns, .die_with_parent = true }, &res);
+		r = weir_process_run(ctx,
+		                     &(weir_process_spec){ .argv = c.o->tail,
+		                                           .env = (char *const[]){ env.data, NULL },
+		                                           .in = a->data.data,
+		                                           .in_len = a->data.len,
+		                                           .out_max = ANSWER_BYTES,
+		                                           .kill_ns = c.o->kill_after_ns,
+		                                           .die_with_parent = true },
+		                     &res);
 		if (r < 0)
 			fprintf(stderr, "weir: %s: %s\n", c.o->tail[0], strerror(-r));
 		else if (res.code)
-			fprintf(stderr, "weir: %s ended with %d: no answer\n", c.o->tail[0], res.code);
+			fprintf(stderr, "weir: %s ended with %d: no answer\n", c.o->tail[0],
+			        res.code);
 		else
 			answer(ctx, &c, a, &res);
 		free(res.out);

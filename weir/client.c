@@ -37,7 +37,8 @@ static int transfer(void *arg)
 	ssize_t n;
 
 	while (done < t->n) {
-		struct pollfd fds[] = { { .fd = t->fd, .events = (short)(t->write ? POLLOUT : POLLIN) },
+		struct pollfd fds[] = { { .fd = t->fd,
+			                  .events = (short)(t->write ? POLLOUT : POLLIN) },
 			                { .fd = t->bell, .events = POLLIN } };
 
 		if (poll(fds, 2, -1) < 0) /* offloaded */
@@ -86,7 +87,9 @@ ssize_t client_read(const weir_ctx *ctx, int fd, void *buf, size_t n)
 
 int client_flush(const weir_ctx *ctx, struct client *c)
 {
-	struct transfer t = { .fd = STDOUT_FILENO, .write = true, .data = c->out.data, .n = c->out.len };
+	struct transfer t = {
+		.fd = STDOUT_FILENO, .write = true, .data = c->out.data, .n = c->out.len
+	};
 	int r;
 
 	if (!c->out.len)
@@ -140,7 +143,8 @@ static int read_token(const char *path, char token[TOKEN_MAX])
 	size_t n;
 
 	if (!f || !fgets(token, TOKEN_MAX, f)) {
-		fprintf(stderr, "weir: --token-path %s: %s\n", path, f && feof(f) ? "it is empty" : strerror(errno));
+		fprintf(stderr, "weir: --token-path %s: %s\n", path,
+		        f && feof(f) ? "it is empty" : strerror(errno));
 		if (f)
 			fclose(f);
 		return EXIT_USAGE;
@@ -150,7 +154,10 @@ static int read_token(const char *path, char token[TOKEN_MAX])
 	token[n] = 0;
 	for (size_t i = 0; i < n; i++)
 		if (token[i] <= ' ' || token[i] == 0x7f) {
-			fprintf(stderr, "weir: --token-path %s: a token has no spaces or control characters\n", path);
+			fprintf(stderr,
+			        "weir: --token-path %s: a token has no spaces or control "
+			        "characters\n",
+			        path);
 			return EXIT_USAGE;
 		}
 	return 0;
@@ -188,7 +195,9 @@ int client_copy(struct client *c, const struct client *from)
 {
 	int r;
 
-	*c = (struct client){ .o = from->o, .subject = from->subject, .color = from->color, .arg = from->arg };
+	*c = (struct client){
+		.o = from->o, .subject = from->subject, .color = from->color, .arg = from->arg
+	};
 	r = weir_http_client_new(from->o->server, &c->http);
 	if (r < 0)
 		return r;
@@ -225,7 +234,9 @@ static int root(const weir_ctx *ctx, void *arg)
 
 int client_run(const struct options *o, client_fn *fn, void *arg)
 {
-	weir_options opt = { .workers = 1, .signals = true, .forced_ok = true, .grace_ns = o->grace_ns };
+	weir_options opt = {
+		.workers = 1, .signals = true, .forced_ok = true, .grace_ns = o->grace_ns
+	};
 	const char *no_color = getenv("NO_COLOR");
 	struct frame f = { .fn = fn };
 	int r;
@@ -312,8 +323,8 @@ static json_t *parse_json(const weir_ctx *ctx, const struct weir__buf *b)
 	return p.json;
 }
 
-static void make_request(const struct client *c, const struct request *q, const char *headers[CLIENT_HEADERS + 2],
-                         weir_http_req *ret)
+static void make_request(const struct client *c, const struct request *q,
+                         const char *headers[CLIENT_HEADERS + 2], weir_http_req *ret)
 {
 	size_t n = 0;
 
@@ -322,11 +333,15 @@ static void make_request(const struct client *c, const struct request *q, const 
 	if (c->auth)
 		headers[n++] = c->auth;
 	headers[n] = NULL;
-	*ret = (weir_http_req){ .method = q->method, .target = q->target, .headers = headers, .body = q->body,
+	*ret = (weir_http_req){ .method = q->method,
+		                .target = q->target,
+		                .headers = headers,
+		                .body = q->body,
 		                .body_len = q->len };
 }
 
-int client_exchange(const weir_ctx *ctx, struct client *c, const struct request *q, struct answer *a)
+int client_exchange(const weir_ctx *ctx, struct client *c, const struct request *q,
+                    struct answer *a)
 {
 	weir_ctx soon = weir_ctx_timeout(ctx, q->timeout_ns ? q->timeout_ns : WEIR_SEC(30));
 	const char *headers[CLIENT_HEADERS + 2], *type;
@@ -344,7 +359,8 @@ int client_exchange(const weir_ctx *ctx, struct client *c, const struct request 
 		return r;
 	a->status = res.status;
 	type = weir_http_client_header(c->http, "content-type");
-	if (type && (!strncmp(type, "application/json", 16) || !strncmp(type, "application/problem+json", 24)))
+	if (type && (!strncmp(type, "application/json", 16) ||
+	             !strncmp(type, "application/problem+json", 24)))
 		a->json = parse_json(ctx, &a->body);
 	return 0;
 }
@@ -367,12 +383,15 @@ int client_call(const weir_ctx *ctx, struct client *c, const struct request *q, 
 	return 0;
 }
 
-int client_stream(const weir_ctx *ctx, struct client *c, const char *target, const char *last_id, int64_t timeout_ns)
+int client_stream(const weir_ctx *ctx, struct client *c, const char *target, const char *last_id,
+                  int64_t timeout_ns)
 {
 	weir_ctx soon = weir_ctx_timeout(ctx, timeout_ns);
 	char *last = last_id ? client_header("last-event-id", last_id) : NULL;
 	const char *headers[CLIENT_HEADERS + 2];
-	struct request q = { .method = "GET", .target = target, .headers = { "accept: text/event-stream", last } };
+	struct request q = { .method = "GET",
+		             .target = target,
+		             .headers = { "accept: text/event-stream", last } };
 	weir_http_req req;
 	weir_http_res res;
 	int r;
@@ -402,7 +421,10 @@ int client_say_error(const struct client *c, int error)
 	switch (error) {
 	case -ECONNREFUSED:
 	case -ENOENT:
-		fprintf(stderr, "weir: no server at %s; `weir serve` starts one, --server or WEIR_SERVER names another\n", server);
+		fprintf(stderr,
+		        "weir: no server at %s; `weir serve` starts one, --server or WEIR_SERVER "
+		        "names another\n",
+		        server);
 		return EXIT_NO_SERVER;
 	case -EHOSTUNREACH:
 	case -ENETUNREACH:
@@ -436,12 +458,14 @@ int client_say_refusal(const struct client *c, const struct answer *a)
 	if (a->status == 503)
 		after = weir_http_client_header(c->http, "retry-after");
 	if (a->status == 401)
-		fprintf(stderr, "weir: the server asks for a token: WEIR_TOKEN or --token-path FILE (401%s%s)\n",
+		fprintf(stderr,
+		        "weir: the server asks for a token: WEIR_TOKEN or --token-path FILE "
+		        "(401%s%s)\n",
 		        *detail ? ": " : "", detail);
 	else
-		fprintf(stderr, "weir: %s%s%s (%d%s%s%s)\n", c->subject ? c->subject : "", c->subject ? ": " : "",
-		        *detail ? detail : "the server refused", a->status, after ? ", try again in " : "", after ? after : "",
-		        after ? " s" : "");
+		fprintf(stderr, "weir: %s%s%s (%d%s%s%s)\n", c->subject ? c->subject : "",
+		        c->subject ? ": " : "", *detail ? detail : "the server refused", a->status,
+		        after ? ", try again in " : "", after ? after : "", after ? " s" : "");
 	return EXIT_FAILED;
 }
 
@@ -450,7 +474,8 @@ int client_say_refusal(const struct client *c, const struct answer *a)
 void put_escaped(struct weir__buf *b, const char *text)
 {
 	for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
-		if ((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || (*p >= '0' && *p <= '9') || strchr("-._~", *p))
+		if ((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') ||
+		    (*p >= '0' && *p <= '9') || strchr("-._~", *p))
 			weir__buf_byte(b, (char)*p);
 		else
 			weir__buf_printf(b, "%%%02X", *p);
@@ -489,7 +514,10 @@ int need_queue(const char *name)
 {
 	if (weir_queue_name_valid(name))
 		return 0;
-	fprintf(stderr, "weir: \"%s\" is not a queue's name: 1 to 64 of A-Z a-z 0-9 . _ -, and no dot first\n", name);
+	fprintf(stderr,
+	        "weir: \"%s\" is not a queue's name: 1 to 64 of A-Z a-z 0-9 . _ -, and no dot "
+	        "first\n",
+	        name);
 	return EXIT_USAGE;
 }
 
@@ -498,10 +526,12 @@ int need_subject(const char *subject, bool wildcards)
 	if (weir_subject_valid(subject, wildcards))
 		return 0;
 	if (!wildcards && weir_subject_valid(subject, true))
-		fprintf(stderr, "weir: \"%s\" holds wildcards, which only subscribe and reply take\n", subject);
+		fprintf(stderr,
+		        "weir: \"%s\" holds wildcards, which only subscribe and reply take\n",
+		        subject);
 	else
-		fprintf(stderr, "weir: \"%s\" is not a subject: words with dots between them%s\n", subject,
-		        wildcards ? ", * for one word, > for the rest" : "");
+		fprintf(stderr, "weir: \"%s\" is not a subject: words with dots between them%s\n",
+		        subject, wildcards ? ", * for one word, > for the rest" : "");
 	return EXIT_USAGE;
 }
 
@@ -509,7 +539,9 @@ int need_subject(const char *subject, bool wildcards)
 
 void table_init(struct table *t, const char *align)
 {
-	*t = (struct table){ .cells = WEIR__BUF_INIT, .columns = (unsigned)strlen(align), .align = align };
+	*t = (struct table){ .cells = WEIR__BUF_INIT,
+		             .columns = (unsigned)strlen(align),
+		             .align = align };
 }
 
 void table_cell(struct table *t, const char *fmt, ...)
@@ -563,7 +595,8 @@ void table_print(struct table *t, struct client *c)
 		color = !c->color ? NULL : i < t->columns ? "\033[1m" : color_of(cell);
 		if (t->align[column] == 'r')
 			weir__buf_printf(&c->out, "%*s", pad, "");
-		weir__buf_printf(&c->out, "%s%s%s", color ? color : "", cell, color ? "\033[0m" : "");
+		weir__buf_printf(&c->out, "%s%s%s", color ? color : "", cell,
+		                 color ? "\033[0m" : "");
 		if (column + 1 == t->columns)
 			weir__buf_byte(&c->out, '\n');
 		else

@@ -18,10 +18,10 @@
 struct client {
 	const struct options *o;
 	weir_http_client *http;
-	char *auth;             /* "authorization: Bearer …", or NULL */
-	const char *subject;    /* what a refusal is about: a queue, a job; may be NULL */
+	char *auth;          /* "authorization: Bearer …", or NULL */
+	const char *subject; /* what a refusal is about: a queue, a job; may be NULL */
 	struct weir__buf out;
-	bool color;             /* standard output is a terminal and NO_COLOR is not set */
+	bool color; /* standard output is a terminal and NO_COLOR is not set */
 	void *arg;
 };
 
@@ -35,7 +35,7 @@ void client_close(struct client *c);
 struct answer {
 	int status;
 	struct weir__buf body;
-	json_t *json;           /* the body, when it is JSON */
+	json_t *json; /* the body, when it is JSON */
 };
 void answer_free(struct answer *a);
 
@@ -45,15 +45,17 @@ struct request {
 	const void *body;
 	size_t len;
 	const char *headers[CLIENT_HEADERS]; /* "name: value" */
-	int64_t timeout_ns;     /* 0: 30 s */
+	int64_t timeout_ns;                  /* 0: 30 s */
 };
 
 /* One exchange: 0 with any status, or -Exxx without a word. */
-int client_exchange(const weir_ctx *ctx, struct client *c, const struct request *q, struct answer *a);
+int client_exchange(const weir_ctx *ctx, struct client *c, const struct request *q,
+                    struct answer *a);
 /* The same, and what is not 2xx is said on standard error: 0 or an exit status. *a can be freed in any case. */
 int client_call(const weir_ctx *ctx, struct client *c, const struct request *q, struct answer *a);
 /* Begins a stream of events at target, behind last_id if not NULL: the status, or -Exxx. */
-int client_stream(const weir_ctx *ctx, struct client *c, const char *target, const char *last_id, int64_t timeout_ns);
+int client_stream(const weir_ctx *ctx, struct client *c, const char *target, const char *last_id,
+                  int64_t timeout_ns);
 
 /* Says why there was no answer, or what a refusal said. Returns the exit status for it. */
 int client_say_error(const struct client *c, int error);
@@ -87,7 +89,7 @@ int need_subject(const char *subject, bool wildcards);
 struct table {
 	struct weir__buf cells; /* texts, each ended by NUL */
 	unsigned columns, n;
-	const char *align;      /* "lrr…": left or right */
+	const char *align; /* "lrr…": left or right */
 };
 void table_init(struct table *t, const char *align);
 void table_cell(struct table *t, const char *fmt, ...) WEIR_PRINTF(2, 3);

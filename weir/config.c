@@ -28,9 +28,9 @@ enum { FILE_MAX = 1 << 20, QUEUES_MAX = 10000, CRONS_MAX = 1000 };
 
 struct reader {
 	yaml_parser_t yaml;
-	yaml_event_t event;      /* the current one */
+	yaml_event_t event; /* the current one */
 	bool have_event;
-	bool broken;             /* not YAML any more: unwind */
+	bool broken; /* not YAML any more: unwind */
 	const char *file;
 	struct options *o;
 	struct problems *p;
@@ -42,7 +42,8 @@ struct key {
 	unsigned line, column;
 };
 
-static void complain(struct reader *r, const yaml_mark_t *at, const char *fmt, ...) WEIR_PRINTF(3, 4);
+static void complain(struct reader *r, const yaml_mark_t *at, const char *fmt, ...)
+	WEIR_PRINTF(3, 4);
 static void complain(struct reader *r, const yaml_mark_t *at, const char *fmt, ...)
 {
 	struct weir__buf text = WEIR__BUF_INIT;
@@ -51,7 +52,8 @@ static void complain(struct reader *r, const yaml_mark_t *at, const char *fmt, .
 	va_start(ap, fmt);
 	weir__buf_vprintf(&text, fmt, ap);
 	va_end(ap);
-	problem(r->p, "%s:%zu:%zu: %s", r->file, at->line + 1, at->column + 1, text.data ? text.data : "out of memory");
+	problem(r->p, "%s:%zu:%zu: %s", r->file, at->line + 1, at->column + 1,
+	        text.data ? text.data : "out of memory");
 	weir__buf_free(&text);
 }
 
@@ -68,7 +70,8 @@ static void next(struct reader *r)
 	}
 	r->broken = true;
 	if (r->yaml.error == YAML_READER_ERROR)
-		problem(r->p, "%s: byte %zu is not text in UTF-8: %s", r->file, r->yaml.problem_offset, r->yaml.problem);
+		problem(r->p, "%s: byte %zu is not text in UTF-8: %s", r->file,
+		        r->yaml.problem_offset, r->yaml.problem);
 	else if (r->yaml.error == YAML_MEMORY_ERROR)
 		problem(r->p, "%s: out of memory", r->file);
 	else
@@ -112,13 +115,15 @@ static bool is_text(struct reader *r, const char *name, const char *expected)
 	const yaml_event_t *e = &r->event;
 
 	if (e->type == YAML_ALIAS_EVENT)
-		complain(r, &e->start_mark, "%s: an alias (*%s) cannot be used here; write the value out", name,
+		complain(r, &e->start_mark,
+		         "%s: an alias (*%s) cannot be used here; write the value out", name,
 		         e->data.alias.anchor);
 	else if (e->type != YAML_SCALAR_EVENT)
 		complain(r, &e->start_mark, "%s: %s is not %s", name,
 		         e->type == YAML_SEQUENCE_START_EVENT ? "a list" : "a section", expected);
 	else if (e->data.scalar.tag && is_plain(e))
-		complain(r, &e->start_mark, "%s: a tag (%s) cannot be used here", name, e->data.scalar.tag);
+		complain(r, &e->start_mark, "%s: a tag (%s) cannot be used here", name,
+		         e->data.scalar.tag);
 	else if (is_null(e))
 		complain(r, &e->start_mark, "%s: the value is missing", name);
 	else if (strlen((const char *)e->data.scalar.value) != e->data.scalar.length)
@@ -131,16 +136,18 @@ static bool is_text(struct reader *r, const char *name, const char *expected)
 static const char *kind_of(enum setting_type type)
 {
 	static const char *const kinds[] = {
-		[SET_SWITCH] = "true or false", [SET_NUMBER] = "a whole number", [SET_DURATION] = "a duration",
-		[SET_BYTES] = "a size",         [SET_RATE] = "a rate",           [SET_CHOICE] = "a word",
-		[SET_WORD] = "a word",          [SET_TEXT] = "a text",           [SET_PATH] = "a path",
-		[SET_LIST] = "a text or a list of texts",
+		[SET_SWITCH] = "true or false", [SET_NUMBER] = "a whole number",
+		[SET_DURATION] = "a duration",  [SET_BYTES] = "a size",
+		[SET_RATE] = "a rate",          [SET_CHOICE] = "a word",
+		[SET_WORD] = "a word",          [SET_TEXT] = "a text",
+		[SET_PATH] = "a path",          [SET_LIST] = "a text or a list of texts",
 	};
 
 	return kinds[type];
 }
 
-static bool store(struct reader *r, const struct setting *s, void *base, const char *name, bool first)
+static bool store(struct reader *r, const struct setting *s, void *base, const char *name,
+                  bool first)
 {
 	struct weir__buf why = WEIR__BUF_INIT;
 	const yaml_event_t *e = &r->event;
@@ -151,7 +158,8 @@ static bool store(struct reader *r, const struct setting *s, void *base, const c
 		return false;
 	text = (const char *)e->data.scalar.value;
 	if (!is_plain(e) && (s->type == SET_NUMBER || s->type == SET_SWITCH))
-		complain(r, &e->start_mark, "%s: a text in quotes is not %s; leave the quotes out", name, kind_of(s->type));
+		complain(r, &e->start_mark, "%s: a text in quotes is not %s; leave the quotes out",
+		         name, kind_of(s->type));
 	else if (setting_store(s, base, &r->o->owned, text, first, &why) < 0)
 		complain(r, &e->start_mark, "%s: %s", name, why.data ? why.data : "out of memory");
 	else
@@ -192,14 +200,16 @@ static bool read_key(struct reader *r, const char *section, struct key *ret)
 	ret->line = (unsigned)e->start_mark.line + 1;
 	ret->column = (unsigned)e->start_mark.column + 1;
 	if (e->type != YAML_SCALAR_EVENT) {
-		complain(r, &e->start_mark, "%s%sa key has to be a word", section, *section ? ": " : "");
+		complain(r, &e->start_mark, "%s%sa key has to be a word", section,
+		         *section ? ": " : "");
 		skip_value(r);
 		return false;
 	}
 	text = (const char *)e->data.scalar.value;
 	merge = !strcmp(text, "<<");
 	if (merge)
-		complain(r, &e->start_mark, "%s%smerge keys (<<) cannot be used here; write the settings out", section,
+		complain(r, &e->start_mark,
+		         "%s%smerge keys (<<) cannot be used here; write the settings out", section,
 		         *section ? ": " : "");
 	ret->name[0] = 0;
 	if (strlen(text) == e->data.scalar.length)
@@ -220,7 +230,8 @@ static bool enter(struct reader *r, const char *name, const char *expected)
 		next(r);
 		return true;
 	}
-	if (r->event.type == YAML_ALIAS_EVENT || is_null(&r->event) || r->event.type == YAML_SEQUENCE_START_EVENT)
+	if (r->event.type == YAML_ALIAS_EVENT || is_null(&r->event) ||
+	    r->event.type == YAML_SEQUENCE_START_EVENT)
 		complain(r, &r->event.start_mark, "%s: here should be %s", name, expected);
 	else
 		complain(r, &r->event.start_mark, "%s: \"%.60s\" stands where %s should be", name,
@@ -264,11 +275,14 @@ static void read_queue(struct reader *r, struct queue_config *q)
 			suggest_offer(&near, queue_settings[i].name);
 		snprintf(name, sizeof name, "%s.%s", section, k.name);
 		if (i == queue_settings_n) {
-			complain(r, &at, near.best ? "unknown key \"%s\" in %s; did you mean \"%s\"?" : "unknown key \"%s\" in %s%s",
+			complain(r, &at,
+			         near.best ? "unknown key \"%s\" in %s; did you mean \"%s\"?" :
+			                     "unknown key \"%s\" in %s%s",
 			         k.name, section, near.best ? near.best : "");
 			skip_value(r);
 		} else if (lines[i]) {
-			complain(r, &at, "%s is here for the second time; the first is in line %u", name, lines[i]);
+			complain(r, &at, "%s is here for the second time; the first is in line %u",
+			         name, lines[i]);
 			skip_value(r);
 		} else {
 			lines[i] = k.line;
@@ -279,18 +293,22 @@ static void read_queue(struct reader *r, struct queue_config *q)
 }
 
 /* Adds a zeroed record to a growing array. NULL after a complaint. */
-static void *add_record(struct reader *r, const struct key *k, const char *section, void **array, size_t *n, size_t size,
-                        size_t most)
+static void *add_record(struct reader *r, const struct key *k, const char *section, void **array,
+                        size_t *n, size_t size, size_t most)
 {
 	yaml_mark_t at = mark_of(k);
 	void *grown;
 
 	if (!weir_queue_name_valid(k->name)) {
-		complain(r, &at, "\"%s\" in %s is not a name: 1 to 64 of A–Z a–z 0–9 . _ -, and no dot first", k->name, section);
+		complain(r, &at,
+		         "\"%s\" in %s is not a name: 1 to 64 of A–Z a–z 0–9 . _ -, and no dot "
+		         "first",
+		         k->name, section);
 		return NULL;
 	}
 	for (size_t i = 0; i < *n; i++)
-		if (!strcmp((char *)*array + i * size, k->name)) { /* Each record begins with its name. */
+		if (!strcmp((char *)*array + i * size,
+		            k->name)) { /* Each record begins with its name. */
 			complain(r, &at, "%s.%s is here for the second time", section, k->name);
 			return NULL;
 		}
@@ -318,8 +336,9 @@ static void read_queues(struct reader *r)
 	if (!enter(r, "queues", "a section: a queue's name, then its settings"))
 		return;
 	while (at_key(r)) {
-		q = read_key(r, "queues", &k) ? add_record(r, &k, "queues", (void **)&r->o->queues, &r->o->nqueues, sizeof *q,
-		                                           QUEUES_MAX) : NULL;
+		q = read_key(r, "queues", &k) ? add_record(r, &k, "queues", (void **)&r->o->queues,
+		                                           &r->o->nqueues, sizeof *q, QUEUES_MAX) :
+		                                NULL;
 		if (q)
 			read_queue(r, q);
 		else
@@ -339,7 +358,9 @@ static const char *cron_value(struct reader *r, const char *name, size_t which)
 	text = (const char *)r->event.data.scalar.value;
 	if (which == CRON_SCHEDULE && weir__schedule_parse(text, &schedule) < 0)
 		complain(r, &r->event.start_mark,
-		         "%s: \"%s\" is not a schedule; write five fields like \"0 3 * * *\", @daily, or @every 5m", name, text);
+		         "%s: \"%s\" is not a schedule; write five fields like \"0 3 * * *\", "
+		         "@daily, or @every 5m",
+		         name, text);
 	if (which == CRON_QUEUE && !weir_queue_name_valid(text))
 		complain(r, &r->event.start_mark, "%s: \"%s\" is not a queue's name", name, text);
 	return owned_copy(&r->o->owned, text);
@@ -347,7 +368,9 @@ static const char *cron_value(struct reader *r, const char *name, size_t which)
 
 static void read_cron(struct reader *r, struct cron_config *c, const struct key *cron)
 {
-	static const char *const names[] = { [CRON_SCHEDULE] = "schedule", [CRON_QUEUE] = "queue", "payload" };
+	static const char *const names[] = {
+		[CRON_SCHEDULE] = "schedule", [CRON_QUEUE] = "queue", "payload"
+	};
 	const char **values[] = { &c->schedule, &c->queue, &c->payload };
 	unsigned lines[3] = { 0 };
 	char section[96], name[192];
@@ -370,10 +393,13 @@ static void read_cron(struct reader *r, struct cron_config *c, const struct key 
 			suggest_offer(&near, names[i]);
 		snprintf(name, sizeof name, "%s.%s", section, k.name);
 		if (i == 3) {
-			complain(r, &at, near.best ? "unknown key \"%s\" in %s; did you mean \"%s\"?" : "unknown key \"%s\" in %s%s",
+			complain(r, &at,
+			         near.best ? "unknown key \"%s\" in %s; did you mean \"%s\"?" :
+			                     "unknown key \"%s\" in %s%s",
 			         k.name, section, near.best ? near.best : "");
 		} else if (lines[i]) {
-			complain(r, &at, "%s is here for the second time; the first is in line %u", name, lines[i]);
+			complain(r, &at, "%s is here for the second time; the first is in line %u",
+			         name, lines[i]);
 		} else {
 			lines[i] = k.line;
 			*values[i] = cron_value(r, name, i);
@@ -382,7 +408,8 @@ static void read_cron(struct reader *r, struct cron_config *c, const struct key 
 	}
 	at = mark_of(cron);
 	if (!lines[CRON_SCHEDULE] || !lines[CRON_QUEUE])
-		complain(r, &at, "%s: %s is missing", section, !lines[CRON_SCHEDULE] ? "schedule" : "queue");
+		complain(r, &at, "%s: %s is missing", section,
+		         !lines[CRON_SCHEDULE] ? "schedule" : "queue");
 	next(r);
 }
 
@@ -394,8 +421,9 @@ static void read_crons(struct reader *r)
 	if (!enter(r, "crons", "a section: a name, then schedule, queue and payload"))
 		return;
 	while (at_key(r)) {
-		c = read_key(r, "crons", &k) ? add_record(r, &k, "crons", (void **)&r->o->crons, &r->o->ncrons, sizeof *c,
-		                                          CRONS_MAX) : NULL;
+		c = read_key(r, "crons", &k) ? add_record(r, &k, "crons", (void **)&r->o->crons,
+		                                          &r->o->ncrons, sizeof *c, CRONS_MAX) :
+		                               NULL;
 		if (c)
 			read_cron(r, c, &k);
 		else
@@ -454,7 +482,8 @@ static void read_top(struct reader *r)
 		if (*line) {
 			yaml_mark_t at = mark_of(&k);
 
-			complain(r, &at, "%s is here for the second time; the first is in line %u", k.name, *line);
+			complain(r, &at, "%s is here for the second time; the first is in line %u",
+			         k.name, *line);
 			skip_value(r);
 			continue;
 		}
@@ -479,7 +508,7 @@ static void read_stream(struct reader *r)
 	next(r);
 	if (r->broken || r->event.type == YAML_STREAM_END_EVENT)
 		return; /* An empty file is all defaults. */
-	next(r); /* behind the document's start */
+	next(r);        /* behind the document's start */
 	if (r->broken)
 		return;
 	if (is_null(&r->event))
@@ -490,7 +519,8 @@ static void read_stream(struct reader *r)
 		return;
 	next(r); /* behind the document's end */
 	if (!r->broken && r->event.type != YAML_STREAM_END_EVENT)
-		complain(r, &r->event.start_mark, "a second document begins here; only one is read");
+		complain(r, &r->event.start_mark,
+		         "a second document begins here; only one is read");
 }
 
 static char *read_file(const char *path, size_t *ret_n, struct problems *p)

@@ -37,7 +37,8 @@ static void show_text(const struct options *o)
 		weir__buf_clear(&value);
 		setting_format(&settings[i], o, &value);
 		origin_of(o, i, origin);
-		printf("%-20s %-28s # %s\n", settings[i].name, value.len ? value.data : "-", origin);
+		printf("%-20s %-28s # %s\n", settings[i].name, value.len ? value.data : "-",
+		       origin);
 	}
 	for (size_t i = 0; i < o->nqueues; i++) {
 		printf("queues.%s\n", o->queues[i].name);
@@ -45,16 +46,19 @@ static void show_text(const struct options *o)
 			static const weir_queue_settings none;
 			const struct setting *s = &queue_settings[j];
 
-			if (!memcmp((const char *)&o->queues[i].set + s->at, (const char *)&none + s->at, s->size))
+			if (!memcmp((const char *)&o->queues[i].set + s->at,
+			            (const char *)&none + s->at, s->size))
 				continue;
 			weir__buf_clear(&value);
 			setting_format(s, &o->queues[i].set, &value);
-			printf("  %-18s %-28s # %s\n", s->name, value.len ? value.data : "", o->config);
+			printf("  %-18s %-28s # %s\n", s->name, value.len ? value.data : "",
+			       o->config);
 		}
 	}
 	for (size_t i = 0; i < o->ncrons; i++)
-		printf("crons.%s\n  %-18s %s\n  %-18s %s\n  %-18s %s\n", o->crons[i].name, "schedule", o->crons[i].schedule,
-		       "queue", o->crons[i].queue, "payload", o->crons[i].payload ? o->crons[i].payload : "");
+		printf("crons.%s\n  %-18s %s\n  %-18s %s\n  %-18s %s\n", o->crons[i].name,
+		       "schedule", o->crons[i].schedule, "queue", o->crons[i].queue, "payload",
+		       o->crons[i].payload ? o->crons[i].payload : "");
 	weir__buf_free(&value);
 }
 
@@ -70,7 +74,8 @@ static void show_json(const struct options *o)
 		weir__buf_clear(&value);
 		setting_format(&settings[i], o, &value);
 		origin_of(o, i, origin);
-		weir__buf_printf(&out, "%s\"%s\":{\"value\":", out.len > 1 ? "," : "", settings[i].name);
+		weir__buf_printf(&out, "%s\"%s\":{\"value\":", out.len > 1 ? "," : "",
+		                 settings[i].name);
 		weir__buf_json(&out, value.data ? value.data : "", value.len);
 		weir__buf_str(&out, ",\"origin\":");
 		weir__buf_json(&out, origin, strlen(origin));
@@ -87,8 +92,8 @@ int cmd_config(const struct options *o)
 	struct suggest near = SUGGEST_INIT(o->args[0]);
 
 	if (!strcmp(o->args[0], "check")) {
-		printf("%s is fine: %zu queue%s, %zu cron%s\n", o->config, o->nqueues, o->nqueues == 1 ? "" : "s", o->ncrons,
-		       o->ncrons == 1 ? "" : "s");
+		printf("%s is fine: %zu queue%s, %zu cron%s\n", o->config, o->nqueues,
+		       o->nqueues == 1 ? "" : "s", o->ncrons, o->ncrons == 1 ? "" : "s");
 		return EXIT_DONE;
 	}
 	if (!strcmp(o->args[0], "show") && o->nargs == 1) {
@@ -101,10 +106,15 @@ int cmd_config(const struct options *o)
 	suggest_offer(&near, "check");
 	suggest_offer(&near, "show");
 	if (!strcmp(o->args[0], "show"))
-		fprintf(stderr, "weir: \"%s\" is too much; usage: weir config show [--config FILE]\n", o->args[1]);
+		fprintf(stderr,
+		        "weir: \"%s\" is too much; usage: weir config show [--config FILE]\n",
+		        o->args[1]);
 	else if (near.best)
-		fprintf(stderr, "weir: unknown word \"%s\"; did you mean \"weir config %s\"?\n", o->args[0], near.best);
+		fprintf(stderr, "weir: unknown word \"%s\"; did you mean \"weir config %s\"?\n",
+		        o->args[0], near.best);
 	else
-		fprintf(stderr, "weir: unknown word \"%s\"; usage: weir config check [FILE] | show\n", o->args[0]);
+		fprintf(stderr,
+		        "weir: unknown word \"%s\"; usage: weir config check [FILE] | show\n",
+		        o->args[0]);
 	return EXIT_USAGE;
 }

@@ -40,7 +40,8 @@ static int say_end(struct client *c, const char *state, const json_t *job)
 			weir__buf_printf(&c->out, "%s\n", text ? text : "");
 			free(text);
 		} else {
-			(void)get_bytes(job, "result", &c->out); /* A job without a result prints nothing. */
+			(void)get_bytes(job, "result",
+			                &c->out); /* A job without a result prints nothing. */
 		}
 		return EXIT_DONE;
 	}
@@ -59,7 +60,8 @@ static int read_events(const weir_ctx *ctx, struct client *c, char last_id[64])
 	while ((r = weir_http_client_event(ctx, c->http, &e)) > 0) {
 		if (e.id && strlen(e.id) < 64)
 			memcpy(last_id, e.id, strlen(e.id) + 1);
-		if (!strcmp(e.event, "done") || !strcmp(e.event, "dead") || !strcmp(e.event, "cancelled")) {
+		if (!strcmp(e.event, "done") || !strcmp(e.event, "dead") ||
+		    !strcmp(e.event, "cancelled")) {
 			job = json_loadb(e.data, e.len, JSON_ALLOW_NUL, NULL);
 			r = say_end(c, e.event, job);
 			json_decref(job);
@@ -116,11 +118,13 @@ static int enqueue_one(const weir_ctx *ctx, struct client *c)
 	c->subject = o->args[0];
 	put_target(&target, o->args[0], "/jobs");
 	if (o->delay_ns) {
-		snprintf(delay, sizeof delay, "weir-delay: %s", weir__format_duration(time, o->delay_ns));
+		snprintf(delay, sizeof delay, "weir-delay: %s",
+		         weir__format_duration(time, o->delay_ns));
 		q.headers[n++] = delay;
 	}
 	if (o->timeout_ns) {
-		snprintf(timeout, sizeof timeout, "weir-timeout: %s", weir__format_duration(time, o->timeout_ns));
+		snprintf(timeout, sizeof timeout, "weir-timeout: %s",
+		         weir__format_duration(time, o->timeout_ns));
 		q.headers[n++] = timeout;
 	}
 	if (o->priority) {
@@ -162,11 +166,11 @@ static int enqueue_one(const weir_ctx *ctx, struct client *c)
 
 struct feed {
 	int fd;
-	struct weir__buf in;        /* read and not yet taken */
+	struct weir__buf in; /* read and not yet taken */
 	bool end;
-	uint64_t line;              /* of the next one */
-	char *pending[BATCH];       /* JSON lines to be sent, the refused ones first */
-	uint64_t lines[BATCH];      /* their numbers */
+	uint64_t line;         /* of the next one */
+	char *pending[BATCH];  /* JSON lines to be sent, the refused ones first */
+	uint64_t lines[BATCH]; /* their numbers */
 	size_t n;
 	size_t bytes;
 	uint64_t accepted, refused;
@@ -174,7 +178,8 @@ struct feed {
 };
 
 /* The next line of the file without its end; NULL at the end. Waits. */
-static int next_line(const weir_ctx *ctx, struct feed *f, char **ret, size_t *ret_len, size_t *ret_taken)
+static int next_line(const weir_ctx *ctx, struct feed *f, char **ret, size_t *ret_len,
+                     size_t *ret_taken)
 {
 	for (;;) {
 		char *end = f->in.len ? memchr(f->in.data, '\n', f->in.len) : NULL;
@@ -218,7 +223,8 @@ static char *line_json(const struct options *o, const char *line, size_t len)
 	if (o->delay_ns)
 		weir__buf_printf(&b, ",\"delay\":\"%s\"", weir__format_duration(time, o->delay_ns));
 	if (o->timeout_ns)
-		weir__buf_printf(&b, ",\"timeout\":\"%s\"", weir__format_duration(time, o->timeout_ns));
+		weir__buf_printf(&b, ",\"timeout\":\"%s\"",
+		                 weir__format_duration(time, o->timeout_ns));
 	if (o->priority)
 		weir__buf_printf(&b, ",\"priority\":%d", o->priority);
 	if (o->attempts)
@@ -287,7 +293,8 @@ static void judge(struct client *c, struct feed *f, const struct weir__buf *body
 		} else {
 			f->refused++;
 			fprintf(stderr, "weir: line %llu: %s\n", (unsigned long long)f->lines[i],
-			        verdict ? get_text(verdict, "detail") : "the server gave no verdict");
+			        verdict ? get_text(verdict, "detail") :
+			                  "the server gave no verdict");
 		}
 		free(line);
 		json_decref(verdict);
@@ -300,7 +307,9 @@ static int send_batch(const weir_ctx *ctx, struct client *c, struct feed *f, con
 {
 	struct weir__buf body = WEIR__BUF_INIT;
 	struct answer a = { .body = WEIR__BUF_INIT };
-	struct request q = { .method = "POST", .target = target, .headers = { "content-type: application/x-ndjson" } };
+	struct request q = { .method = "POST",
+		             .target = target,
+		             .headers = { "content-type: application/x-ndjson" } };
 	int r;
 
 	for (size_t i = 0; i < f->n; i++)
@@ -329,7 +338,8 @@ static int feed(const weir_ctx *ctx, struct client *c, struct feed *f, const cha
 	for (;;) {
 		r = fill(ctx, c, f);
 		if (r == -EMSGSIZE)
-			fprintf(stderr, "weir: line %llu is longer than 1MiB\n", (unsigned long long)f->line + 1);
+			fprintf(stderr, "weir: line %llu is longer than 1MiB\n",
+			        (unsigned long long)f->line + 1);
 		if (r < 0)
 			return r == -EMSGSIZE ? EXIT_FAILED : client_say_error(c, r);
 		if (!f->n)
@@ -348,7 +358,8 @@ static int feed(const weir_ctx *ctx, struct client *c, struct feed *f, const cha
 			continue;
 		}
 		if (!f->full_said)
-			fprintf(stderr, "%sweir: %s is full; going on when there is room\n", tty ? "\n" : "", c->o->args[0]);
+			fprintf(stderr, "%sweir: %s is full; going on when there is room\n",
+			        tty ? "\n" : "", c->o->args[0]);
 		f->full_said = true;
 		r = client_pause(ctx, &tries, 0);
 		if (r < 0)
@@ -366,10 +377,11 @@ static int enqueue_lines(const weir_ctx *ctx, struct client *c)
 	c->subject = c->o->args[0];
 	put_target(&target, c->o->args[0], "/jobs:batch");
 	r = target.failed ? client_say_error(c, -ENOMEM) : feed(&live, c, f, target.data);
-	fprintf(stderr, "%sweir: %llu jobs are in %s", isatty(STDERR_FILENO) ? "\r" : "", (unsigned long long)f->accepted,
-	        c->o->args[0]);
+	fprintf(stderr, "%sweir: %llu jobs are in %s", isatty(STDERR_FILENO) ? "\r" : "",
+	        (unsigned long long)f->accepted, c->o->args[0]);
 	if (f->refused || f->n)
-		fprintf(stderr, ", %llu lines were not taken", (unsigned long long)(f->refused + f->n));
+		fprintf(stderr, ", %llu lines were not taken",
+		        (unsigned long long)(f->refused + f->n));
 	fputs("\n", stderr);
 	for (size_t i = 0; i < f->n; i++)
 		free(f->pending[i]);

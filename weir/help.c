@@ -17,33 +17,45 @@ static size_t width(const char *text)
 	return n;
 }
 
-/* A term and its text, which is broken at spaces. */
+/* Prints text from column `at` on, broken at spaces; further lines begin at `indent`. */
+static void wrapped(const char *text, size_t at, size_t indent)
+{
+	bool first = true;
+	size_t word;
+
+	while (*text) {
+		char one[WIDTH];
+
+		word = strcspn(text, " ");
+		snprintf(one, sizeof one, "%.*s", (int)word, text);
+		if (!first && at + 1 + width(one) > WIDTH) {
+			printf("\n%*s", (int)indent, "");
+			at = indent;
+		} else if (!first) {
+			putchar(' ');
+			at++;
+		}
+		fputs(one, stdout);
+		at += width(one);
+		text += word;
+		text += strspn(text, " ");
+		first = false;
+	}
+	putchar('\n');
+}
+
+/* A term and its text. */
 static void entry(const char *term, const char *text, size_t column)
 {
-	size_t at = width(term) + 2, word;
+	size_t at = width(term) + 2;
 
 	printf("  %s", term);
 	if (at + 2 > column) {
-		printf("\n%*s", (int)column, "");
-		at = column;
+		putchar('\n');
+		at = 0;
 	}
 	printf("%*s", (int)(column - at), "");
-	at = column;
-	while (*text) {
-		word = strcspn(text, " ");
-		if (at > column && at + word >= WIDTH) {
-			printf("\n%*s", (int)column, "");
-			at = column;
-		}
-		printf("%.*s", (int)word, text);
-		at += word;
-		text += word;
-		if (*text && at + 1 + strcspn(text + 1, " ") < WIDTH)
-			putchar(' ');
-		text += *text != 0;
-		at++;
-	}
-	putchar('\n');
+	wrapped(text, column, column);
 }
 
 void help_overview(void)
@@ -64,8 +76,8 @@ void help_overview(void)
 
 static void term_of(const struct setting *s, char out[80])
 {
-	snprintf(out, 80, "%s%c%s--%s%s%s", s->letter ? "-" : "", s->letter ? s->letter : ' ', s->letter ? ", " : "   ",
-	         s->name, s->arg ? " " : "", s->arg ? s->arg : "");
+	snprintf(out, 80, "%s%c%s--%s%s%s", s->letter ? "-" : "", s->letter ? s->letter : ' ',
+	         s->letter ? ", " : "   ", s->name, s->arg ? " " : "", s->arg ? s->arg : "");
 }
 
 /* The help text with what the table knows besides. */
@@ -97,10 +109,12 @@ void help_command(const struct command *c)
 	char term[80];
 	bool any = false, keys = false;
 
-	printf("usage: weir %s%s%s%s\n\n%s.\n", c->name, any ? "" : " [FLAG…]", *c->args ? " " : "", c->args,
-	       c->summary ? c->summary : "Print the manual page");
-	if (c->about)
-		printf("\n%s\n", c->about);
+	printf("usage: weir %s%s%s%s\n\n%s.\n", c->name, any ? "" : " [FLAG…]", *c->args ? " " : "",
+	       c->args, c->summary ? c->summary : "Print the manual page");
+	if (c->about) {
+		putchar('\n');
+		wrapped(c->about, 0, 0);
+	}
 	for (size_t i = 0; i < settings_n; i++) {
 		const struct setting *s = &settings[i];
 
@@ -116,22 +130,29 @@ void help_command(const struct command *c)
 		entry(term, text.data ? text.data : "", COLUMN);
 	}
 	if (keys) {
-		fputs("\nEach can also be set in the file (`queue-max: 1000`) and in the environment (WEIR_QUEUE_MAX); a flag\n"
-		      "weighs more than the environment, and that more than the file. Times are written 250ms, 30s, 5m, 1h,\n"
+		fputs("\nEach can also be set in the file (`queue-max: 1000`) and in the "
+		      "environment (WEIR_QUEUE_MAX); a flag\n"
+		      "weighs more than the environment, and that more than the file. Times are "
+		      "written 250ms, 30s, 5m, 1h,\n"
 		      "sizes 64KiB, 256MiB.\n"
 		      "\nThe file may also have `queues:`, where each queue may be told\n",
 		      stdout);
 		for (size_t i = 0; i < queue_settings_n; i++)
 			entry(queue_settings[i].name, queue_settings[i].help, COLUMN);
-		fputs("and `crons:`, each with `schedule` (five fields, or @every 5m), `queue` and `payload`:\n"
+		fputs("and `crons:`, each with `schedule` (five fields, or @every 5m), `queue` and "
+		      "`payload`:\n"
 		      "\n  queues:\n    mail: { lease: 1m, attempts: 5, rate: 10/s }\n"
-		      "  crons:\n    nightly: { schedule: \"0 3 * * *\", queue: mail, payload: report }\n",
+		      "  crons:\n    nightly: { schedule: \"0 3 * * *\", queue: mail, payload: "
+		      "report }\n",
 		      stdout);
 	}
 	if (!strcmp(c->name, "config") || !strcmp(c->name, "serve"))
-		fputs("\nExit status: 0 done, 2 wrong usage or configuration, 3 a forced stop.\n", stdout);
+		fputs("\nExit status: 0 done, 2 wrong usage or configuration, 3 a forced stop.\n",
+		      stdout);
 	else
-		fputs("\nExit status: 0 done, 1 failed, 2 wrong usage, 3 a forced stop, 4 no server.\n", stdout);
+		fputs("\nExit status: 0 done, 1 failed, 2 wrong usage, 3 a forced stop, 4 no "
+		      "server.\n",
+		      stdout);
 	weir__buf_free(&text);
 }
 
@@ -172,7 +193,8 @@ void help_manual(void)
 	fputs(".TH WEIR 1 \"\" \"weir " WEIR_PROGRAM_VERSION "\" \"User Commands\"\n.SH NAME\n"
 	      "weir \\- tasks, jobs, messages and events over HTTP\n"
 	      ".SH SYNOPSIS\n.B weir\n.I COMMAND\n[\\fIFLAG\\fR...] [\\fIARGUMENT\\fR...]\n"
-	      ".SH DESCRIPTION\nOne server takes HTTP requests, holds job queues, passes messages and streams what happens; "
+	      ".SH DESCRIPTION\nOne server takes HTTP requests, holds job queues, passes messages "
+	      "and streams what happens; "
 	      "the other commands are its clients. Every wait has a way out.\n.SH COMMANDS\n",
 	      stdout);
 	for (const struct command *c = commands; c->name; c++) {
@@ -188,7 +210,8 @@ void help_manual(void)
 		}
 		/* config takes the flags of serve: once is enough. */
 		for (size_t i = 0; i < settings_n && strcmp(c->name, "config"); i++) {
-			if (!setting_of(&settings[i], c) || (settings[i].also == SET_ENV && strcmp(c->name, "serve")))
+			if (!setting_of(&settings[i], c) ||
+			    (settings[i].also == SET_ENV && strcmp(c->name, "serve")))
 				continue;
 			weir__buf_clear(&text);
 			text_of(&settings[i], &text);
@@ -204,15 +227,19 @@ void help_manual(void)
 			term_of(&settings[i], term);
 			roff_item(term + 4, text.data ? text.data : "");
 		}
-	fputs(".SH \"CONFIGURATION FILE\"\nThe keys of a weir.yaml are the flags of weir serve without their dashes in front. "
+	fputs(".SH \"CONFIGURATION FILE\"\nThe keys of a weir.yaml are the flags of weir serve "
+	      "without their dashes in front. "
 	      "Besides them there are\n.B queues\nand\n.BR crons .\nA queue may be told\n",
 	      stdout);
 	for (size_t i = 0; i < queue_settings_n; i++)
 		roff_item(queue_settings[i].name, queue_settings[i].help);
-	fputs(".PP\nand a cron has\n.BR schedule \" (five fields, or @every 5m),\"\n.B queue\nand\n.BR payload .\n"
-	      ".SH ENVIRONMENT\nWEIR_QUEUE_MAX sets queue\\-max, and so on for every key. A flag weighs more than the environment, "
+	fputs(".PP\nand a cron has\n.BR schedule \" (five fields, or @every 5m),\"\n.B "
+	      "queue\nand\n.BR payload .\n"
+	      ".SH ENVIRONMENT\nWEIR_QUEUE_MAX sets queue\\-max, and so on for every key. A flag "
+	      "weighs more than the environment, "
 	      "and that more than the file. NO_COLOR turns colours off.\n"
-	      ".SH \"EXIT STATUS\"\n0 done, 1 failed, 2 wrong usage, 3 a forced stop, 4 no server.\n",
+	      ".SH \"EXIT STATUS\"\n0 done, 1 failed, 2 wrong usage, 3 a forced stop, 4 no "
+	      "server.\n",
 	      stdout);
 	weir__buf_free(&text);
 }

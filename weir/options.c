@@ -45,7 +45,8 @@ static const struct command *find_command(const char *name)
 static const struct setting *find_flag(const struct command *c, const char *name, size_t len)
 {
 	for (size_t i = 0; i < settings_n; i++)
-		if (setting_of(&settings[i], c) && strlen(settings[i].name) == len && !memcmp(settings[i].name, name, len))
+		if (setting_of(&settings[i], c) && strlen(settings[i].name) == len &&
+		    !memcmp(settings[i].name, name, len))
 			return &settings[i];
 	return NULL;
 }
@@ -70,7 +71,8 @@ static void unknown_flag(struct line *l, const char *name, size_t len)
 		if (setting_of(&settings[i], c))
 			suggest_offer(&near, settings[i].name);
 	if (near.best && near.distance <= 2) {
-		problem(l->p, "unknown flag --%s for weir %s; did you mean --%s?", flag, c->name, near.best);
+		problem(l->p, "unknown flag --%s for weir %s; did you mean --%s?", flag, c->name,
+		        near.best);
 		return;
 	}
 	/* A flag of another command says more than a name that is only alike. */
@@ -78,11 +80,13 @@ static void unknown_flag(struct line *l, const char *name, size_t len)
 		if (strcmp(settings[i].name, flag))
 			continue;
 		at = settings[i].commands + 1;
-		problem(l->p, "--%s is no flag of weir %s, but of weir %.*s", flag, c->name, (int)strcspn(at, " "), at);
+		problem(l->p, "--%s is no flag of weir %s, but of weir %.*s", flag, c->name,
+		        (int)strcspn(at, " "), at);
 		return;
 	}
 	if (near.best)
-		problem(l->p, "unknown flag --%s for weir %s; did you mean --%s?", flag, c->name, near.best);
+		problem(l->p, "unknown flag --%s for weir %s; did you mean --%s?", flag, c->name,
+		        near.best);
 	else
 		problem(l->p, "unknown flag --%s; weir %s --help lists them", flag, c->name);
 }
@@ -103,7 +107,8 @@ static void collect(struct line *l, const struct setting *s, const char *shown, 
 }
 
 /* The value of a flag that needs one: the rest of its own argument, or the next. NULL after a problem. */
-static const char *value_of(struct line *l, const struct setting *s, const char *shown, const char *own, char ***argv)
+static const char *value_of(struct line *l, const struct setting *s, const char *shown,
+                            const char *own, char ***argv)
 {
 	if (own)
 		return own;
@@ -152,7 +157,8 @@ static void short_flag(struct line *l, char ***argv)
 	}
 	if (!s) {
 		if (find_flag(l->o->command, arg + 1, strcspn(arg + 1, "=")))
-			problem(l->p, "unknown flag %s for weir %s; did you mean -%s?", arg, l->o->command->name, arg);
+			problem(l->p, "unknown flag %s for weir %s; did you mean -%s?", arg,
+			        l->o->command->name, arg);
 		else
 			problem(l->p, "unknown flag %s for weir %s%s", arg, l->o->command->name,
 			        l->o->command->tail ? "; a command to run goes behind --" : "");
@@ -163,8 +169,8 @@ static void short_flag(struct line *l, char ***argv)
 		collect(l, s, shown, value);
 }
 
-static void store(struct line *l, const struct setting *s, const char *shown, const char *value, bool first,
-                  enum origin from)
+static void store(struct line *l, const struct setting *s, const char *shown, const char *value,
+                  bool first, enum origin from)
 {
 	struct options *o = l->o;
 	struct weir__buf why = WEIR__BUF_INIT;
@@ -180,7 +186,8 @@ static void take_defaults(struct line *l)
 {
 	for (size_t i = 0; i < settings_n; i++)
 		if (settings[i].fallback && setting_of(&settings[i], l->o->command))
-			store(l, &settings[i], settings[i].name, settings[i].fallback, true, FROM_DEFAULT);
+			store(l, &settings[i], settings[i].name, settings[i].fallback, true,
+			      FROM_DEFAULT);
 }
 
 static const char *env_value(char **env, const struct setting *s)
@@ -200,7 +207,9 @@ static void take_env(struct line *l, char **env)
 {
 	for (size_t i = 0; i < settings_n; i++) {
 		const struct setting *s = &settings[i];
-		const char *value = s->also & SET_ENV && setting_of(s, l->o->command) ? env_value(env, s) : NULL;
+		const char *value = s->also & SET_ENV && setting_of(s, l->o->command) ?
+		                            env_value(env, s) :
+		                            NULL;
 		char name[64], *copy, *save = NULL;
 		bool first = true;
 
@@ -212,7 +221,8 @@ static void take_env(struct line *l, char **env)
 			continue;
 		}
 		copy = owned_copy(&l->o->owned, value);
-		for (char *item = copy ? strtok_r(copy, ",", &save) : NULL; item; item = strtok_r(NULL, ",", &save)) {
+		for (char *item = copy ? strtok_r(copy, ",", &save) : NULL; item;
+		     item = strtok_r(NULL, ",", &save)) {
 			store(l, s, name, item, first, FROM_ENV);
 			first = false;
 		}
@@ -235,7 +245,8 @@ static const char *config_path(struct line *l, char **env)
 {
 	const struct options *o = l->o;
 	const struct setting *s = find_flag(o->command, "config", 6);
-	bool check = !strcmp(o->command->name, "config") && o->nargs && !strcmp(o->args[0], "check");
+	bool check =
+		!strcmp(o->command->name, "config") && o->nargs && !strcmp(o->args[0], "check");
 	const char *path;
 
 	if (!s)
@@ -257,11 +268,13 @@ static void check_arguments(struct line *l)
 	if (o->nargs < c->least)
 		problem(l->p, "something is missing; usage: weir %s %s", c->name, c->args);
 	else if (o->nargs > c->most && c->tail && !o->ntail)
-		problem(l->p, "a command to run goes behind --: weir %s %s -- %s …", c->name, o->args[0], o->args[1]);
+		problem(l->p, "a command to run goes behind --: weir %s %s -- %s …", c->name,
+		        o->args[0], o->args[1]);
 	else if (o->nargs > c->most && !c->most)
 		problem(l->p, "\"%s\" is too much; weir %s takes only flags", o->args[0], c->name);
 	else if (o->nargs > c->most)
-		problem(l->p, "\"%s\" is too much; usage: weir %s %s", o->args[c->most], c->name, c->args);
+		problem(l->p, "\"%s\" is too much; usage: weir %s %s", o->args[c->most], c->name,
+		        c->args);
 	else if (c->tail && !o->ntail)
 		problem(l->p, "the command to run is missing; usage: weir %s %s", c->name, c->args);
 }
@@ -271,12 +284,15 @@ static void check_together(struct line *l)
 {
 	const struct options *o = l->o;
 
-	if (find_flag(o->command, "drain-wait", 10) && o->drain_wait_ns >= o->grace_ns && o->drain_wait_ns)
-		problem(l->p, "drain-wait is part of the stop's budget: it has to be smaller than grace");
+	if (find_flag(o->command, "drain-wait", 10) && o->drain_wait_ns >= o->grace_ns &&
+	    o->drain_wait_ns)
+		problem(l->p,
+		        "drain-wait is part of the stop's budget: it has to be smaller than grace");
 	if (o->from_file && o->nargs > 1)
 		problem(l->p, "--from-file and a PAYLOAD exclude each other");
 	if (o->from_file && o->idempotency_key)
-		problem(l->p, "--from-file and --idempotency-key exclude each other: all lines would be one job");
+		problem(l->p, "--from-file and --idempotency-key exclude each other: all lines "
+		              "would be one job");
 	if (o->once && o->until_empty)
 		problem(l->p, "--once and --drain exclude each other");
 	if (o->once && o->jobs > 1)
@@ -309,7 +325,8 @@ static int no_command(const char *name, struct problems *p)
 		if (c->summary)
 			suggest_offer(&near, c->name);
 	if (name[0] == '-')
-		problem(p, "%s stands before the command; flags follow it: weir COMMAND %s", name, name);
+		problem(p, "%s stands before the command; flags follow it: weir COMMAND %s", name,
+		        name);
 	else if (near.best)
 		problem(p, "unknown command \"%s\"; did you mean \"%s\"?", name, near.best);
 	else
@@ -353,7 +370,8 @@ static int parse(struct line *l, char **argv, char **env)
 	if (path)
 		o->config = path;
 	if (find_flag(o->command, "listen", 6))
-		o->listen_given = o->origins[index_of(find_flag(o->command, "listen", 6))].from != FROM_DEFAULT;
+		o->listen_given = o->origins[index_of(find_flag(o->command, "listen", 6))].from !=
+		                  FROM_DEFAULT;
 	/* Behind an unknown flag its value looks like an argument too many. */
 	if (!l->p->count)
 		check_arguments(l);
@@ -420,7 +438,9 @@ static void hint_at_env(const struct options *o)
 			}
 		}
 		if (least == 1 || least == 2)
-			fprintf(stderr, "weir: nothing reads %s of the environment; did you mean %s?\n", name, best);
+			fprintf(stderr,
+			        "weir: nothing reads %s of the environment; did you mean %s?\n",
+			        name, best);
 	}
 }
 

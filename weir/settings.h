@@ -16,7 +16,7 @@
 #include "base/buf.h"
 
 enum setting_type {
-	SET_SWITCH,   /* bool: --once, `once: true` */
+	SET_SWITCH, /* bool: --once, `once: true` */
 	SET_NUMBER,
 	SET_DURATION, /* int64_t nanoseconds: 30s */
 	SET_BYTES,    /* size_t: 256MiB */
@@ -25,26 +25,26 @@ enum setting_type {
 	SET_WORD,     /* one of `choices` as text */
 	SET_TEXT,
 	SET_PATH,
-	SET_LIST,     /* texts; a flag may be given often, the environment separates by commas */
+	SET_LIST, /* texts; a flag may be given often, the environment separates by commas */
 };
 
 enum { SET_KEY = 1, SET_ENV = 2 }; /* setting.also: where else than on the command line */
 
 struct setting {
 	const char *name;
-	char letter;             /* -j; 0: none */
+	char letter; /* -j; 0: none */
 	unsigned char also;
 	enum setting_type type;
-	const char *commands;    /* " serve config " */
-	size_t at, size;         /* in struct options, or weir_queue_settings */
+	const char *commands;        /* " serve config " */
+	size_t at, size;             /* in struct options, or weir_queue_settings */
 	size_t count_at, most_items; /* of a list: where the size_t is, and how many fit */
-	const char *arg;         /* "N", shown in help */
-	const char *fallback;    /* the default as text; NULL: zero, empty */
-	const char *choices;     /* "text|json" */
-	int64_t least, most;     /* of numbers, durations and bytes */
+	const char *arg;             /* "N", shown in help */
+	const char *fallback;        /* the default as text; NULL: zero, empty */
+	const char *choices;         /* "text|json" */
+	int64_t least, most;         /* of numbers, durations and bytes */
 	bool (*check)(const char *text, const char **ret_why); /* of texts */
 	const char *help;
-	const char *heading;     /* in help this row begins a section */
+	const char *heading; /* in help this row begins a section */
 };
 
 extern const struct setting settings[];
@@ -59,8 +59,8 @@ bool setting_of(const struct setting *s, const struct command *c);
  * Reads text into its place below `base`. With `first` a list starts anew. Texts are copied into *owned.
  * 0, or -EINVAL and in *why what is wrong, to be put behind the setting's name: `: "30" is not a duration; …`.
  */
-int setting_store(const struct setting *s, void *base, struct owned **owned, const char *text, bool first,
-                  struct weir__buf *why);
+int setting_store(const struct setting *s, void *base, struct owned **owned, const char *text,
+                  bool first, struct weir__buf *why);
 /* The value in force, as it could be written; several of a list are separated by ", ". */
 void setting_format(const struct setting *s, const void *base, struct weir__buf *out);
 

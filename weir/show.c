@@ -17,8 +17,8 @@
 enum { PAGE = 100 };
 
 /* One call whose answer is shown by `show`, or as it is with --json. */
-static int call_and_show(const weir_ctx *ctx, struct client *c, const char *method, const char *target,
-                         void (*show)(struct client *c, const json_t *answer))
+static int call_and_show(const weir_ctx *ctx, struct client *c, const char *method,
+                         const char *target, void (*show)(struct client *c, const json_t *answer))
 {
 	weir_ctx live = weir_ctx_until_drain(ctx);
 	struct answer a = { .body = WEIR__BUF_INIT };
@@ -68,7 +68,8 @@ static void field(struct client *c, const char *name, const char *fmt, ...)
 	weir__buf_vprintf(&text, fmt, ap);
 	va_end(ap);
 	if (text.len) {
-		weir__buf_printf(&c->out, "%s%-14s%s ", c->color ? "\033[1m" : "", name, c->color ? "\033[0m" : "");
+		weir__buf_printf(&c->out, "%s%-14s%s ", c->color ? "\033[1m" : "", name,
+		                 c->color ? "\033[0m" : "");
 		put_plain(&c->out, text.data);
 		weir__buf_byte(&c->out, '\n');
 	}
@@ -86,16 +87,20 @@ static void show_job(struct client *c, const json_t *j)
 
 	field(c, "id", "%s", get_text(j, "id"));
 	field(c, "queue", "%s", get_text(j, "queue"));
-	field(c, "state", "%s%s", get_text(j, "state"), json_is_true(json_object_get(j, "cancel")) ? ", to be cancelled" : "");
-	field(c, "attempts", "%lld of %lld", (long long)get_int(j, "attempts"), (long long)get_int(j, "max_attempts"));
+	field(c, "state", "%s%s", get_text(j, "state"),
+	      json_is_true(json_object_get(j, "cancel")) ? ", to be cancelled" : "");
+	field(c, "attempts", "%lld of %lld", (long long)get_int(j, "attempts"),
+	      (long long)get_int(j, "max_attempts"));
 	if (get_int(j, "priority"))
 		field(c, "priority", "%lld", (long long)get_int(j, "priority"));
 	if (json_object_get(j, "progress"))
-		field(c, "progress", "%.0f %%", json_number_value(json_object_get(j, "progress")) * 100);
+		field(c, "progress", "%.0f %%",
+		      json_number_value(json_object_get(j, "progress")) * 100);
 	field(c, "note", "%s", get_text(j, "note"));
 	field(c, "worker", "%s", get_text(j, "worker"));
 	field(c, "error", "%s", get_text(j, "error"));
-	field(c, "size", "%lld bytes, %s", (long long)get_int(j, "size"), get_text(j, "content_type"));
+	field(c, "size", "%lld bytes, %s", (long long)get_int(j, "size"),
+	      get_text(j, "content_type"));
 	field(c, "created", "%s ago", age(j, "created_at", t));
 	if (!strcmp(get_text(j, "state"), "delayed"))
 		field(c, "due", "in %s", age(j, "due_at", t));
@@ -106,8 +111,9 @@ static void show_job(struct client *c, const json_t *j)
 	else if (result.len)
 		field(c, "result", "%zu bytes", result.len);
 	json_array_foreach(json_object_get(j, "history"), i, event)
-		field(c, i ? "" : "history", "%s  %s%s%s", get_text(event, "at"), get_text(event, "event"),
-		      *get_text(event, "note") ? ": " : "", get_text(event, "note"));
+		field(c, i ? "" : "history", "%s  %s%s%s", get_text(event, "at"),
+	              get_text(event, "event"), *get_text(event, "note") ? ": " : "",
+	              get_text(event, "note"));
 	weir__buf_free(&result);
 }
 
@@ -138,7 +144,9 @@ static int list_jobs(const weir_ctx *ctx, struct client *c)
 	int r = 0;
 
 	table_init(&t, "llrrrl");
-	for (const char *const *h = (const char *const[]){ "ID", "STATE", "TRIES", "BYTES", "AGE", "NOTE", NULL }; *h; h++)
+	for (const char *const *h =
+	             (const char *const[]){ "ID", "STATE", "TRIES", "BYTES", "AGE", "NOTE", NULL };
+	     *h; h++)
 		table_cell(&t, "%s", *h);
 	do {
 		struct request q = { .method = "GET" };
@@ -157,7 +165,8 @@ static int list_jobs(const weir_ctx *ctx, struct client *c)
 		q.target = target.data;
 		r = client_call(&live, c, &q, &a);
 		if (r == 0)
-			json_array_foreach(json_object_get(a.json, "jobs"), i, job) {
+			json_array_foreach(json_object_get(a.json, "jobs"), i, job)
+			{
 				char *text = o->json ? json_dumps(job, JSON_COMPACT) : NULL;
 
 				if (text)
@@ -182,7 +191,8 @@ static int list_jobs(const weir_ctx *ctx, struct client *c)
 /* A ULID: 26 letters and digits, which are also a queue's name, but nobody calls a queue so. */
 static bool is_id(const char *text)
 {
-	return strlen(text) == WEIR_JOB_ID_LEN && strspn(text, "0123456789ABCDEFGHJKMNPQRSTVWXYZabcdefghjkmnpqrstvwxyz") == 26;
+	return strlen(text) == WEIR_JOB_ID_LEN &&
+	       strspn(text, "0123456789ABCDEFGHJKMNPQRSTVWXYZabcdefghjkmnpqrstvwxyz") == 26;
 }
 
 static int one_job(const weir_ctx *ctx, struct client *c)
@@ -192,8 +202,13 @@ static int one_job(const weir_ctx *ctx, struct client *c)
 	char target[96];
 
 	c->subject = o->args[act];
-	snprintf(target, sizeof target, "/v1/jobs/%s%s", o->args[act], act && o->args[0][0] == 'r' ? "/retry" : "");
-	return call_and_show(ctx, c, !act ? "GET" : o->args[0][0] == 'r' ? "POST" : "DELETE", target, show_job);
+	snprintf(target, sizeof target, "/v1/jobs/%s%s", o->args[act],
+	         act && o->args[0][0] == 'r' ? "/retry" : "");
+	return call_and_show(ctx, c,
+	                     !act                 ? "GET" :
+	                     o->args[0][0] == 'r' ? "POST" :
+	                                            "DELETE",
+	                     target, show_job);
 }
 
 /* `verb` is one of the words, or its nearest is suggested. */
@@ -222,7 +237,9 @@ int cmd_jobs(const struct options *o)
 		if (need_word("jobs", o->args[0], words))
 			return EXIT_USAGE;
 		if (!is_id(o->args[1])) {
-			fprintf(stderr, "weir: \"%s\" is not a job's id: 26 letters and digits, as weir enqueue prints it\n",
+			fprintf(stderr,
+			        "weir: \"%s\" is not a job's id: 26 letters and digits, as weir "
+			        "enqueue prints it\n",
 			        o->args[1]);
 			return EXIT_USAGE;
 		}
@@ -237,18 +254,24 @@ int cmd_jobs(const struct options *o)
 
 static void show_queue(struct client *c, const json_t *q)
 {
-	static const char *const counts[] = { "queued", "delayed", "running", "done", "dead", "cancelled", "bytes", "put_total",
-		                              "taken_total", "acked_total", "failed_total", "refused_total", NULL };
+	static const char *const counts[] = { "queued",      "delayed",      "running",
+		                              "done",        "dead",         "cancelled",
+		                              "bytes",       "put_total",    "taken_total",
+		                              "acked_total", "failed_total", "refused_total",
+		                              NULL };
 	const char *key;
 	json_t *value;
 
-	field(c, "queue", "%s%s", get_text(q, "name"), json_is_true(json_object_get(q, "paused")) ? ", paused" : "");
+	field(c, "queue", "%s%s", get_text(q, "name"),
+	      json_is_true(json_object_get(q, "paused")) ? ", paused" : "");
 	for (const char *const *name = counts; *name; name++)
 		field(c, *name, "%lld", (long long)get_int(q, *name));
-	field(c, "rates", "%.1f in, %.1f done a second", json_number_value(json_object_get(q, "put_rate")),
+	field(c, "rates", "%.1f in, %.1f done a second",
+	      json_number_value(json_object_get(q, "put_rate")),
 	      json_number_value(json_object_get(q, "done_rate")));
 	field(c, "durability", "%s", get_text(q, "durability"));
-	json_object_foreach(json_object_get(q, "settings"), key, value) {
+	json_object_foreach(json_object_get(q, "settings"), key, value)
+	{
 		if (json_is_string(value))
 			field(c, key, "%s", json_string_value(value));
 		else if (json_is_number(value))
@@ -258,7 +281,8 @@ static void show_queue(struct client *c, const json_t *q)
 
 static void show_queues(struct client *c, const json_t *answer)
 {
-	static const char *const heads[] = { "QUEUE", "QUEUED", "DELAYED", "RUNNING", "DONE", "DEAD", "IN/s", "DONE/s", "STATE" };
+	static const char *const heads[] = { "QUEUE", "QUEUED", "DELAYED", "RUNNING", "DONE",
+		                             "DEAD",  "IN/s",   "DONE/s",  "STATE" };
 	static const char *const counts[] = { "queued", "delayed", "running", "done", "dead" };
 	struct table t;
 	json_t *q;
@@ -271,7 +295,8 @@ static void show_queues(struct client *c, const json_t *answer)
 	table_init(&t, "lrrrrrrrl");
 	for (i = 0; i < sizeof heads / sizeof heads[0]; i++)
 		table_cell(&t, "%s", heads[i]);
-	json_array_foreach(json_object_get(answer, "queues"), i, q) {
+	json_array_foreach(json_object_get(answer, "queues"), i, q)
+	{
 		table_cell(&t, "%s", get_text(q, "name"));
 		for (size_t n = 0; n < sizeof counts / sizeof counts[0]; n++)
 			table_cell(&t, "%lld", (long long)get_int(q, counts[n]));
@@ -284,7 +309,8 @@ static void show_queues(struct client *c, const json_t *answer)
 
 static void show_redriven(struct client *c, const json_t *answer)
 {
-	weir__buf_printf(&c->out, "%lld jobs are back in %s\n", (long long)get_int(answer, "redriven"), c->o->args[1]);
+	weir__buf_printf(&c->out, "%lld jobs are back in %s\n",
+	                 (long long)get_int(answer, "redriven"), c->o->args[1]);
 }
 
 static int queues(const weir_ctx *ctx, struct client *c)
@@ -304,7 +330,8 @@ static int queues(const weir_ctx *ctx, struct client *c)
 	else if (o->nargs < 2)
 		r = call_and_show(ctx, c, "GET", target.data, o->nargs ? show_queue : show_queues);
 	else
-		r = call_and_show(ctx, c, "POST", target.data, !strcmp(o->args[0], "redrive") ? show_redriven : NULL);
+		r = call_and_show(ctx, c, "POST", target.data,
+		                  !strcmp(o->args[0], "redrive") ? show_redriven : NULL);
 	weir__buf_free(&target);
 	return r;
 }
@@ -335,19 +362,25 @@ static void show_status(struct client *c, const json_t *s)
 	json_t *addr;
 	size_t i;
 
-	field(c, "server", "weir %s, process %lld, %s", get_text(s, "version"), (long long)get_int(s, "pid"),
+	field(c, "server", "weir %s, process %lld, %s", get_text(s, "version"),
+	      (long long)get_int(s, "pid"),
 	      json_is_true(json_object_get(s, "ready")) ? "ready" : "stopping");
 	json_array_foreach(json_object_get(s, "listen"), i, addr)
 		field(c, i ? "" : "listens on", "%s", json_string_value(addr));
 	field(c, "up", "%s", weir__format_about(up, get_int(s, "uptime_s") * 1000000000));
 	if (*get_text(s, "stop_left") && weir__parse_duration(get_text(s, "stop_left"), &left) == 0)
 		field(c, "stop ends in", "%s", weir__format_about(up, left));
-	field(c, "jobs", "%lld queued, %lld delayed, %lld running, %lld done, %lld dead, in %lld queues",
-	      (long long)get_int(jobs, "queued"), (long long)get_int(jobs, "delayed"), (long long)get_int(jobs, "running"),
-	      (long long)get_int(jobs, "done"), (long long)get_int(jobs, "dead"), (long long)get_int(jobs, "queues"));
-	field(c, "requests", "%lld, %lld at the moment", (long long)get_int(http, "requests"), (long long)get_int(http, "active"));
-	field(c, "connections", "%lld, %lld of them streams", (long long)get_int(s, "connections"), (long long)get_int(s, "streams"));
-	field(c, "tasks", "%lld on %lld threads", (long long)get_int(s, "tasks"), (long long)get_int(s, "workers"));
+	field(c, "jobs",
+	      "%lld queued, %lld delayed, %lld running, %lld done, %lld dead, in %lld queues",
+	      (long long)get_int(jobs, "queued"), (long long)get_int(jobs, "delayed"),
+	      (long long)get_int(jobs, "running"), (long long)get_int(jobs, "done"),
+	      (long long)get_int(jobs, "dead"), (long long)get_int(jobs, "queues"));
+	field(c, "requests", "%lld, %lld at the moment", (long long)get_int(http, "requests"),
+	      (long long)get_int(http, "active"));
+	field(c, "connections", "%lld, %lld of them streams", (long long)get_int(s, "connections"),
+	      (long long)get_int(s, "streams"));
+	field(c, "tasks", "%lld on %lld threads", (long long)get_int(s, "tasks"),
+	      (long long)get_int(s, "workers"));
 	snprintf(memory, sizeof memory, "%.1f MiB", (double)get_int(s, "memory_bytes") / 1048576);
 	field(c, "job memory", "%s", memory);
 }
@@ -364,7 +397,8 @@ int cmd_status(const struct options *o)
 
 static void show_tasks(struct client *c, const json_t *answer)
 {
-	static const char *const heads[] = { "ID", "NAME", "PLACE", "STATE", "WAITS ON", "FOR", "LEFT", "THREAD" };
+	static const char *const heads[] = { "ID",       "NAME", "PLACE", "STATE",
+		                             "WAITS ON", "FOR",  "LEFT",  "THREAD" };
 	char t_for[WEIR__UNITS_MAX], t_left[WEIR__UNITS_MAX];
 	struct table t;
 	json_t *task;
@@ -373,7 +407,8 @@ static void show_tasks(struct client *c, const json_t *answer)
 	table_init(&t, "rllllrrr");
 	for (i = 0; i < sizeof heads / sizeof heads[0]; i++)
 		table_cell(&t, "%s", heads[i]);
-	json_array_foreach(json_object_get(answer, "tasks"), i, task) {
+	json_array_foreach(json_object_get(answer, "tasks"), i, task)
+	{
 		const json_t *left = json_object_get(task, "left_ms");
 
 		table_cell(&t, "%lld", (long long)get_int(task, "id"));
@@ -381,8 +416,11 @@ static void show_tasks(struct client *c, const json_t *answer)
 		table_cell(&t, "%s", get_text(task, "place"));
 		table_cell(&t, "%s", get_text(task, "state"));
 		table_cell(&t, "%s", get_text(task, "waits_on"));
-		table_cell(&t, "%s", weir__format_about(t_for, get_int(task, "since_ms") * 1000000));
-		table_cell(&t, "%s", left ? weir__format_about(t_left, json_integer_value(left) * 1000000) : "");
+		table_cell(&t, "%s",
+		           weir__format_about(t_for, get_int(task, "since_ms") * 1000000));
+		table_cell(&t, "%s",
+		           left ? weir__format_about(t_left, json_integer_value(left) * 1000000) :
+		                  "");
 		table_cell(&t, "%lld", (long long)get_int(task, "worker"));
 	}
 	table_print(&t, c);
@@ -419,8 +457,8 @@ static int open_process(long pid)
 
 static bool is_local(const char *server)
 {
-	return !strncmp(server, "unix:", 5) || !strncmp(server, "http://127.", 11) || !strncmp(server, "http://localhost", 16) ||
-	       !strncmp(server, "http://[::1]", 12);
+	return !strncmp(server, "unix:", 5) || !strncmp(server, "http://127.", 11) ||
+	       !strncmp(server, "http://localhost", 16) || !strncmp(server, "http://[::1]", 12);
 }
 
 static bool has_ended(int pidfd)
@@ -437,7 +475,8 @@ static void show_progress(const json_t *s, char last[160])
 	int64_t left_ns = 0;
 
 	(void)weir__parse_duration(get_text(s, "stop_left"), &left_ns);
-	snprintf(line, sizeof line, "weir: stopping: %lld jobs running, %lld connections, %s left\n",
+	snprintf(line, sizeof line,
+	         "weir: stopping: %lld jobs running, %lld connections, %s left\n",
 	         (long long)get_int(jobs, "running"), (long long)get_int(s, "connections"),
 	         weir__format_about(left, left_ns));
 	if (strcmp(line, last) != 0)
@@ -449,7 +488,9 @@ static void show_progress(const json_t *s, char last[160])
 static int watch_drain(const weir_ctx *ctx, struct client *c, int pidfd)
 {
 	/* The server waits for connections to end: ours should not be one of them. */
-	struct request q = { .method = "GET", .target = "/v1/status", .headers = { "connection: close" },
+	struct request q = { .method = "GET",
+		             .target = "/v1/status",
+		             .headers = { "connection: close" },
 		             .timeout_ns = WEIR_SEC(5) };
 	bool answers = true;
 	char last[160] = "";
@@ -463,7 +504,10 @@ static int watch_drain(const weir_ctx *ctx, struct client *c, int pidfd)
 			show_progress(a.json, last);
 		answer_free(&a);
 		if (r < 0 && answers)
-			fputs(pidfd >= 0 ? "weir: it takes no more connections and finishes what it has\n" : "", stderr);
+			fputs(pidfd >= 0 ? "weir: it takes no more connections and finishes what "
+			                   "it has\n" :
+			                   "",
+			      stderr);
 		answers = r == 0;
 		if (pidfd >= 0 ? has_ended(pidfd) : !answers) {
 			fputs("weir: the server has gone\n", stderr);
@@ -478,7 +522,9 @@ static int watch_drain(const weir_ctx *ctx, struct client *c, int pidfd)
 static int drain(const weir_ctx *ctx, struct client *c)
 {
 	weir_ctx live = weir_ctx_until_drain(ctx);
-	struct request q = { .method = "POST", .target = "/v1/drain", .headers = { "connection: close" } };
+	struct request q = { .method = "POST",
+		             .target = "/v1/drain",
+		             .headers = { "connection: close" } };
 	struct answer a = { .body = WEIR__BUF_INIT };
 	int pidfd = -1, r;
 

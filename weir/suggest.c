@@ -34,8 +34,8 @@ unsigned suggest_distance(const char *a, const char *b)
 			unsigned differ = fold(a[i - 1]) != fold(b[j - 1]);
 
 			row[j] = least(last[j] + 1, row[j - 1] + 1, last[j - 1] + differ);
-			if (i > 1 && j > 1 && fold(a[i - 1]) == fold(b[j - 2]) && fold(a[i - 2]) == fold(b[j - 1]) &&
-			    before[j - 2] + 1 < row[j])
+			if (i > 1 && j > 1 && fold(a[i - 1]) == fold(b[j - 2]) &&
+			    fold(a[i - 2]) == fold(b[j - 1]) && before[j - 2] + 1 < row[j])
 				row[j] = before[j - 2] + 1;
 		}
 		spare = before;

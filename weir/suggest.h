@@ -13,7 +13,10 @@ struct suggest {
 	unsigned distance;
 };
 
-#define SUGGEST_INIT(wrong_name) { (wrong_name), NULL, 0 }
+#define SUGGEST_INIT(wrong_name)      \
+	{                             \
+		(wrong_name), NULL, 0 \
+	}
 
 /* Offer candidates one by one; then read `best`. */
 void suggest_offer(struct suggest *s, const char *candidate);

@@ -76,7 +76,9 @@ bool setting_check_header(const char *text, const char **ret_why)
 			return false;
 		}
 	if (!n || n > 255 || text[0] == ' ' || text[n - 1] == ' ') {
-		*ret_why = !n ? "is empty" : n > 255 ? "is longer than 255 bytes" : "begins or ends with a space";
+		*ret_why = !n      ? "is empty" :
+		           n > 255 ? "is longer than 255 bytes" :
+		                     "begins or ends with a space";
 		return false;
 	}
 	return true;
@@ -89,9 +91,9 @@ bool setting_check_key(const char *text, const char **ret_why)
 
 static bool check_port(const char *text)
 {
-	size_t n = strspn(text, "0123456789");
+	int64_t n;
 
-	return n > 0 && n <= 5 && !text[n] && strtoul(text, NULL, 10) <= 65535;
+	return *text != '-' && weir__parse_int(text, &n) == 0 && n <= 65535;
 }
 
 bool setting_check_address(const char *text, const char **ret_why)
@@ -101,8 +103,9 @@ bool setting_check_address(const char *text, const char **ret_why)
 	size_t n;
 	unsigned char raw[16];
 
-	*ret_why = "is not an address; write 127.0.0.1:8080, [::1]:8080, localhost:8080, :8080 for all interfaces, or "
-	           "unix:PATH";
+	*ret_why = "is not an address; write 127.0.0.1:8080, [::1]:8080, localhost:8080, :8080 for "
+		   "all interfaces, or "
+		   "unix:PATH";
 	if (!strncmp(text, "unix:", 5))
 		return text[5] != 0;
 	if (!colon)
@@ -124,14 +127,17 @@ bool setting_check_address(const char *text, const char **ret_why)
 		if (inet_pton(AF_INET6, host + 1, raw) == 1)
 			return true;
 	}
-	*ret_why = "names a host; a server listens on an address of its machine: 127.0.0.1:8080, [::1]:8080, :8080 for all, "
-	           "or unix:PATH";
+	*ret_why = "names a host; a server listens on an address of its machine: 127.0.0.1:8080, "
+		   "[::1]:8080, :8080 for all, "
+		   "or unix:PATH";
 	return false;
 }
 
 bool setting_check_origin(const char *text, const char **ret_why)
 {
-	const char *host = !strncmp(text, "https://", 8) ? text + 8 : !strncmp(text, "http://", 7) ? text + 7 : NULL;
+	const char *host = !strncmp(text, "https://", 8) ? text + 8 :
+	                   !strncmp(text, "http://", 7)  ? text + 7 :
+	                                                   NULL;
 
 	*ret_why = "is not an origin; write https://HOST or https://HOST:PORT, without a path";
 	return host && *host && !strpbrk(host, "/?#@ *,");
@@ -144,7 +150,8 @@ bool setting_check_server(const char *text, const char **ret_why)
 	if (!strncmp(text, "unix:", 5) && text[5])
 		return true;
 	if (!strncmp(text, "https://", 8)) {
-		*ret_why = "asks for TLS, which this client does not speak; write http://HOST:PORT or unix:PATH";
+		*ret_why = "asks for TLS, which this client does not speak; write http://HOST:PORT "
+			   "or unix:PATH";
 		return false;
 	}
 	*ret_why = "is not the URL of a server; write http://HOST:PORT or unix:PATH";
@@ -171,7 +178,7 @@ static int64_t load_number(const void *at, size_t size, bool negative)
 	if (size == 1)
 		return *(const bool *)at;
 	if (size == 4)
-		return negative ? *(const int *)at : (int64_t)*(const unsigned *)at;
+		return negative ? *(const int *)at : (int64_t) * (const unsigned *)at;
 	return *(const int64_t *)at;
 }
 
@@ -187,9 +194,11 @@ static void write_amount(const struct setting *s, int64_t n, struct weir__buf *o
 		weir__buf_printf(out, "%lld", (long long)n);
 }
 
-static int out_of_bounds(const struct setting *s, const char *text, bool most, struct weir__buf *why)
+static int out_of_bounds(const struct setting *s, const char *text, bool most,
+                         struct weir__buf *why)
 {
-	weir__buf_printf(why, "\"%s\" is too %s; the %s is ", text, most ? "large" : "small", most ? "most" : "least");
+	weir__buf_printf(why, "\"%s\" is too %s; the %s is ", text, most ? "large" : "small",
+	                 most ? "most" : "least");
 	write_amount(s, most ? s->most : s->least, why);
 	return -EINVAL;
 }
@@ -223,8 +232,10 @@ static int store_amount(const struct setting *s, void *at, const char *text, str
 		weir__buf_printf(why, "\"%s\" is not %s", text, forms[s->type]);
 		if (s->type == SET_DURATION && len && strspn(text, "0123456789") == len)
 			weir__buf_printf(why, "; did you mean \"%ss\"?", text);
-		else if (s->type == SET_BYTES && len > 1 && strspn(text, "0123456789") == len - 1 && strchr("kKmMgGtT", text[len - 1]))
-			weir__buf_printf(why, "; did you mean \"%.*s%ciB\"?", (int)len - 1, text, text[len - 1] & ~0x20);
+		else if (s->type == SET_BYTES && len > 1 && strspn(text, "0123456789") == len - 1 &&
+		         strchr("kKmMgGtT", text[len - 1]))
+			weir__buf_printf(why, "; did you mean \"%.*s%ciB\"?", (int)len - 1, text,
+			                 text[len - 1] & ~0x20);
 		return -EINVAL;
 	}
 	if (n < s->least || n > s->most)
@@ -238,12 +249,15 @@ static int store_rate(void *at, const char *text, struct weir__buf *why)
 	static const char units[] = "smh";
 	static const double seconds[] = { 1, 60, 3600 };
 	size_t n = strspn(text, "0123456789.");
-	const char *unit = n && text[n] == '/' && text[n + 1] && !text[n + 2] ? strchr(units, text[n + 1]) : NULL;
+	const char *unit = n && text[n] == '/' && text[n + 1] && !text[n + 2] ?
+	                           strchr(units, text[n + 1]) :
+	                           NULL;
 	char *end;
 	double d = unit ? strtod(text, &end) : 0;
 
 	if (!unit || end != text + n || !isfinite(d) || d <= 0 || d > 1e9) {
-		weir__buf_printf(why, "\"%s\" is not a rate; write it like 10/s, 100/m or 5/h", text);
+		weir__buf_printf(why, "\"%s\" is not a rate; write it like 10/s, 100/m or 5/h",
+		                 text);
 		return -EINVAL;
 	}
 	*(double *)at = d / seconds[unit - units];
@@ -300,12 +314,13 @@ static int store_switch(void *at, const char *text, struct weir__buf *why)
 	weir__buf_printf(why, "\"%s\" is not true or false", text);
 	for (size_t i = 0; i < sizeof yes / sizeof yes[0]; i++)
 		if (!strcmp(text, yes[i]) || !strcmp(text, no[i]))
-			weir__buf_printf(why, "; did you mean \"%s\"?", !strcmp(text, yes[i]) ? "true" : "false");
+			weir__buf_printf(why, "; did you mean \"%s\"?",
+			                 !strcmp(text, yes[i]) ? "true" : "false");
 	return -EINVAL;
 }
 
-static int store_text(const struct setting *s, void *base, struct owned **owned, const char *text, bool first,
-                      struct weir__buf *why)
+static int store_text(const struct setting *s, void *base, struct owned **owned, const char *text,
+                      bool first, struct weir__buf *why)
 {
 	const char **at = (const char **)(void *)((char *)base + s->at);
 	size_t *count = s->type == SET_LIST ? (size_t *)(void *)((char *)base + s->count_at) : NULL;
@@ -334,8 +349,8 @@ static int store_text(const struct setting *s, void *base, struct owned **owned,
 	return 0;
 }
 
-int setting_store(const struct setting *s, void *base, struct owned **owned, const char *text, bool first,
-                  struct weir__buf *why)
+int setting_store(const struct setting *s, void *base, struct owned **owned, const char *text,
+                  bool first, struct weir__buf *why)
 {
 	void *at = (char *)base + s->at;
 	int n;
@@ -370,7 +385,9 @@ void setting_format(const struct setting *s, const void *base, struct weir__buf 
 {
 	const void *at = (const char *)base + s->at;
 	const char *const *texts = at;
-	size_t n = s->type == SET_LIST ? *(const size_t *)(const void *)((const char *)base + s->count_at) : 1;
+	size_t n = s->type == SET_LIST ?
+	                   *(const size_t *)(const void *)((const char *)base + s->count_at) :
+	                   1;
 	const char *p;
 
 	switch (s->type) {

@@ -32,12 +32,12 @@ enum { RESULT_MAX = 1 << 20, DEAD_AT_ONCE = 100 };
 
 struct crew {
 	const struct options *o;
-	struct client *c;       /* to be copied by each slot */
-	char target[256];       /* of the take */
+	struct client *c; /* to be copied by each slot */
+	char target[256]; /* of the take */
 	char name[64];
-	bool ever;              /* a slot has reached the server; all on one worker thread, as all of this */
-	bool failed;            /* --once: the job was not acknowledged */
-	int fatal;              /* an exit status that ends all slots */
+	bool ever;   /* a slot has reached the server; all on one worker thread, as all of this */
+	bool failed; /* --once: the job was not acknowledged */
+	int fatal;   /* an exit status that ends all slots */
 	weir_group *slots;
 };
 
@@ -52,7 +52,7 @@ struct taken {
 struct run {
 	struct crew *crew;
 	const struct taken *job;
-	int conn;               /* a descriptor of the connection on which it was taken, to be held by the command */
+	int conn; /* a descriptor of the connection on which it was taken, to be held by the command */
 	weir_process_result res;
 	int r;
 	weir_latch done;
@@ -85,9 +85,16 @@ static int run_command(const weir_ctx *ctx, void *arg)
 	snprintf(id, sizeof id, "WEIR_JOB_ID=%s", run->job->id);
 	snprintf(queue, sizeof queue, "WEIR_QUEUE=%s", o->args[0]);
 	snprintf(attempt, sizeof attempt, "WEIR_ATTEMPT=%u", run->job->attempt);
-	run->r = weir_process_run(&limit, &(weir_process_spec){ .argv = o->tail, .env = env, .in = run->job->payload.data,
-		                  .in_len = run->job->payload.len, .out_max = RESULT_MAX, .kill_ns = kill_ns,
-		                  .die_with_parent = true, .hold_fd = run->conn > 0 ? run->conn : 0 }, &run->res);
+	run->r = weir_process_run(&limit,
+	                          &(weir_process_spec){ .argv = o->tail,
+	                                                .env = env,
+	                                                .in = run->job->payload.data,
+	                                                .in_len = run->job->payload.len,
+	                                                .out_max = RESULT_MAX,
+	                                                .kill_ns = kill_ns,
+	                                                .die_with_parent = true,
+	                                                .hold_fd = run->conn > 0 ? run->conn : 0 },
+	                          &run->res);
 	weir_latch_down(&run->done);
 	return 0;
 }
@@ -106,7 +113,9 @@ static enum verdict ask(const weir_ctx *ctx, struct client *c, const struct take
 	snprintf(target, sizeof target, "/v1/jobs/%s/extend?lease=%s", j->id, j->lease);
 	r = client_exchange(ctx, c, &q, &a);
 	if (r < 0)
-		v = weir_ctx_err(ctx) < 0 ? KEEP : LOST; /* A stop is told to the command by its own context. */
+		v = weir_ctx_err(ctx) < 0 ?
+		            KEEP :
+		            LOST; /* A stop is told to the command by its own context. */
 	else if (a.status == 409 || a.status == 404)
 		v = LOST;
 	else if (a.status == 200 && json_is_true(json_object_get(a.json, "cancel")))
@@ -141,14 +150,15 @@ static enum verdict guard(const weir_ctx *ctx, struct client *c, struct run *run
 /* ---- Telling ---- */
 
 /* The end of the run, to the server: its status (2xx all is well, 413 the result is too large), or -Exxx. */
-static int tell(const weir_ctx *ctx, struct client *c, const struct taken *j, const char *verb, const char *query,
-                const weir_process_result *res)
+static int tell(const weir_ctx *ctx, struct client *c, const struct taken *j, const char *verb,
+                const char *query, const weir_process_result *res)
 {
 	/* A stop that comes now should not undo what is done. */
 	weir_ctx shielded = weir_ctx_shield(ctx, TELL_NS);
 	struct weir__buf target = WEIR__BUF_INIT;
 	struct answer a = { .body = WEIR__BUF_INIT };
-	struct request q = { .method = "POST", .headers = { "content-type: application/octet-stream" } };
+	struct request q = { .method = "POST",
+		             .headers = { "content-type: application/octet-stream" } };
 	int r;
 
 	weir__buf_printf(&target, "/v1/jobs/%s/%s?lease=%s%s", j->id, verb, j->lease, query);
@@ -159,7 +169,8 @@ static int tell(const weir_ctx *ctx, struct client *c, const struct taken *j, co
 	}
 	r = target.failed ? -ENOMEM : client_exchange(&shielded, c, &q, &a);
 	if (r < 0)
-		say(j, "ended, but the server could not be told (%s); it will run again", strerror(-r));
+		say(j, "ended, but the server could not be told (%s); it will run again",
+		    strerror(-r));
 	else if (a.status / 100 != 2 && a.status != 409 && a.status != 413)
 		(void)client_say_refusal(c, &a);
 	r = r < 0 ? r : a.status;
@@ -168,7 +179,8 @@ static int tell(const weir_ctx *ctx, struct client *c, const struct taken *j, co
 	return r;
 }
 
-static int tell_failure(const weir_ctx *ctx, struct client *c, const struct taken *j, bool dead, const char *why)
+static int tell_failure(const weir_ctx *ctx, struct client *c, const struct taken *j, bool dead,
+                        const char *why)
 {
 	struct weir__buf query = WEIR__BUF_INIT;
 	int r;
@@ -223,7 +235,8 @@ static int conclude(const weir_ctx *ctx, struct client *c, struct run *run, enum
 	if (run->res.code == 0)
 		return tell_success(ctx, c, run);
 	if (run->res.code < 0)
-		snprintf(why, sizeof why, "signal %d (%s)", -run->res.code, strsignal(-run->res.code));
+		snprintf(why, sizeof why, "signal %d (%s)", -run->res.code,
+		         strsignal(-run->res.code));
 	else
 		snprintf(why, sizeof why, "exit status %d", run->res.code);
 	return tell_failure(ctx, c, j, run->res.code == DEAD_AT_ONCE, why);
@@ -254,7 +267,8 @@ static int run_job(const weir_ctx *ctx, struct client *c, struct crew *crew, con
 
 static int read_job(const json_t *o, struct taken *j)
 {
-	const char *id = get_text(o, "id"), *lease = get_text(o, "lease"), *timeout = get_text(o, "timeout");
+	const char *id = get_text(o, "id"), *lease = get_text(o, "lease"),
+		   *timeout = get_text(o, "timeout");
 
 	if (!*id || strlen(id) >= sizeof j->id || !*lease || strlen(lease) >= sizeof j->lease)
 		return -EBADMSG;
@@ -270,7 +284,9 @@ static int read_job(const json_t *o, struct taken *j)
 static int take(const weir_ctx *ctx, struct client *c, struct crew *crew, struct taken *j)
 {
 	weir_ctx live = weir_ctx_until_drain(ctx);
-	struct request q = { .method = "POST", .target = crew->target, .timeout_ns = WEIR_SEC(WAIT_SECONDS + 30) };
+	struct request q = { .method = "POST",
+		             .target = crew->target,
+		             .timeout_ns = WEIR_SEC(WAIT_SECONDS + 30) };
 	struct answer a = { .body = WEIR__BUF_INIT };
 	int r;
 
@@ -282,7 +298,8 @@ static int take(const weir_ctx *ctx, struct client *c, struct crew *crew, struct
 	if (a.status == 204) {
 		r = 0;
 	} else if (a.status == 200) {
-		r = json_array_size(a.json) == 1 ? read_job(json_array_get(a.json, 0), j) : -EBADMSG;
+		r = json_array_size(a.json) == 1 ? read_job(json_array_get(a.json, 0), j) :
+		                                   -EBADMSG;
 		r = r < 0 ? r : 1;
 	} else if (a.status == 503 || a.status == 507 || a.status == 429) {
 		r = -EAGAIN;
@@ -311,7 +328,8 @@ static int no_job(const weir_ctx *ctx, struct client *c, struct crew *crew, int 
 		return -ECANCELED;
 	}
 	if (!*tries)
-		fprintf(stderr, "weir: %s; trying again\n", r == -EAGAIN ? "the server gives out no jobs now" : "the server is gone");
+		fprintf(stderr, "weir: %s; trying again\n",
+		        r == -EAGAIN ? "the server gives out no jobs now" : "the server is gone");
 	r = client_pause(&live, tries, 0);
 	return r;
 }
@@ -367,7 +385,8 @@ static void make_target(struct crew *crew)
 		snprintf(crew->name, sizeof crew->name, "%s:%d", host, (int)getpid());
 	}
 	put_escaped(&b, crew->name);
-	snprintf(crew->target, sizeof crew->target, "/v1/queues/%s/take?lease=connection&wait=%ds&worker=%s", crew->o->args[0],
+	snprintf(crew->target, sizeof crew->target,
+	         "/v1/queues/%s/take?lease=connection&wait=%ds&worker=%s", crew->o->args[0],
 	         crew->o->until_empty ? 0 : WAIT_SECONDS, b.data ? b.data : "");
 	weir__buf_free(&b);
 }
@@ -382,7 +401,9 @@ static int work(const weir_ctx *ctx, struct client *c)
 	weir_group_init(&slots, ctx);
 	crew.slots = &slots;
 	if (isatty(STDERR_FILENO))
-		fprintf(stderr, "weir: waiting for jobs of %s; Ctrl-C finishes what runs and ends\n", c->o->args[0]);
+		fprintf(stderr,
+		        "weir: waiting for jobs of %s; Ctrl-C finishes what runs and ends\n",
+		        c->o->args[0]);
 	for (unsigned i = 0; i < c->o->jobs && r == 0; i++)
 		r = weir_group_go(&slots, slot, &crew);
 	if (r < 0)

@@ -14,8 +14,10 @@ void weir__base64_encode(struct weir__buf *out, const void *data, size_t n)
 	if (!weir__buf_reserve(out, n / 3 * 4 + 4))
 		return;
 	for (; n; p += 3, n -= n < 3 ? n : 3) {
-		uint32_t v = (uint32_t)p[0] << 16 | (n > 1 ? (uint32_t)p[1] << 8 : 0) | (n > 2 ? p[2] : 0);
-		char four[4] = { letters[v >> 18], letters[v >> 12 & 63], n > 1 ? letters[v >> 6 & 63] : '=',
+		uint32_t v = (uint32_t)p[0] << 16 | (n > 1 ? (uint32_t)p[1] << 8 : 0) |
+		             (n > 2 ? p[2] : 0);
+		char four[4] = { letters[v >> 18], letters[v >> 12 & 63],
+			         n > 1 ? letters[v >> 6 & 63] : '=',
 			         n > 2 ? letters[v & 63] : '=' };
 
 		weir__buf_add(out, four, 4);

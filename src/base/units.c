@@ -17,9 +17,9 @@ static const struct unit time_units[] = {
 	{ "ms", 1000000 },       { "us", 1000 },         { "ns", 1 },
 };
 static const struct unit byte_units[] = {
-	{ "TiB", INT64_C(1) << 40 }, { "GiB", 1 << 30 }, { "MiB", 1 << 20 }, { "KiB", 1 << 10 },
-	{ "TB", 1000000000000 },     { "GB", 1000000000 }, { "MB", 1000000 }, { "kB", 1000 },
-	{ "B", 1 },
+	{ "TiB", INT64_C(1) << 40 }, { "GiB", 1 << 30 },      { "MiB", 1 << 20 },
+	{ "KiB", 1 << 10 },          { "TB", 1000000000000 }, { "GB", 1000000000 },
+	{ "MB", 1000000 },           { "kB", 1000 },          { "B", 1 },
 };
 #define COUNT(a) (sizeof(a) / sizeof(a)[0])
 
@@ -71,11 +71,13 @@ int weir__parse_duration(const char *text, int64_t *ret_ns)
 			return r;
 		len = strspn(text, "dhmsun");
 		for (i = next; i < COUNT(time_units); i++)
-			if (strlen(time_units[i].name) == len && !memcmp(time_units[i].name, text, len))
+			if (strlen(time_units[i].name) == len &&
+			    !memcmp(time_units[i].name, text, len))
 				break;
 		if (i == COUNT(time_units))
 			return -EINVAL;
-		if (__builtin_mul_overflow(n, time_units[i].size, &n) || __builtin_add_overflow(sum, n, &sum))
+		if (__builtin_mul_overflow(n, time_units[i].size, &n) ||
+		    __builtin_add_overflow(sum, n, &sum))
 			return -ERANGE;
 		next = i + 1;
 		text += len;
@@ -117,8 +119,8 @@ const char *weir__format_duration(char buf[WEIR__UNITS_MAX], int64_t ns)
 	for (size_t i = 1; i < COUNT(time_units) && ns > 0; i++) { /* A day is rather "24h". */
 		if (ns < time_units[i].size)
 			continue;
-		len += (size_t)snprintf(buf + len, WEIR__UNITS_MAX - len, "%lld%s", (long long)(ns / time_units[i].size),
-		                        time_units[i].name);
+		len += (size_t)snprintf(buf + len, WEIR__UNITS_MAX - len, "%lld%s",
+		                        (long long)(ns / time_units[i].size), time_units[i].name);
 		ns %= time_units[i].size;
 	}
 	if (!len)
@@ -131,8 +133,11 @@ const char *weir__format_bytes(char buf[WEIR__UNITS_MAX], uint64_t n)
 	const struct unit *u = byte_units, *last = &byte_units[COUNT(byte_units) - 1];
 
 	while (u < last && (n < (uint64_t)u->size || n % (uint64_t)u->size))
-		u = u == &byte_units[3] ? last : u + 1; /* Powers of two only: that is how memory is counted. */
-	snprintf(buf, WEIR__UNITS_MAX, "%llu%s", (unsigned long long)(n / (uint64_t)u->size), u->name);
+		u = u == &byte_units[3] ?
+		            last :
+		            u + 1; /* Powers of two only: that is how memory is counted. */
+	snprintf(buf, WEIR__UNITS_MAX, "%llu%s", (unsigned long long)(n / (uint64_t)u->size),
+	         u->name);
 	return buf;
 }
 

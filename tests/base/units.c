@@ -29,7 +29,8 @@ TEST(durations_are_read_in_every_unit)
 
 TEST(durations_that_are_none_are_refused)
 {
-	static const char *const bad[] = { "", "s", "30", "-1s", "+1s", " 1s", "1s ", "1.5s", "1S", "1x", "1s1s", "1s1m",
+	static const char *const bad[] = { "",      "s",    "30", "-1s",  "+1s",     " 1s",
+		                           "1s ",   "1.5s", "1S", "1x",   "1s1s",    "1s1m",
 		                           "30sec", "1ms1", "00", "1h30", "infinity" };
 	int64_t n = 42;
 
@@ -73,7 +74,8 @@ TEST(bytes_are_read_in_every_unit)
 
 TEST(bytes_that_are_none_are_refused)
 {
-	static const char *const bad[] = { "", "B", "-1", "1.5MiB", "1 MiB", "1mib", "1K", "1MiBs", "0x10" };
+	static const char *const bad[] = { "",     "B",  "-1",    "1.5MiB", "1 MiB",
+		                           "1mib", "1K", "1MiBs", "0x10" };
 	uint64_t n;
 
 	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
@@ -97,7 +99,9 @@ TEST(numbers_are_read_whole)
 
 TEST(what_is_formatted_parses_to_the_same)
 {
-	static const int64_t times[] = { 0, 1, 999, 1500000000, WEIR_MIN(90), WEIR_HOUR(25) + 1, INT64_MAX - 1 };
+	static const int64_t times[] = {
+		0, 1, 999, 1500000000, WEIR_MIN(90), WEIR_HOUR(25) + 1, INT64_MAX - 1
+	};
 	static const uint64_t sizes[] = { 0, 1, 1000, 1024, 1536, 256u << 20, INT64_MAX };
 	char buf[WEIR__UNITS_MAX];
 

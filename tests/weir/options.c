@@ -111,7 +111,8 @@ TEST(a_stronger_list_replaces_the_weaker_one)
 	CHECK_EQ(parse_file("listen: :1\n", "", "WEIR_LISTEN=:3,:4,:5"), 0);
 	CHECK_EQ(o.listens, 3);
 	CHECK_STR(o.listen[0], ":3");
-	CHECK_EQ(parse_file("listen: :1\n", "--listen :6 --listen unix:/x", "WEIR_LISTEN=:3,:4,:5"), 0);
+	CHECK_EQ(parse_file("listen: :1\n", "--listen :6 --listen unix:/x", "WEIR_LISTEN=:3,:4,:5"),
+	         0);
 	CHECK_EQ(o.listens, 2);
 	CHECK_STR(o.listen[0], ":6");
 	CHECK_STR(o.listen[1], "unix:/x");
@@ -208,9 +209,11 @@ TEST(help_is_asked_for_before_anything_is_judged)
 
 TEST(the_file_sets_every_type)
 {
-	CHECK_EQ(parse_file("queue-max: 7\nqueue-bytes: 5MiB\ngrace: 1m\nlog: json\ndata: /tmp/x y\n"
-	                    "allow-origin:\n  - https://a.example\n  - http://localhost:3000\n",
-	                    "", NULL), 0);
+	CHECK_EQ(
+		parse_file("queue-max: 7\nqueue-bytes: 5MiB\ngrace: 1m\nlog: json\ndata: /tmp/x y\n"
+	                   "allow-origin:\n  - https://a.example\n  - http://localhost:3000\n",
+	                   "", NULL),
+		0);
 	CHECK_EQ(o.queue_max, 7);
 	CHECK_EQ(o.queue_bytes, 5 << 20);
 	CHECK_EQ(o.grace_ns, WEIR_MIN(1));
@@ -223,9 +226,12 @@ TEST(the_file_sets_every_type)
 
 TEST(queues_and_crons_have_sections)
 {
-	CHECK_EQ(parse_file("queues:\n  mail: {max: 10, lease: 1m, attempts: 5, rate: 120/m, concurrency: 4, paused: true}\n"
-	                    "  plain:\ncrons:\n  nightly: {schedule: '0 3 * * *', queue: mail, payload: 5}\n",
-	                    "", NULL), 0);
+	CHECK_EQ(parse_file("queues:\n  mail: {max: 10, lease: 1m, attempts: 5, rate: 120/m, "
+	                    "concurrency: 4, paused: true}\n"
+	                    "  plain:\ncrons:\n  nightly: {schedule: '0 3 * * *', queue: mail, "
+	                    "payload: 5}\n",
+	                    "", NULL),
+	         0);
 	CHECK_EQ(o.nqueues, 2);
 	CHECK_STR(o.queues[0].name, "mail");
 	CHECK_EQ(o.queues[0].set.max, 10);
@@ -252,10 +258,14 @@ TEST(an_empty_file_is_all_defaults)
 
 TEST(mistakes_of_a_file_are_told_with_their_place)
 {
-	static const struct { const char *yaml, *says; } table[] = {
+	static const struct {
+		const char *yaml, *says;
+	} table[] = {
 		{ "queue-mx: 3\n", ":1:1: unknown key \"queue-mx\"; did you mean \"queue-max\"?" },
-		{ "grace: 5s\nqueue_max: 3\n", ":2:1: unknown key \"queue_max\"; did you mean \"queue-max\"?" },
-		{ "queue-max: 1\ngrace: 1s\nqueue-max: 2\n", ":3:1: queue-max is here for the second time; the first is in line 1" },
+		{ "grace: 5s\nqueue_max: 3\n",
+		  ":2:1: unknown key \"queue_max\"; did you mean \"queue-max\"?" },
+		{ "queue-max: 1\ngrace: 1s\nqueue-max: 2\n",
+		  ":3:1: queue-max is here for the second time; the first is in line 1" },
 		{ "queue-max: ten\n", ":1:12: queue-max: \"ten\" is not a whole number" },
 		{ "queue-max: \"10\"\n", "leave the quotes out" },
 		{ "queue-max:\n", "the value is missing" },
@@ -279,18 +289,24 @@ TEST(mistakes_of_a_file_are_told_with_their_place)
 		{ "queues: mail\n", "\"mail\" stands where a section" },
 		{ "queues: [mail]\n", "queues: here should be a section" },
 		{ "queues: {mail: 3}\n", "queues.mail: \"3\" stands where its settings" },
-		{ "queues: {mail: {lese: 3s}}\n", "unknown key \"lese\" in queues.mail; did you mean \"lease\"?" },
-		{ "queues: {mail: {max: 1, max: 2}}\n", "queues.mail.max is here for the second time" },
+		{ "queues: {mail: {lese: 3s}}\n",
+		  "unknown key \"lese\" in queues.mail; did you mean \"lease\"?" },
+		{ "queues: {mail: {max: 1, max: 2}}\n",
+		  "queues.mail.max is here for the second time" },
 		{ "queues: {mail: {}, mail: {}}\n", "queues.mail is here for the second time" },
 		{ "queues: {a b: {}}\n", "\"a b\" in queues is not a name" },
 		{ "queues: {mail: {rate: 10}}\n", "\"10\" is not a rate; write it like 10/s" },
 		{ "queues: {mail: {rate: 0/s}}\n", "is not a rate" },
-		{ "queues: {mail: {paused: yes}}\n", "\"yes\" is not true or false; did you mean \"true\"?" },
+		{ "queues: {mail: {paused: yes}}\n",
+		  "\"yes\" is not true or false; did you mean \"true\"?" },
 		{ "queues: {mail: {paused: 'true'}}\n", "leave the quotes out" },
 		{ "crons: {x: {queue: mail}}\n", "crons.x: schedule is missing" },
-		{ "crons: {x: {schedule: '@daily', queue: mail, payloda: y}}\n", "did you mean \"payload\"?" },
-		{ "crons: {x: {schedule: '61 * * * *', queue: mail}}\n", ":1:23: crons.x.schedule: \"61 * * * *\" is not a schedule" },
-		{ "crons: {x: {schedule: '@daily', queue: 'm l'}}\n", "\"m l\" is not a queue's name" },
+		{ "crons: {x: {schedule: '@daily', queue: mail, payloda: y}}\n",
+		  "did you mean \"payload\"?" },
+		{ "crons: {x: {schedule: '61 * * * *', queue: mail}}\n",
+		  ":1:23: crons.x.schedule: \"61 * * * *\" is not a schedule" },
+		{ "crons: {x: {schedule: '@daily', queue: 'm l'}}\n",
+		  "\"m l\" is not a queue's name" },
 	};
 
 	for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
@@ -302,7 +318,10 @@ TEST(mistakes_of_a_file_are_told_with_their_place)
 
 TEST(all_mistakes_of_a_file_are_told_at_once)
 {
-	CHECK_EQ(parse_file("queue-mx: {a: [1, {b: 2}]}\ngrace: 30\nlog: xml\nqueues: {m: {x: 1, max: 0}}\n", "", NULL), -EINVAL);
+	CHECK_EQ(parse_file("queue-mx: {a: [1, {b: 2}]}\ngrace: 30\nlog: xml\nqueues: {m: {x: 1, "
+	                    "max: 0}}\n",
+	                    "", NULL),
+	         -EINVAL);
 	CHECK_EQ(p.count, 5);
 	end();
 }
@@ -347,6 +366,7 @@ TEST(names_of_one_command_differ)
 			for (size_t j = 0; j < i; j++)
 				if (setting_of(&settings[i], c) && setting_of(&settings[j], c)) {
 					CHECK(strcmp(settings[i].name, settings[j].name) != 0);
-					CHECK(!settings[i].letter || settings[i].letter != settings[j].letter);
+					CHECK(!settings[i].letter ||
+					      settings[i].letter != settings[j].letter);
 				}
 }

@@ -28,7 +28,8 @@ TEST(distance_of_endless_names_is_bounded)
 
 static const char *nearest(const char *wrong)
 {
-	static const char *const names[] = { "serve", "enqueue", "work", "queues", "queue-max", "queue-bytes", "data", "log" };
+	static const char *const names[] = { "serve",     "enqueue",     "work", "queues",
+		                             "queue-max", "queue-bytes", "data", "log" };
 	struct suggest s = SUGGEST_INIT(wrong);
 
 	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
