@@ -132,6 +132,7 @@ struct weir__record {
 	uint64_t changes_total;
 	uint32_t attempt, attempts_max;
 	int64_t timeout_ns, lease_ns;
+	int64_t limit_ns;  /* of the running lease, however often it is extended */
 	int64_t queued_ns; /* since when it is queued (weir_now()) */
 	int64_t created_at, due_at, started_at, finished_at;
 	double progress;

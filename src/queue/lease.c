@@ -9,6 +9,9 @@
  * A lease ends by ack or nack, by being given back, by time (unless its holder vouches for it otherwise: `renew`), or when the job leaves the
  * store. A run that ended by time counts as an attempt, a lease that was given back does not.
  *
+ * A time limit is the worker's to keep: it knows how to stop what it runs. But who extends a lease for ever would hold the job for ever,
+ * so such a lease ends some seconds after the limit, when a worker that keeps it has long reported.
+ *
  * A job that was cancelled while running ends as cancelled when its run ends without an ack; an ack is taken, since the work was done.
  */
 #include <errno.h>
@@ -16,6 +19,8 @@
 #include <string.h>
 
 #include "queue/inner.h"
+
+#define LIMIT_GRACE WEIR_SEC(10)
 
 static void make_token(weir_store *s, char token[WEIR__TOKEN + 1])
 {
@@ -40,6 +45,11 @@ static bool token_is(const struct weir__record *j, const char *token)
 	return differ == 0;
 }
 
+static void keep_until(weir_store *s, struct weir__record *j, int64_t at_ns)
+{
+	weir__due_arm(s, &j->due, at_ns < j->limit_ns ? at_ns : j->limit_ns);
+}
+
 void weir__lease_start(weir_store *s, struct weir__record *j, const struct weir__taker *t)
 {
 	struct weir__queue *q = j->queue;
@@ -60,15 +70,17 @@ void weir__lease_start(weir_store *s, struct weir__record *j, const struct weir_
 	weir__job_text(&j->note, NULL, 0);
 	weir__ready_running(q, j, 1);
 	j->due.fn = weir__lease_due;
+	t->job->timeout_ns = j->timeout_ns ? j->timeout_ns : q->set.timeout_ns;
+	j->limit_ns =
+		t->job->timeout_ns ? weir_now() + t->job->timeout_ns + LIMIT_GRACE : WEIR_NEVER;
 	if (!j->renew && !WEIR__PLANT(LEAKED_LEASE))
-		weir__due_arm(s, &j->due, weir_now() + j->lease_ns);
+		keep_until(s, j, weir_now() + j->lease_ns);
 	q->taken_total++;
 	j->refs++;
 	t->job->rec = j;
 	memcpy(t->job->token, j->token, sizeof j->token);
 	memcpy(t->job->queue, q->name, sizeof q->name);
 	t->job->attempt = j->attempt;
-	t->job->timeout_ns = j->timeout_ns ? j->timeout_ns : q->set.timeout_ns;
 	weir__job_tell(s, j, "running", t->worker);
 }
 
@@ -173,7 +185,8 @@ void weir__lease_due(weir_store *s, struct weir__due *d)
 	struct weir__queue *q = j->queue;
 
 	q->expired_total++;
-	failed(s, j, WEIR__NACK, 0, "its lease ran out");
+	failed(s, j, WEIR__NACK, 0,
+	       d->at_ns == j->limit_ns ? "ran longer than its limit" : "its lease ran out");
 	if (!WEIR__PLANT(LOST_WAKEUP))
 		weir__ready_dispatch(s, q);
 }
@@ -238,7 +251,7 @@ int weir_lease_extend(weir_store *s, const char *id, const char *lease, int64_t 
 	j = weir__job_find(s, id);
 	r = !j ? -ENOENT : !token_is(j, lease) ? -ESTALE : j->cancel;
 	if (r >= 0 && !j->renew)
-		weir__due_arm(s, &j->due, weir_now() + (lease_ns ? lease_ns : j->lease_ns));
+		keep_until(s, j, weir_now() + (lease_ns ? lease_ns : j->lease_ns));
 	weir__store_leave(s);
 	return r;
 }

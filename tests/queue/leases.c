@@ -37,6 +37,22 @@ SIM(extend_keeps_a_lease, 50)
 	store_end(ctx, s);
 }
 
+SIM(a_lease_cannot_be_extended_far_past_the_limit_of_the_run, 20)
+{
+	weir_store *s = store(ctx);
+	struct id id = put_with(
+		ctx, s, "q", (weir_job_spec){ .timeout_ns = WEIR_SEC(20), .attempts_max = 1 }, "x");
+	weir_job *j = take_with(ctx, s, "q", (weir_take_options){ .lease_ns = WEIR_SEC(5) });
+	int64_t from = weir_now();
+
+	while (weir_lease_extend(s, id.text, weir_job_lease(j), 0) == 0)
+		CHECK_EQ(weir_sleep(ctx, WEIR_SEC(1)), 0);
+	CHECK(weir_now() - from >= WEIR_SEC(30) && weir_now() - from <= WEIR_SEC(32));
+	CHECK_STR(job(s, id).error, "ran longer than its limit");
+	CHECK_EQ(weir_job_ack(ctx, j, NULL, 0), -ESTALE);
+	store_end(ctx, s);
+}
+
 SIM(a_lease_that_is_vouched_for_does_not_run_out, 20)
 {
 	weir_store *s = store(ctx);
