@@ -4,8 +4,8 @@
  *
  * Every slot (--jobs N) is a task with a connection of its own, on which it takes one job after the other with lease=connection. So a
  * lease lives exactly as long as the slot's connection: when weir is killed, its command dies with it (die_with_parent), and the server
- * gives the job back at once. The kernel would close our end a moment before the command has gone; so the command holds the
- * connection too, and the server sees its end only when both are dead. There is no moment in which a job runs beside an orphan of ours.
+ * gives the job back at once. The kernel would close our end a moment before the command has gone; so the command's guard
+ * holds the connection too (hold_fd), and the server sees its end only when both are dead. There is no moment in which a job runs beside an orphan of ours.
  *
  * While a command runs, its slot asks once a second over the same connection whether the lease is still good and
  * the job still wanted. When it is not, or when the server cannot be reached any more, the command is ended: somebody else

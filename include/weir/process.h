@@ -21,9 +21,9 @@ typedef struct weir_process_spec {
 	size_t in_len;
 	size_t out_max;        /* bytes of stdout kept; the rest is read and dropped. 0: stdout is inherited */
 	int64_t kill_ns;       /* between SIGTERM and SIGKILL; default 5 s */
-	bool die_with_parent;  /* SIGKILL when this process dies (parent-death signal) */
-	int hold_fd;           /* a descriptor that the command and all it starts keep open: should this process die, a peer sees the
-	                        * end of a connection only when they are gone too. 0: none */
+	bool die_with_parent;  /* its whole group is killed when this process dies, however it dies */
+	int hold_fd;           /* with that: the peer of this connection sees its end only when the group is dead, should this process
+	                        * die. The caller closes it, after the start or later. 0: none */
 } weir_process_spec;
 
 typedef struct weir_process_result {

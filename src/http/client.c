@@ -198,7 +198,7 @@ int weir_http_client_new(const char *base, weir_http_client **ret)
 
 static void hang_up(struct weir_http_client *c)
 {
-	/* A command may hold the connection too (weir_process_spec.hold_fd): the server has to hear now, not when that ends. */
+	/* A command's guard may hold the connection too (weir_process_spec.hold_fd): the server has to hear now, not when that ends. */
 	if (c->conn)
 		weir_conn_shutdown(c->conn);
 	weir_conn_free(c->conn);

@@ -11,9 +11,13 @@
  * die_with_parent has two parts, each for what the other cannot do:
  *  - PR_SET_PDEATHSIG kills the leader. It fires when the *thread* that created the child ends, and threads of the offload pool come and
  *    go; so such children are created by one thread, the spawner, which ends with the process only.
- *  - It reaches the leader only: what a shell has started lives on. So a small process, the guard, holds the reading end of a pipe whose
- *    writing end is ours alone. When we die, however we die, the guard reads the end of the pipe, and kills the groups it
+ *  - It reaches the leader only: what a shell has started lives on. So a small process, the guard, holds one end of a socket pair
+ *    whose other end is ours alone. When we die, however we die, the guard reads the end of the stream, and kills the groups it
  *    was told of. The child itself announces its group, before exec, so no moment is left uncovered.
+ * Beside the group the guard may be given a copy of a connection (hold_fd), which it closes only when the group is dead. The kernel closes a
+ * killed program's descriptors first and sends death signals later, so without this the other side could see the end of the
+ * connection, and act on it, while the command still runs; on a busy machine it was seen to. Rejected: to let the command inherit the connection. It
+ * could read and write it, and a daemon that it left behind would keep it open.
  * The guard is a fork without exec of this process (a library has no program of its own to run), made once, in a session of its
  * own, with all other descriptors closed; it sends no SIGCHLD and wait(-1) does not see it. Its price: pages that we change after that fork
  * are copied once.
@@ -32,8 +36,10 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -41,7 +47,7 @@
 #define NO_SANITIZE \
 	__attribute__((no_sanitize("address"), no_sanitize("thread"), no_sanitize("undefined")))
 
-enum { CHILD_STACK = 64 << 10, GROUPS_MAX = 4096 };
+enum { CHILD_STACK = 64 << 10, GROUPS_MAX = 4096, GONE_MS = 250 };
 
 /* The C library's clone() under the name that ThreadSanitizer leaves alone: its own takes every child for a fork with memory of
  * its own, and trips over the state they share. */
@@ -54,10 +60,15 @@ struct notice {
 	int32_t group;
 };
 
+struct group {
+	int32_t id; /* 0: none */
+	int hold;   /* -1: none */
+};
+
 static struct {
 	pid_t owner; /* whose guard it is: a fork of us has none */
-	int pipe;
-} guard = { .pipe = -1 };
+	int sock;
+} guard = { .sock = -1 };
 
 NO_SANITIZE static void close_all_but(int keep)
 {
@@ -73,30 +84,76 @@ NO_SANITIZE static void close_all_but(int keep)
 			syscall(SYS_close, fd);
 }
 
+union control {
+	struct cmsghdr head;
+	char room[CMSG_SPACE(sizeof(int))];
+};
+
+/* One notice, and the descriptor that came with it or -1. Its size; 0 at the end. */
+NO_SANITIZE static long guard_hear(int from, struct notice *n, int *ret_hold)
+{
+	union control control;
+	struct iovec iov = { .iov_base = n, .iov_len = sizeof *n };
+	struct msghdr msg = { .msg_iov = &iov,
+		              .msg_iovlen = 1,
+		              .msg_control = &control,
+		              .msg_controllen = sizeof control };
+	struct cmsghdr *c;
+	long r;
+
+	do
+		r = syscall(SYS_recvmsg, from, &msg, 0);
+	while (r < 0 && errno == EINTR);
+	c = r > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
+	*ret_hold = c && c->cmsg_type == SCM_RIGHTS ? *(int *)CMSG_DATA(c) : -1;
+	return r;
+}
+
+NO_SANITIZE static void guard_note(struct group *groups, const struct notice *n, int hold)
+{
+	for (int i = 0; i < GROUPS_MAX; i++) {
+		if (groups[i].id != (n->add ? 0 : n->group))
+			continue;
+		if (!n->add && groups[i].hold >= 0)
+			syscall(SYS_close, groups[i].hold);
+		groups[i].id = n->add ? n->group : 0;
+		groups[i].hold = hold;
+		return;
+	}
+	if (hold >= 0)
+		syscall(SYS_close, hold); /* no room: the leader's death signal has to do */
+}
+
+/* Every member has its SIGKILL once kill() has returned; for them to be gone there is a little time. It is bounded, since in a
+ * container whose first process reaps nobody the dead stay in their group. */
+NO_SANITIZE static void guard_kill(const struct group *groups)
+{
+	struct timespec pause = { .tv_nsec = 1000000 };
+	int left = GONE_MS;
+
+	for (int i = 0; i < GROUPS_MAX; i++)
+		if (groups[i].id)
+			syscall(SYS_kill, -groups[i].id, SIGKILL);
+	for (int i = 0; i < GROUPS_MAX; i++)
+		while (groups[i].id && left-- > 0 && syscall(SYS_kill, -groups[i].id, 0) == 0)
+			syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &pause, NULL);
+}
+
 /* Raw system calls only: other threads may have held any lock of the C library when we were forked. */
 NO_SANITIZE _Noreturn static void guard_run(int from)
 {
-	static int32_t groups[GROUPS_MAX];
+	static struct group groups[GROUPS_MAX];
 	uint64_t all = ~UINT64_C(0);
 	struct notice n;
-	long r;
+	int hold;
 
 	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, sizeof all);
 	syscall(SYS_setsid);
 	syscall(SYS_prctl, PR_SET_NAME, "weir-guard", 0, 0, 0);
 	close_all_but(from);
-	do {
-		r = syscall(SYS_read, from, &n, sizeof n);
-		for (int i = 0; r == (long)sizeof n && i < GROUPS_MAX; i++) {
-			if (groups[i] != (n.add ? 0 : n.group))
-				continue;
-			groups[i] = n.add ? n.group : 0;
-			break;
-		}
-	} while (r > 0 || (r < 0 && errno == EINTR));
-	for (int i = 0; i < GROUPS_MAX; i++)
-		if (groups[i])
-			syscall(SYS_kill, -groups[i], SIGKILL);
+	while (guard_hear(from, &n, &hold) == sizeof n)
+		guard_note(groups, &n, hold);
+	guard_kill(groups);
 	for (;;)
 		syscall(SYS_exit_group, 0);
 }
@@ -107,11 +164,10 @@ static int guard_start(void)
 	int ends[2];
 	long pid;
 
-	if (guard.pipe >= 0 && guard.owner == getpid())
+	if (guard.sock >= 0 && guard.owner == getpid())
 		return 0;
-	if (pipe2(ends, O_CLOEXEC) < 0)
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
 		return -errno;
-	fcntl(ends[1], F_SETFL, O_NONBLOCK);
 	pid = syscall(SYS_clone, 0, NULL, NULL, NULL, NULL);
 	if (pid == 0)
 		guard_run(ends[0]);
@@ -121,16 +177,27 @@ static int guard_start(void)
 		return -EAGAIN;
 	}
 	guard.owner = getpid();
-	__atomic_store_n(&guard.pipe, ends[1], __ATOMIC_RELEASE);
+	__atomic_store_n(&guard.sock, ends[1], __ATOMIC_RELEASE);
 	return 0;
 }
 
-NO_SANITIZE static bool guard_tell(int32_t add, pid_t group)
+/* Never waits: a guard that does not listen is as good as none. */
+NO_SANITIZE static bool guard_tell(int32_t add, pid_t group, int hold)
 {
 	struct notice n = { .add = add, .group = group };
+	union control control = { .head = { .cmsg_level = SOL_SOCKET,
+		                            .cmsg_type = SCM_RIGHTS,
+		                            .cmsg_len = CMSG_LEN(sizeof hold) } };
+	struct iovec iov = { .iov_base = &n, .iov_len = sizeof n };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
 
-	return syscall(SYS_write, __atomic_load_n(&guard.pipe, __ATOMIC_ACQUIRE), &n, sizeof n) ==
-	       sizeof n;
+	if (hold > 0) {
+		*(int *)CMSG_DATA(&control.head) = hold;
+		msg.msg_control = &control;
+		msg.msg_controllen = sizeof control;
+	}
+	return syscall(SYS_sendmsg, __atomic_load_n(&guard.sock, __ATOMIC_ACQUIRE), &msg,
+	               MSG_NOSIGNAL | MSG_DONTWAIT) == sizeof n;
 }
 
 /* ---- The child, between clone and exec ---- */
@@ -165,14 +232,12 @@ NO_SANITIZE static int child_run(void *arg)
 		/* Had it died before, nothing would tell. */
 		if (syscall(SYS_getppid) != s->parent)
 			syscall(SYS_exit_group, 127);
-		s->untold = !guard_tell(1, (pid_t)syscall(SYS_getpid));
+		s->untold = !guard_tell(1, (pid_t)syscall(SYS_getpid), s->spec->hold_fd);
 	}
 	if (syscall(SYS_dup3, s->in, 0, 0) < 0 ||
 	    (s->out >= 0 && syscall(SYS_dup3, s->out, 1, 0) < 0))
 		goto fail;
 	syscall(SYS_close_range, 3, ~0u, 4 /* CLOSE_RANGE_CLOEXEC */);
-	if (s->spec->hold_fd > 2) /* The table of descriptors is the child's own. */
-		syscall(SYS_fcntl, s->spec->hold_fd, F_SETFD, 0);
 	default_signals();
 	execvpe(s->spec->argv[0], s->spec->argv, s->env);
 fail:
@@ -202,7 +267,7 @@ static int do_clone(struct start *s)
 	munmap(stack, CHILD_STACK);
 	if (s->pid > 0 && s->error) {
 		if (s->spec->die_with_parent)
-			guard_tell(0, s->pid);
+			guard_tell(0, s->pid, 0);
 		while (waitpid(s->pid, &status, 0) < 0 && errno == EINTR) /* offloaded */
 			;
 	}
@@ -231,9 +296,9 @@ static int guarded_clone(struct start *s)
 	r = do_clone(s);
 	if (r == 0 && s->untold) {
 		/* Somebody killed the guard: the next one hears of this child a little late. */
-		close(guard.pipe);
-		guard.pipe = -1;
-		if (guard_start() < 0 || !guard_tell(1, s->pid))
+		close(guard.sock);
+		guard.sock = -1;
+		if (guard_start() < 0 || !guard_tell(1, s->pid, s->spec->hold_fd))
 			weir__log(WEIR__WARN, "process",
 			          "no guard: if this process is killed, only the leader of group "
 			          "%d goes with it",
@@ -441,7 +506,7 @@ int weir__child_reap(struct weir__child *c)
 	siginfo_t info = { 0 };
 
 	weir__child_kill(c, SIGKILL);
-	if (c->guarded && !guard_tell(0, c->pid))
+	if (c->guarded && !guard_tell(0, c->pid, 0))
 		weir__log_rare(WEIR__WARN, "process", "the guard does not listen");
 	if (waitid(P_PID, (id_t)c->pid, &info, WEXITED | WNOHANG) < 0 || info.si_pid == 0)
 		info.si_code = CLD_KILLED, info.si_status = SIGKILL;

@@ -4,14 +4,17 @@
 #include <weir/group.h>
 #include <weir/process.h>
 
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
-#include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "net/conn.h"
 #include "net/spawn.h"
 
 static int sh(const weir_ctx *ctx, const char *script, weir_process_spec spec,
@@ -296,6 +299,65 @@ TEST(a_killed_program_takes_the_commands_children_along)
 TEST(a_killed_program_takes_along_who_ignores_signals)
 {
 	dies_with_its_program("trap '' TERM HUP INT; sleep 100 & echo $$ $!; wait; wait", 2);
+}
+
+struct holder {
+	int to;
+	char addr[64];
+};
+
+static int holder_task(const weir_ctx *ctx, void *arg)
+{
+	struct holder *h = arg;
+	weir_process_result res;
+	weir_conn *c;
+
+	dup2(h->to, 1);
+	close(h->to);
+	CHECK_EQ(weir_dial(ctx, h->addr, &c), 0);
+	return sh(ctx, "sleep 100 & echo $!; wait",
+	          SPEC(.die_with_parent = true, .hold_fd = weir__conn_fd(c)->fd), &res);
+}
+
+/* Whoever sees the end of the connection may rely on the command being dead. */
+TEST(a_held_connection_ends_after_the_command)
+{
+	for (int i = 0; i < 10; i++) {
+		struct sockaddr_un un = { .sun_family = AF_UNIX };
+		int l = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), ends[2], conn;
+		struct pollfd p = { .events = POLLIN };
+		char line[32] = "";
+		struct holder h;
+		pid_t pid;
+
+		snprintf(h.addr, sizeof h.addr, "unix:/tmp/weir-test-%d.sock", (int)getpid());
+		snprintf(un.sun_path, sizeof un.sun_path, "%s", h.addr + 5);
+		CHECK_EQ(bind(l, (struct sockaddr *)&un, sizeof un), 0);
+		CHECK_EQ(listen(l, 1), 0);
+		CHECK_EQ(pipe2(ends, O_CLOEXEC), 0);
+		fflush(NULL);
+		pid = fork();
+		if (pid == 0) {
+			h.to = ends[1];
+			close(ends[0]);
+			close(l);
+			_exit(weir_run(NULL, holder_task, &h) != 0);
+		}
+		close(ends[1]);
+		conn = accept(l, NULL, NULL);
+		CHECK(read(ends[0], line, sizeof line - 1) > 0);
+		p.fd = (int)syscall(SYS_pidfd_open, atoi(line), 0);
+		CHECK(p.fd >= 0);
+		CHECK_EQ(kill(pid, SIGKILL), 0);
+		CHECK_EQ(read(conn, line, 1), 0);
+		CHECK_EQ(poll(&p, 1, 0), 1);
+		CHECK_EQ(waitpid(pid, NULL, 0), pid);
+		close(p.fd);
+		close(conn);
+		close(l);
+		close(ends[0]);
+		unlink(un.sun_path);
+	}
 }
 
 /* The thread that starts a command may end; the death signal is not tied to it. */
