@@ -29,7 +29,7 @@ struct site {
 static int report(const weir_ctx *ctx, weir_http *x, __attribute__((unused)) void *arg)
 {
 	const char *ms = weir_http_query(x, "ms");
-	int r = weir_sleep(ctx, WEIR_MS(ms ? atoi(ms) : 0));
+	int r = weir_sleep(ctx, WEIR_MS(ms ? strtol(ms, NULL, 10) : 0));
 
 	return r < 0 ? r : weir_http_printf(ctx, x, "done\n");
 }
@@ -109,8 +109,8 @@ static int app(const weir_ctx *ctx, void *arg)
 /* ADDRESS [MILLISECONDS BETWEEN TICKS [MILLISECONDS WITHOUT PROGRESS]] */
 int main(int argc, char **argv)
 {
-	struct site s = { argc > 1 ? argv[1] : ":8080", WEIR_MS(argc > 2 ? atoi(argv[2]) : 1000),
-		          WEIR_MS(argc > 3 ? atoi(argv[3]) : 10000), NULL };
+	struct site s = { argc > 1 ? argv[1] : ":8080", WEIR_MS(argc > 2 ? strtol(argv[2], NULL, 10) : 1000),
+		          WEIR_MS(argc > 3 ? strtol(argv[3], NULL, 10) : 10000), NULL };
 	struct rlimit files;
 
 	getrlimit(RLIMIT_NOFILE, &files);
