@@ -112,7 +112,7 @@ TEST(the_replay_keeps_the_last_events_by_count_and_by_bytes)
 		struct weir__hub_chunk *k = weir__hub_chunk_new(&text);
 
 		weir__hub_chunk_seal(k, "e", n);
-		CHECK(memmem(k->text, k->len, "data: 0123456789\n\n", 18) != NULL);
+		CHECK(memmem(k->text, k->text_len, "data: 0123456789\n\n", 18) != NULL);
 		weir__replay_add(&p, k);
 		weir__hub_chunk_unref(k);
 		CHECK(p.count <= 5 && p.bytes <= 100);
