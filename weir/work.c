@@ -23,6 +23,7 @@
 #include <unistd.h>
 #include <weir/process.h>
 
+#include "base/list.h"
 #include "base/units.h"
 
 enum { RESULT_MAX = 1 << 20, DEAD_AT_ONCE = 100 };
@@ -38,6 +39,8 @@ struct crew {
 	bool ever;   /* a slot has reached the server; all on one worker thread, as all of this */
 	bool failed; /* --once: the job was not acknowledged */
 	int fatal;   /* an exit status that ends all slots */
+	unsigned running;
+	weir_hook stop; /* hears that weir work is to end */
 	weir_group *slots;
 };
 
@@ -249,6 +252,7 @@ static int run_job(const weir_ctx *ctx, struct client *c, struct crew *crew, con
 	weir_group g;
 	int r;
 
+	crew->running++;
 	weir_latch_init(&run.done, 1);
 	weir_group_init(&g, ctx);
 	r = weir_group_go(&g, run_command, &run);
@@ -260,6 +264,7 @@ static int run_job(const weir_ctx *ctx, struct client *c, struct crew *crew, con
 	if (r == 0)
 		r = conclude(ctx, c, &run, v);
 	free(run.res.out);
+	crew->running--;
 	return r;
 }
 
@@ -391,13 +396,26 @@ static void make_target(struct crew *crew)
 	weir__buf_free(&b);
 }
 
+static void on_stop(weir_hook *hook, int step)
+{
+	const struct crew *crew = weir__container(hook, struct crew, stop);
+	unsigned n = crew->running;
+
+	if (step == WEIR_DRAIN && n)
+		fprintf(stderr, "weir: finishing %u job%s; a second signal ends %s at once\n", n,
+		        n == 1 ? "" : "s", n == 1 ? "it" : "them");
+}
+
 static int work(const weir_ctx *ctx, struct client *c)
 {
-	struct crew crew = { .o = c->o, .c = c };
+	struct crew crew = { .o = c->o, .c = c, .stop = { .fn = on_stop } };
 	weir_group slots;
-	int r = 0, e;
+	int r, e;
 
 	make_target(&crew);
+	r = weir_hook_add(ctx->scope, &crew.stop);
+	if (r < 0)
+		return client_say_error(c, r);
 	weir_group_init(&slots, ctx);
 	crew.slots = &slots;
 	if (isatty(STDERR_FILENO))
@@ -409,6 +427,7 @@ static int work(const weir_ctx *ctx, struct client *c)
 	if (r < 0)
 		weir_group_cancel(&slots);
 	e = weir_group_wait(&slots);
+	weir_hook_remove(&crew.stop);
 	r = r < 0 ? r : e;
 	if (r < 0 && r != -ECANCELED)
 		return client_say_error(c, r);

@@ -197,7 +197,7 @@ def sigterm_takes_nothing_new_and_finishes_what_runs():
             read_pid(f'{d}/pid')
             second = w.enqueue('q')
             worker.signal(signal.SIGTERM)
-            # The stop is heard at once by who waits for jobs; this one does not wait, and works on.
+            worker.wait_err('finishing 1 job; a second signal ends it at once')
             check_eq(state(w, first), 'running')
             open(f'{d}/go', 'w').close()
             check_eq(worker.wait(), 0)
@@ -216,6 +216,22 @@ def what_does_not_finish_within_the_grace_is_given_back():
             check(not alive(pid), 'its command lives on')
         until(lambda: state(w, id) == 'queued', lambda: w.job(id))
         check_eq(w.job(id)['attempts'], 0)
+
+
+@test
+def a_second_signal_stops_at_once_and_the_job_goes_back():
+    with Weir() as w, tempfile.TemporaryDirectory() as d:
+        id = w.enqueue('q')
+        script = f'trap "" TERM; echo $$ > {d}/pid; while :; do sleep 0.05; done'
+        with Worker(w, 'q', '--', 'sh', '-c', script) as worker:
+            pid = read_pid(f'{d}/pid')
+            worker.signal(signal.SIGTERM)
+            worker.wait_err('finishing 1 job; a second signal ends it at once')
+            worker.signal(signal.SIGTERM)
+            check_eq(worker.wait(), 3)
+            again = w.take('q', wait='20s')
+            check(not alive(pid), 'its command lives on')
+            check_eq(again[0]['id'], id)
 
 
 @test
