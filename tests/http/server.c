@@ -288,6 +288,57 @@ TASK(a_body_that_nobody_read_does_not_spoil_the_next_request)
 	site_stop(&s);
 }
 
+TASK(an_empty_line_behind_a_body_is_passed_over)
+{
+	struct site s;
+	weir_conn *c;
+
+	site_new(&s, NULL);
+	site_route(&s, "/hello/{name}", hello, NULL);
+	site_start(ctx, &s);
+	c = dial(ctx);
+	say(ctx, c, "POST /hello/a HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx\r\n");
+	hear(ctx, c, "hello, a\n");
+	while (site_stats(&s).idle < 1)
+		CHECK_EQ(weir_sleep(ctx, WEIR_US(100)), 0);
+	say(ctx, c, GET("/hello/b"));
+	hear(ctx, c, "hello, b\n");
+	weir_conn_free(c);
+	site_stop(&s);
+}
+
+static int much(const weir_ctx *ctx, weir_http *x, void *arg)
+{
+	(void)arg;
+	for (int i = 0; i < 100; i++) {
+		char *p = weir_http_alloc(x, 1000);
+
+		CHECK(p != NULL);
+		memset(p, 1, 1000);
+	}
+	CHECK(!weir_http_alloc(x, (size_t)3 << 20));
+	CHECK(!weir_http_alloc(x, SIZE_MAX));
+	CHECK_STR(weir_http_target(x), "/much/12%20x/a/b?q=1");
+	CHECK_STR(weir_http_url_path(x), "/much/12 x/a/b");
+	CHECK_STR(weir_http_path(x, "one"), "12 x");
+	CHECK_STR(weir_http_path(x, "rest"), "a/b");
+	CHECK_EQ(weir_http_path_u64(x, "one", &(uint64_t){ 0 }), -EINVAL);
+	CHECK_STR(weir_http_pattern(x), "GET /much/{one}/{rest...}");
+	CHECK_STR(weir_http_peer(x), "mem:site");
+	return weir_http_printf(ctx, x, "%0*d\n", 5000, 7);
+}
+
+TASK(an_exchange_gives_bounded_memory_and_tells_what_was_asked)
+{
+	struct site s;
+
+	site_new(&s, NULL);
+	site_route(&s, "GET /much/{one}/{rest...}", much, NULL);
+	site_start(ctx, &s);
+	HAS(ask(ctx, GET_CLOSE("/much/12%20x/a/b?q=1")), "\r\nContent-Length: 5001\r\n");
+	site_stop(&s);
+}
+
 static int headers(const weir_ctx *ctx, weir_http *x, void *arg)
 {
 	(void)arg;

@@ -188,6 +188,37 @@ SIM(a_request_on_its_way_when_drain_begins_is_served, 300)
 	site_join(&s);
 }
 
+static int late_worker(const weir_ctx *ctx, void *arg)
+{
+	struct site s;
+	weir_conn *c;
+	int64_t until;
+
+	(void)arg;
+	site_new(&s, &(weir_http_limits){ .idle_ns = WEIR_MS(50) });
+	site_route(&s, "GET /", hello, NULL);
+	CHECK_EQ(weir_listen("127.0.0.1:0", &s.listener), 0);
+	weir_group_init(&s.group, ctx);
+	CHECK_EQ(weir_group_go(&s.group, site_serve, &s), 0);
+	CHECK_EQ(weir_dial(ctx, weir_listener_addr(s.listener), &c), 0);
+	say(ctx, c, GET("/"));
+	hear(ctx, c, "hello\n");
+	while (site_stats(&s).idle < 1)
+		CHECK_EQ(weir_yield(ctx), 0);
+	say(ctx, c, GET("/"));
+	for (until = weir_now() + WEIR_MS(60); weir_now() < until;)
+		; /* The only worker finds the time over before it finds the request. */
+	HAS(hear(ctx, c, "hello\n"), "hello\n");
+	weir_conn_free(c);
+	site_stop(&s);
+	return 0;
+}
+
+TEST(a_request_that_came_in_time_is_served_although_the_worker_is_late)
+{
+	CHECK_EQ(weir_run(&(weir_options){ .workers = 1 }, late_worker, NULL), 0);
+}
+
 SIM(drain_answers_all_requests_that_were_read, 200)
 {
 	struct nap n = { 0 };
