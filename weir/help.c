@@ -71,7 +71,9 @@ void help_overview(void)
 	for (const struct command *c = commands; c->name; c++)
 		if (c->summary)
 			entry(c->name, c->summary, 14);
-	fputs("\nweir COMMAND --help tells more; weir man | man -l - shows the manual.\n", stdout);
+	fputs("\nweir COMMAND --help tells more; weir man | man -l - shows the manual,\n"
+	      "and source <(weir completion) teaches bash all of it.\n",
+	      stdout);
 }
 
 static void term_of(const struct setting *s, char out[80])
@@ -110,7 +112,7 @@ void help_command(const struct command *c)
 	bool any = false, keys = false;
 
 	printf("usage: weir %s%s%s%s\n\n%s.\n", c->name, any ? "" : " [FLAG…]", *c->args ? " " : "",
-	       c->args, c->summary ? c->summary : "Print the manual page");
+	       c->args, c->summary ? c->summary : "Written to standard output");
 	if (c->about) {
 		putchar('\n');
 		wrapped(c->about, 0, 0);
@@ -242,6 +244,39 @@ void help_manual(void)
 	      "server.\n",
 	      stdout);
 	weir__buf_free(&text);
+}
+
+/* bash: the first word is a command, later ones its flags, or files. */
+static void completion(void)
+{
+	fputs("# bash completion for weir; written by `weir completion`\n_weir()\n{\n"
+	      "\tlocal word=${COMP_WORDS[COMP_CWORD]} words=\n"
+	      "\tif ((COMP_CWORD == 1)); then\n\t\twords='",
+	      stdout);
+	for (const struct command *c = commands; c->name; c++)
+		if (c->summary)
+			printf("%s ", c->name);
+	fputs("'\n\telse\n\t\tcase ${COMP_WORDS[1]} in\n", stdout);
+	for (const struct command *c = commands; c->name; c++) {
+		if (!c->summary)
+			continue;
+		printf("\t\t%s) words='", c->name);
+		for (size_t i = 0; i < settings_n; i++)
+			if (setting_of(&settings[i], c))
+				printf("--%s ", settings[i].name);
+		fputs("--help' ;;\n", stdout);
+	}
+	fputs("\t\tesac\n\t\t[[ $word == -* ]] || words=\n\tfi\n"
+	      "\tCOMPREPLY=($(compgen -W \"$words\" -- \"$word\"))\n}\n"
+	      "complete -o default -F _weir weir\n",
+	      stdout);
+}
+
+int cmd_completion(const struct options *o)
+{
+	(void)o;
+	completion();
+	return EXIT_DONE;
 }
 
 int cmd_man(const struct options *o)

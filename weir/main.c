@@ -52,6 +52,7 @@ const struct command commands[] = {
 	  "show prints each setting with its value and where it came from." },
 	{ "help", "[COMMAND]", "Show help", cmd_help, 0, 1, false, NULL },
 	{ "version", "", "Show the version", cmd_version, 0, 0, false, NULL },
+	{ "completion", "", NULL, cmd_completion, 0, 0, false, NULL },
 	{ "man", "", NULL, cmd_man, 0, 0, false, NULL },
 	{ NULL, NULL, NULL, NULL, 0, 0, false, NULL },
 };

@@ -130,6 +130,7 @@ int cmd_drain(const struct options *o);
 int cmd_tasks(const struct options *o);
 int cmd_config(const struct options *o);
 int cmd_help(const struct options *o);
+int cmd_completion(const struct options *o);
 int cmd_man(const struct options *o);
 int cmd_version(const struct options *o);
 

@@ -216,5 +216,18 @@ def the_manual_has_every_flag():
         check_in(b'\\-\\-' + flag.replace(b'-', b'\\-'), man)
 
 
+@test
+def bash_completes_commands_and_flags():
+    script = cli('completion', check_status=0)[1].decode()
+
+    def complete(*words):
+        ask = 'COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _weir; echo ${COMPREPLY[@]}'
+        return subprocess.run(['bash', '-c', script + ask, 'bash', *words], capture_output=True, check=True).stdout.decode().split()
+    check_in('serve', complete('weir', ''))
+    check_eq(complete('weir', 'enq'), ['enqueue'])
+    check_eq(complete('weir', 'serve', '--queue-'), ['--queue-max', '--queue-bytes'])
+    check_eq(complete('weir', 'work', 'mail', '--kill'), ['--kill-after'])
+
+
 if __name__ == '__main__':
     main()
