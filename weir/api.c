@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The table of routes becomes a server. Each request passes the filter (does a foreign page send it? is there a token?), then the
- * guard of its route (may this token do that to this queue, job or subject?), then its handler, which need not think of either.
+ * The table of routes becomes a server. Each request passes the filter (does a foreign page send
+ * it? is there a token?), then the guard of its route (may this token do that to this queue, job or
+ * subject?), then its handler, which need not think of either.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -18,10 +19,12 @@ struct bound {
 static struct bound bound[ROUTES_MAX];
 static size_t bound_n;
 
-static const char login_policy[] = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'";
+static const char login_policy[] =
+	"default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'";
 
 static const char dashboard_policy[] =
-	"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+	"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+        "connect-src 'self'; "
 	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 static const struct asset *asset(const char *path)
@@ -34,7 +37,8 @@ static const struct asset *asset(const char *path)
 
 int api_unauthorized(const weir_ctx *ctx, weir_http *x, bool wrong)
 {
-	/* The page hides its word about a wrong token; it is shown by leaving this out, but for the >. */
+	/* The page hides its word about a wrong token; it is shown by leaving this out, but for the
+	 * >. */
 	static const char mark[] = " hidden>";
 	const char *accept = weir_http_header(x, "accept");
 	const struct asset *login = asset("/login.html");
@@ -47,8 +51,9 @@ int api_unauthorized(const weir_ctx *ctx, weir_http *x, bool wrong)
 	if (r < 0)
 		return r;
 	if (!page) {
-		r = weir_http_problem(ctx, x, 401, wrong ? "this token is not known" :
-		                                           "a token is needed: Authorization: Bearer TOKEN");
+		r = weir_http_problem(ctx, x, 401,
+		                      wrong ? "this token is not known" :
+		                              "a token is needed: Authorization: Bearer TOKEN");
 		return r < 0 ? r : 401;
 	}
 	r = weir_http_set(x, "content-security-policy", login_policy);
@@ -61,7 +66,8 @@ int api_unauthorized(const weir_ctx *ctx, weir_http *x, bool wrong)
 	if (r == 0)
 		r = weir_http_write(ctx, x, login->data, n);
 	if (r == 0 && cut)
-		r = weir_http_write(ctx, x, cut + sizeof mark - 2, login->len - n - (sizeof mark - 2));
+		r = weir_http_write(ctx, x, cut + sizeof mark - 2,
+		                    login->len - n - (sizeof mark - 2));
 	return r < 0 ? r : 401;
 }
 
@@ -70,7 +76,8 @@ static bool open_to_all(const weir_http *x)
 {
 	const char *path = weir_http_url_path(x);
 
-	return !strcmp(path, "/healthz") || (!strcmp(path, "/v1/login") && !strcmp(weir_http_method(x), "POST"));
+	return !strcmp(path, "/healthz") ||
+	       (!strcmp(path, "/v1/login") && !strcmp(weir_http_method(x), "POST"));
 }
 
 static int filter(const weir_ctx *ctx, weir_http *x, void *arg)
@@ -89,7 +96,8 @@ static int filter(const weir_ctx *ctx, weir_http *x, void *arg)
 	return auth_check(app->auth, x) == 0 ? 0 : api_unauthorized(ctx, x, false);
 }
 
-/* A job is guarded by its queue. One that is not known may be asked for by everybody who might own it; the answer is 404. */
+/* A job is guarded by its queue. One that is not known may be asked for by everybody who might own
+ * it; the answer is 404. */
 static bool may_job(struct app *app, weir_http *x, unsigned rights)
 {
 	char subject[JOB_SUBJECT_MAX];
@@ -139,7 +147,8 @@ static int add_routes(struct app *app, const struct route *routes)
 		if (bound_n == ROUTES_MAX)
 			return -ENOSPC;
 		bound[bound_n] = (struct bound){ app, route };
-		r = weir_http_route(weir_server_http(app->server), route->pattern, guarded, &bound[bound_n], &route->limits);
+		r = weir_http_route(weir_server_http(app->server), route->pattern, guarded,
+		                    &bound[bound_n], &route->limits);
 		if (r < 0)
 			return r;
 		bound_n++;
@@ -149,7 +158,8 @@ static int add_routes(struct app *app, const struct route *routes)
 
 int api_install(struct app *app)
 {
-	static const struct route *const all[] = { jobs_routes, work_routes, queues_routes, subjects_routes, admin_routes };
+	static const struct route *const all[] = { jobs_routes, work_routes, queues_routes,
+		                                   subjects_routes, admin_routes };
 	weir_http_server *http = weir_server_http(app->server);
 	int r = 0;
 
@@ -158,7 +168,9 @@ int api_install(struct app *app)
 	for (size_t i = 0; r == 0 && i < sizeof all / sizeof *all; i++)
 		r = add_routes(app, all[i]);
 	for (size_t i = 0; r == 0 && i < assets_n; i++)
-		if (strcmp(assets[i].path, "/login.html")) /* It is shown in the place of what needs a login. */
-			r = weir_http_static(http, assets[i].path, assets[i].data, assets[i].len, dashboard_policy);
+		if (strcmp(assets[i].path,
+		           "/login.html")) /* It is shown in the place of what needs a login. */
+			r = weir_http_static(http, assets[i].path, assets[i].data, assets[i].len,
+			                     dashboard_policy);
 	return r;
 }

@@ -127,7 +127,8 @@ static int metrics(const weir_ctx *ctx, weir_http *x, struct app *app)
 	if (b.failed)
 		r = weir_http_problem(ctx, x, 500, "no memory for the answer");
 	else
-		r = weir_http_reply(ctx, x, 200, "text/plain; version=0.0.4; charset=utf-8", b.data, b.len);
+		r = weir_http_reply(ctx, x, 200, "text/plain; version=0.0.4; charset=utf-8", b.data,
+		                    b.len);
 	weir__buf_free(&b);
 	return r;
 }
@@ -147,8 +148,9 @@ static void add_task(const weir_task_info *t, void *arg)
 	if (all->n++ >= all->max)
 		return;
 	if (all->text) {
-		weir__buf_printf(b, "%llu %s (%s) on worker %d: %s%s%s for %.3g s\n", (unsigned long long)t->id, t->name, t->place,
-		                 t->worker, t->state, t->waits_on ? " in " : "", t->waits_on ? t->waits_on : "",
+		weir__buf_printf(b, "%llu %s (%s) on worker %d: %s%s%s for %.3g s\n",
+		                 (unsigned long long)t->id, t->name, t->place, t->worker, t->state,
+		                 t->waits_on ? " in " : "", t->waits_on ? t->waits_on : "",
 		                 (double)t->since_ns / 1e9);
 		return;
 	}
@@ -195,7 +197,9 @@ static int debug_tasks(const weir_ctx *ctx, weir_http *x, struct app *app)
 	}
 	if (all.n > all.max)
 		weir__buf_printf(&all.b, "and %zu more\n", all.n - all.max);
-	r = all.b.failed ? -ENOMEM : weir_http_reply(ctx, x, 200, "text/plain; charset=utf-8", all.b.data, all.b.len);
+	r = all.b.failed ? -ENOMEM :
+	                   weir_http_reply(ctx, x, 200, "text/plain; charset=utf-8", all.b.data,
+	                                   all.b.len);
 	weir__buf_free(&all.b);
 	return r;
 }

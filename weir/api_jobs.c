@@ -11,12 +11,12 @@
 enum {
 	BATCH_LINES = 1000,
 	BATCH_BYTES = 4 << 20,
-	BATCHES_MAX = 64,       /* at a time: each holds its body */
+	BATCHES_MAX = 64, /* at a time: each holds its body */
 	LIST_DEFAULT = 50,
 	LIST_MAX = 100,
 	PRIORITY_MAX = 1000,
 	ATTEMPTS_MAX = 10000,
-	FOLLOWS_MAX = 1000,     /* streams of one job at a time: each is a task */
+	FOLLOWS_MAX = 1000, /* streams of one job at a time: each is a task */
 	FOLLOW_PENDING = 64,
 	FOLLOW_BYTES = 256 << 10,
 };
@@ -46,15 +46,20 @@ static void read_spec(struct params *p, source_fn *from, weir_job_spec *spec)
 	spec->idempotency_key = from(p, "idempotency-key", "idempotency_key");
 	spec->key = from(p, "weir-key", "key");
 	read_duration(p, "delay", from(p, "weir-delay", "delay"), 0, DELAY_MAX, &spec->delay_ns);
-	read_duration(p, "timeout", from(p, "weir-timeout", "timeout"), 0, DELAY_MAX, &spec->timeout_ns);
-	read_int(p, "priority", from(p, "weir-priority", "priority"), -PRIORITY_MAX, PRIORITY_MAX, &priority);
-	read_int(p, "max_attempts", from(p, "weir-max-attempts", "max_attempts"), 1, ATTEMPTS_MAX, &attempts);
+	read_duration(p, "timeout", from(p, "weir-timeout", "timeout"), 0, DELAY_MAX,
+	              &spec->timeout_ns);
+	read_int(p, "priority", from(p, "weir-priority", "priority"), -PRIORITY_MAX, PRIORITY_MAX,
+	         &priority);
+	read_int(p, "max_attempts", from(p, "weir-max-attempts", "max_attempts"), 1, ATTEMPTS_MAX,
+	         &attempts);
 	spec->priority = (int)priority;
 	spec->attempts_max = (unsigned)attempts;
 }
 
-/* {"id","queue","state","durability"}; what it says is true at the moment of the answer, or the job is already over and gone. */
-static void render_verdict(struct weir__buf *b, struct app *app, const char *id, const char *queue, bool again)
+/* {"id","queue","state","durability"}; what it says is true at the moment of the answer, or the job
+ * is already over and gone. */
+static void render_verdict(struct weir__buf *b, struct app *app, const char *id, const char *queue,
+                           bool again)
 {
 	weir_queue_info info;
 	weir_job_info job;
@@ -113,7 +118,8 @@ static void render_refusal(struct weir__buf *b, int status, const char *detail)
 }
 
 /* One line of a batch; the verdict goes into b. 0, or the context's error. */
-static int put_line(const weir_ctx *ctx, weir_http *x, struct app *app, const char *line, size_t len, struct weir__buf *b)
+static int put_line(const weir_ctx *ctx, weir_http *x, struct app *app, const char *line,
+                    size_t len, struct weir__buf *b)
 {
 	const char *queue = weir_http_path(x, "queue"), *detail, *type = NULL;
 	char *data = NULL, id[WEIR_JOB_ID_LEN + 1];
@@ -170,7 +176,8 @@ static int job_batch(const weir_ctx *ctx, weir_http *x, struct app *app)
 		lines += end > at + strspn(at, " \t\r");
 	}
 	if (lines > BATCH_LINES)
-		return weir_http_problem(ctx, x, 413, "a batch holds at most %d lines", BATCH_LINES);
+		return weir_http_problem(ctx, x, 413, "a batch holds at most %d lines",
+		                         BATCH_LINES);
 	for (at = body; r == 0 && at < body + len; at = end + 1) {
 		end = memchr(at, '\n', (size_t)(body + len - at));
 		end = end ? end : body + len;
@@ -178,7 +185,8 @@ static int job_batch(const weir_ctx *ctx, weir_http *x, struct app *app)
 			r = put_line(ctx, x, app, at, (size_t)(end - at), &b);
 	}
 	if (r == 0 && b.failed)
-		r = weir_http_problem(ctx, x, 507, "no memory for the answer; some of the jobs were put");
+		r = weir_http_problem(ctx, x, 507,
+		                      "no memory for the answer; some of the jobs were put");
 	else if (r == 0)
 		r = weir_http_reply(ctx, x, 202, "application/x-ndjson", b.data, b.len);
 	weir__buf_free(&b);
@@ -255,7 +263,8 @@ static int job_list(const weir_ctx *ctx, weir_http *x, struct app *app)
 	jobs = calloc((size_t)limit, sizeof *jobs);
 	if (!jobs)
 		return -ENOMEM;
-	n = weir_job_list(app->store, weir_http_path(x, "queue"), state, weir_http_query(x, "after"), jobs, (size_t)limit);
+	n = weir_job_list(app->store, weir_http_path(x, "queue"), state,
+	                  weir_http_query(x, "after"), jobs, (size_t)limit);
 	if (n < 0) {
 		free(jobs);
 		return reply_error(ctx, x, app, n, NULL);
@@ -282,7 +291,7 @@ struct follow {
 	weir_http *x;
 	struct app *app;
 	const char *id;
-	uint64_t sent;  /* the last change that was sent */
+	uint64_t sent; /* the last change that was sent */
 	bool over;
 };
 
@@ -291,7 +300,8 @@ static bool is_last(const char *event)
 	return !strcmp(event, "done") || !strcmp(event, "dead") || !strcmp(event, "cancelled");
 }
 
-/* What is known about the job and was not sent yet. An earlier change is told by what history keeps of it, the latest by the whole job. */
+/* What is known about the job and was not sent yet. An earlier change is told by what history keeps
+ * of it, the latest by the whole job. */
 static int send_history(const weir_ctx *ctx, struct follow *f)
 {
 	struct weir__buf b = WEIR__BUF_INIT;
@@ -327,7 +337,8 @@ static int send_history(const weir_ctx *ctx, struct follow *f)
 		f->sent = number;
 	}
 	if (r == 0) {
-		f->over = job.state == WEIR_DONE || job.state == WEIR_DEAD || job.state == WEIR_CANCELLED;
+		f->over = job.state == WEIR_DONE || job.state == WEIR_DEAD ||
+		          job.state == WEIR_CANCELLED;
 		weir_job_info_free(&job);
 	} else if (!f->over) {
 		weir_job_info_free(&job);
@@ -336,7 +347,8 @@ static int send_history(const weir_ctx *ctx, struct follow *f)
 	return f->over && r == -ENOENT ? 0 : r;
 }
 
-/* {"event":"running","job":{…}} was written by events.c: the name and the job are cut out as they stand. */
+/* {"event":"running","job":{…}} was written by events.c: the name and the job are cut out as they
+ * stand. */
 static int send_change(const weir_ctx *ctx, struct follow *f, const weir_msg *m)
 {
 	static const char before[] = "{\"event\":\"", between[] = "\",\"job\":";
@@ -354,7 +366,8 @@ static int send_change(const weir_ctx *ctx, struct follow *f, const weir_msg *m)
 	if (m->headers) {
 		char digits[24];
 
-		snprintf(digits, sizeof digits, "%.*s", (int)strcspn(m->headers + sizeof JOB_CHANGE_HEADER + 1, "\r"),
+		snprintf(digits, sizeof digits, "%.*s",
+		         (int)strcspn(m->headers + sizeof JOB_CHANGE_HEADER + 1, "\r"),
 		         m->headers + sizeof JOB_CHANGE_HEADER + 1);
 		if (weir__parse_int(digits, &n) == 0)
 			number = (uint64_t)n;
@@ -389,7 +402,8 @@ static int follow(const weir_ctx *ctx, struct follow *f, weir_sub *sub)
 			if (r == 0)
 				r = send_history(ctx, f);
 		} else {
-			return r == 0 || r == -ESHUTDOWN ? weir_sse_retry(ctx, f->x, WEIR_SEC(2)) : r;
+			return r == 0 || r == -ESHUTDOWN ? weir_sse_retry(ctx, f->x, WEIR_SEC(2)) :
+			                                   r;
 		}
 	}
 	return r;
@@ -419,7 +433,8 @@ static int job_events(const weir_ctx *ctx, weir_http *x, struct app *app)
 	if (r)
 		return 204; /* The client has seen the end; this keeps it from coming back. */
 	f.over = false;
-	/* First subscribe, then look: what happens in between is then told twice, and the second time left out. */
+	/* First subscribe, then look: what happens in between is then told twice, and the second
+	 * time left out. */
 	r = weir_bus_follow(ctx, app->bus, subject, &opt, &sub);
 	if (r < 0)
 		return reply_error(ctx, x, app, r, NULL);
@@ -432,12 +447,19 @@ static int job_events(const weir_ctx *ctx, weir_http *x, struct app *app)
 
 const struct route jobs_routes[] = {
 	{ "POST /v1/queues/{queue}/jobs", job_put, MAY_PUT, OF_QUEUE, { 0 } },
-	{ "POST /v1/queues/{queue}/jobs:batch", job_batch, MAY_PUT, OF_QUEUE,
+	{ "POST /v1/queues/{queue}/jobs:batch",
+	  job_batch,
+	  MAY_PUT,
+	  OF_QUEUE,
 	  { .body_max = BATCH_BYTES, .requests_max = BATCHES_MAX } },
 	{ "GET /v1/queues/{queue}/jobs", job_list, MAY_PUT | MAY_TAKE, OF_QUEUE, { 0 } },
 	{ "GET /v1/jobs/{id}", job_get, MAY_PUT | MAY_TAKE, OF_JOB, { 0 } },
 	{ "DELETE /v1/jobs/{id}", job_cancel, MAY_PUT, OF_JOB, { 0 } },
 	{ "POST /v1/jobs/{id}/retry", job_retry, MAY_PUT, OF_JOB, { 0 } },
-	{ "GET /v1/jobs/{id}/events", job_events, MAY_PUT | MAY_TAKE | MAY_SUBSCRIBE, OF_JOB, { .requests_max = FOLLOWS_MAX } },
+	{ "GET /v1/jobs/{id}/events",
+	  job_events,
+	  MAY_PUT | MAY_TAKE | MAY_SUBSCRIBE,
+	  OF_JOB,
+	  { .requests_max = FOLLOWS_MAX } },
 	{ NULL, NULL, 0, OF_SERVER, { 0 } },
 };

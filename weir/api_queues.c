@@ -21,7 +21,8 @@ static int reply_queue(const weir_ctx *ctx, weir_http *x, struct app *app)
 	return reply_json(ctx, x, 200, &b);
 }
 
-/* What is gathered while the store is walked: under its lock nothing may be asked of it, so rights are looked at here only. */
+/* What is gathered while the store is walked: under its lock nothing may be asked of it, so rights
+ * are looked at here only. */
 struct listing {
 	struct app *app;
 	weir_http *x;
@@ -80,7 +81,8 @@ static void refuse_unknown(struct params *p, const char *const *known)
 
 	if (p->error[0])
 		return;
-	json_object_foreach(p->body, name, value) {
+	json_object_foreach(p->body, name, value)
+	{
 		size_t i = 0;
 
 		while (known[i] && strcmp(known[i], name))
@@ -108,9 +110,21 @@ static void read_size(struct params *p, const char *name, size_t *ret)
 
 static void read_settings(struct params *p, weir_queue_settings *set)
 {
-	static const char *const known[] = { "max", "max_bytes", "lease", "max_attempts", "timeout", "backoff", "backoff_max", "rate",
-		                             "rate_burst", "concurrency", "key_concurrency", "finished_max", "finished_for",
-		                             "paused", NULL };
+	static const char *const known[] = { "max",
+		                             "max_bytes",
+		                             "lease",
+		                             "max_attempts",
+		                             "timeout",
+		                             "backoff",
+		                             "backoff_max",
+		                             "rate",
+		                             "rate_burst",
+		                             "concurrency",
+		                             "key_concurrency",
+		                             "finished_max",
+		                             "finished_for",
+		                             "paused",
+		                             NULL };
 
 	refuse_unknown(p, known);
 	read_size(p, "max", &set->max);
@@ -140,8 +154,9 @@ static int queue_set(const weir_ctx *ctx, weir_http *x, struct app *app)
 	r = read_object(ctx, x, &p);
 	if (r < 0)
 		return r;
+	/* Who sets a limit does not mean to let a paused queue go. */
 	if (weir_queue_info_get(app->store, queue, &now) == 0)
-		set.paused = now.set.paused; /* Who sets a limit does not mean to let a paused queue go. */
+		set.paused = now.set.paused;
 	read_settings(&p, &set);
 	json_decref(p.body);
 	if (p.error[0])
@@ -233,7 +248,8 @@ static int cron_get(const weir_ctx *ctx, weir_http *x, struct app *app)
 
 static int cron_put(const weir_ctx *ctx, weir_http *x, struct app *app)
 {
-	static const char *const known[] = { "schedule", "queue", "payload", "payload_base64", NULL };
+	static const char *const known[] = { "schedule", "queue", "payload", "payload_base64",
+		                             NULL };
 	const char *schedule, *queue, *type = NULL;
 	char *data = NULL;
 	struct params p;
@@ -253,9 +269,12 @@ static int cron_put(const weir_ctx *ctx, weir_http *x, struct app *app)
 	if (p.error[0]) {
 		r = reply_wrong(ctx, x, &p);
 	} else {
-		r = weir_cron_put(app->store, weir_http_path(x, "name"), schedule, queue, data, len);
+		r = weir_cron_put(app->store, weir_http_path(x, "name"), schedule, queue, data,
+		                  len);
 		if (r == -EINVAL)
-			r = weir_http_problem(ctx, x, 400, "not a valid name, queue, or schedule (five fields, or \"@every 5m\")");
+			r = weir_http_problem(ctx, x, 400,
+			                      "not a valid name, queue, or schedule (five fields, "
+			                      "or \"@every 5m\")");
 		else
 			r = r < 0 ? reply_error(ctx, x, app, r, NULL) : reply_cron(ctx, x, app);
 	}

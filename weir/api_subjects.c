@@ -2,8 +2,9 @@
 /*
  * Subjects: publish, ask, stream.
  *
- * A plain stream is handed over to its pattern's hub (streams.c) and costs no task. A stream that is a member of a group gets only its share
- * of the messages, so it has a subscription and a task of its own, and cannot be resumed.
+ * A plain stream is handed over to its pattern's hub (streams.c) and costs no task. A stream that
+ * is a member of a group gets only its share of the messages, so it has a subscription and a task
+ * of its own, and cannot be resumed.
  */
 #include <stdio.h>
 #include <string.h>
@@ -12,7 +13,7 @@
 #include "streams.h"
 
 enum {
-	GROUPS_MAX = 1000,         /* streams in groups at a time */
+	GROUPS_MAX = 1000, /* streams in groups at a time */
 	GROUP_PENDING = 256,
 	GROUP_BYTES = 1 << 20,
 	GROUP_NAME_MAX = 64,
@@ -37,7 +38,9 @@ static int read_message(const weir_ctx *ctx, weir_http *x, weir_msg *m)
 
 	*m = (weir_msg){ .subject = subject };
 	if (!weir_subject_valid(subject, false))
-		r = weir_http_problem(ctx, x, 400, "not a subject: tokens of letters, separated by dots, no wildcards");
+		r = weir_http_problem(
+			ctx, x, 400,
+			"not a subject: tokens of letters, separated by dots, no wildcards");
 	else if (reserved(subject))
 		r = weir_http_problem(ctx, x, 403, "subjects under weir. are the server's own");
 	else {
@@ -74,7 +77,8 @@ static int subject_request(const weir_ctx *ctx, weir_http *x, struct app *app)
 	weir_ctx soon;
 	int r;
 
-	read_duration(&p, "timeout", weir_http_query(x, "timeout"), WEIR_MS(1), REQUEST_MAX, &timeout);
+	read_duration(&p, "timeout", weir_http_query(x, "timeout"), WEIR_MS(1), REQUEST_MAX,
+	              &timeout);
 	if (p.error[0])
 		return reply_wrong(ctx, x, &p);
 	r = read_message(ctx, x, &m);
@@ -102,9 +106,12 @@ static int send_message(const weir_ctx *ctx, weir_http *x, const weir_msg *m, bo
 	return r;
 }
 
-static int stream_group(const weir_ctx *ctx, weir_http *x, struct app *app, const char *pattern, const char *group, bool json)
+static int stream_group(const weir_ctx *ctx, weir_http *x, struct app *app, const char *pattern,
+                        const char *group, bool json)
 {
-	weir_sub_options opt = { .queue = group, .pending_max = GROUP_PENDING, .pending_bytes = GROUP_BYTES };
+	weir_sub_options opt = { .queue = group,
+		                 .pending_max = GROUP_PENDING,
+		                 .pending_bytes = GROUP_BYTES };
 	weir_ctx live = weir_ctx_until_drain(ctx);
 	weir_sub *sub;
 	weir_msg m;
@@ -140,10 +147,12 @@ static int subject_events(const weir_ctx *ctx, weir_http *x, struct app *app)
 	int r;
 
 	if (!weir_subject_valid(pattern, true))
-		wrong(&p, "not a subject or pattern: tokens separated by dots, * for one, > for the rest");
+		wrong(&p, "not a subject or pattern: tokens separated by dots, * for one, > for "
+		          "the rest");
 	if (format && !json && strcmp(format, "text"))
 		wrong(&p, "format: %.40s is neither json nor text", format);
-	if (group && (group[0] == '\0' || strlen(group) > GROUP_NAME_MAX || !weir_subject_valid(group, false)))
+	if (group && (group[0] == '\0' || strlen(group) > GROUP_NAME_MAX ||
+	              !weir_subject_valid(group, false)))
 		wrong(&p, "group: not a name of at most %d bytes", GROUP_NAME_MAX);
 	if (p.error[0])
 		return reply_wrong(ctx, x, &p);
@@ -155,7 +164,15 @@ static int subject_events(const weir_ctx *ctx, weir_http *x, struct app *app)
 
 const struct route subjects_routes[] = {
 	{ "POST /v1/subjects/{subject}", subject_publish, MAY_PUBLISH, OF_SUBJECT, { 0 } },
-	{ "POST /v1/subjects/{subject}/request", subject_request, MAY_PUBLISH, OF_SUBJECT, { .handler_ns = WEIR_NEVER } },
-	{ "GET /v1/subjects/{subject}/events", subject_events, MAY_SUBSCRIBE, OF_SUBJECT, { .requests_max = 100000 } },
+	{ "POST /v1/subjects/{subject}/request",
+	  subject_request,
+	  MAY_PUBLISH,
+	  OF_SUBJECT,
+	  { .handler_ns = WEIR_NEVER } },
+	{ "GET /v1/subjects/{subject}/events",
+	  subject_events,
+	  MAY_SUBSCRIBE,
+	  OF_SUBJECT,
+	  { .requests_max = 100000 } },
 	{ NULL, NULL, 0, OF_SERVER, { 0 } },
 };

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Jobs from the worker's side: take under a lease, then ack, nack, extend or tell of progress with it. */
+/* Jobs from the worker's side: take under a lease, then ack, nack, extend or tell of progress with
+ * it. */
 #include <stdio.h>
 #include <string.h>
 
@@ -7,10 +8,12 @@
 
 enum {
 	TAKE_MAX = 100,
-	TAKE_BYTES = 8 << 20,   /* payloads of one answer; at least one job is always given */
-	TAKERS_MAX = 10000,     /* waiting at a time */
+	TAKE_BYTES = 8 << 20, /* payloads of one answer; at least one job is always given */
+	TAKERS_MAX = 10000,   /* waiting at a time */
 	WORKER_MAX = 63,
-	RESULT_MAX = 1 << 20,   /* what a store keeps; as JSON it is longer. Not --body-max: a run that is over cannot be made smaller */
+	/* What a store keeps; as JSON it is longer. Not --body-max: a run that is over cannot be made
+	 * smaller. */
+	RESULT_MAX = 1 << 20,
 };
 
 #define WAIT_MAX  WEIR_MIN(5)
@@ -37,8 +40,8 @@ static void render_taken(struct weir__buf *b, const weir_job *j)
 }
 
 /* Waits for the first, then takes what else is there. How many, or < 0. */
-static int take_some(const weir_ctx *ctx, struct app *app, const char *queue, int64_t wait_ns, const weir_take_options *opt,
-                     weir_job **jobs, size_t max)
+static int take_some(const weir_ctx *ctx, struct app *app, const char *queue, int64_t wait_ns,
+                     const weir_take_options *opt, weir_job **jobs, size_t max)
 {
 	weir_ctx fresh = weir_ctx_until_drain(ctx);
 	size_t n = 0, bytes = 0, len;
@@ -121,10 +124,12 @@ struct held {
 	bool raw; /* the lease came outside of the body, which is then no JSON of ours */
 };
 
-/* 0, or < 0, or 1 when the answer has been given. The body is read whole; it is JSON when the lease stands nowhere else. */
+/* 0, or < 0, or 1 when the answer has been given. The body is read whole; it is JSON when the lease
+ * stands nowhere else. */
 static int read_held(const weir_ctx *ctx, weir_http *x, struct held *h)
 {
-	const char *header = weir_http_header(x, "weir-lease"), *query = weir_http_query(x, "lease");
+	const char *header = weir_http_header(x, "weir-lease"),
+		   *query = weir_http_query(x, "lease");
 	const char *type = weir_http_header(x, "content-type");
 	int r;
 
@@ -150,11 +155,13 @@ static int read_held(const weir_ctx *ctx, weir_http *x, struct held *h)
 	if (!h->lease)
 		h->lease = member(&h->p, "lease");
 	if (!h->lease)
-		wrong(&h->p, "the lease is missing: ?lease=, Weir-Lease or \"lease\" in a JSON body");
+		wrong(&h->p,
+		      "the lease is missing: ?lease=, Weir-Lease or \"lease\" in a JSON body");
 	return 0;
 }
 
-static int finish(const weir_ctx *ctx, weir_http *x, struct app *app, struct held *h, int r, const char *cancel_member)
+static int finish(const weir_ctx *ctx, weir_http *x, struct app *app, struct held *h, int r,
+                  const char *cancel_member)
 {
 	struct weir__buf b = WEIR__BUF_INIT;
 	weir_job_info job;
@@ -195,7 +202,8 @@ static int ack(const weir_ctx *ctx, weir_http *x, struct app *app)
 	} else if (h.raw) {
 		r = weir_lease_ack(ctx, app->store, h.id, h.lease, h.body, h.len);
 	} else if (json_is_string(result)) {
-		r = weir_lease_ack(ctx, app->store, h.id, h.lease, json_string_value(result), json_string_length(result));
+		r = weir_lease_ack(ctx, app->store, h.id, h.lease, json_string_value(result),
+		                   json_string_length(result));
 	} else {
 		text = result ? json_dumps(result, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
 		r = weir_lease_ack(ctx, app->store, h.id, h.lease, text, text ? strlen(text) : 0);
@@ -260,7 +268,10 @@ static int progress(const weir_ctx *ctx, weir_http *x, struct app *app)
 }
 
 const struct route work_routes[] = {
-	{ "POST /v1/queues/{queue}/take", take, MAY_TAKE, OF_QUEUE,
+	{ "POST /v1/queues/{queue}/take",
+	  take,
+	  MAY_TAKE,
+	  OF_QUEUE,
 	  { .handler_ns = WEIR_NEVER, .requests_max = TAKERS_MAX } },
 	{ "POST /v1/jobs/{id}/ack", ack, MAY_TAKE, OF_JOB, { .body_max = 2 * RESULT_MAX } },
 	{ "POST /v1/jobs/{id}/nack", nack, MAY_TAKE, OF_JOB, { 0 } },

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A running `weir serve`: what its handlers share. Everything here is set before the first connection is served and stays until
- * the last has ended (the order is serve.c's), so handlers read it without a lock; what changes says how.
+ * A running `weir serve`: what its handlers share. Everything here is set before the first
+ * connection is served and stays until the last has ended (the order is serve.c's), so handlers
+ * read it without a lock; what changes says how.
  */
 #ifndef WEIR_PROGRAM_APP_H
 #define WEIR_PROGRAM_APP_H
@@ -17,23 +18,24 @@ struct app {
 	weir_server *server;
 	weir_store *store;
 	weir_bus *bus;
-	weir_chan *events;      /* of struct job_message *: job changes on their way to the bus */
+	weir_chan *events; /* of struct job_message *: job changes on their way to the bus */
 	struct streams *streams;
 	struct leases *leases;
-	struct auth *auth;      /* NULL: no tokens are asked for */
-	int64_t started_at;     /* wall clock */
+	struct auth *auth;  /* NULL: no tokens are asked for */
+	int64_t started_at; /* wall clock */
 
-	bool stopping;          /* atomic; a stop has begun: from then on the three below count */
+	bool stopping; /* atomic; a stop has begun: from then on the three below count */
 	uint64_t finished, failed, returned; /* atomic; runs of jobs */
-	size_t spooled;         /* jobs that a clean close kept for the next start */
-	uint64_t events_lost;   /* atomic; changes that nobody on the bus heard of, because too many came at once */
+	size_t spooled;                      /* jobs that a clean close kept for the next start */
+	uint64_t events_lost; /* atomic; changes that the bus did not hear of: too many at once */
 };
 
 /* events.c: every change of a job becomes a message on weir.jobs.{queue}.{id}. */
 enum { JOB_SUBJECT_MAX = 11 + 64 + 1 + WEIR_JOB_ID_LEN + 1 };
 void job_subject(char buf[JOB_SUBJECT_MAX], const char *queue, const char *id);
 weir_job_listener events_listen;
-extern const weir_service events_channel_service, events_service; /* the channel below the store, the task above it */
+extern const weir_service events_channel_service,
+	events_service; /* the channel below the store, the task above it */
 
 /* streams.c: one hub per subject pattern that somebody streams. */
 struct streams_stats {
@@ -42,17 +44,19 @@ struct streams_stats {
 };
 extern const weir_service streams_service;
 /* Hand the exchange over to the pattern's hub, as weir_hub_join(). -ENOSPC: too many patterns. */
-int streams_join(const weir_ctx *ctx, weir_http *x, struct app *app, const char *pattern, bool json);
+int streams_join(const weir_ctx *ctx, weir_http *x, struct app *app, const char *pattern,
+                 bool json);
 void streams_stats_get(struct streams *s, struct streams_stats *ret);
 
 /* leases.c: leases that end with a connection. */
 struct leases *leases_new(struct app *app);
 void leases_free(struct leases *l);
-/* From the handler's task: when the exchange's connection ends, the leases go back. 0, -ENOMEM, -ENOSPC when the connection
- * holds too many, -ECANCELED when it has ended. */
+/* From the handler's task: when the exchange's connection ends, the leases go back. 0, -ENOMEM,
+ * -ENOSPC when the connection holds too many, -ECANCELED when it has ended. */
 int leases_hold(struct leases *l, weir_http *x, weir_job *const *jobs, size_t n);
 
-/* datadir.c: made if missing, and locked against a second weir. 0 or -Exxx after it said why; the lock lives as long as the process. */
+/* datadir.c: made if missing, and locked against a second weir. 0 or -Exxx after it said why; the
+ * lock lives as long as the process. */
 int datadir_open(const char *path);
 /* A file's place in it, malloc'd. */
 char *datadir_file(const char *path, const char *name);

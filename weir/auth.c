@@ -2,17 +2,17 @@
 /*
  * Who asks, and what may they do.
  *
- * The token file holds a token a line: name, token, rights; doc/api.md shows it. In memory only the tokens' hashes are kept. A
- * request shows one of
+ * The token file holds a token a line: name, token, rights; doc/api.md shows it. In memory only the
+ * tokens' hashes are kept. A request shows one of
  *
  * - "Authorization: Bearer TOKEN",
  * - the cookie of a login, a signed text that names the token's line,
- * - "?token=" with a signed subscribe token, because a browser's EventSource cannot send headers: good for GET only,
- *   for one subject pattern, for a short time.
+ * - "?token=" with a signed subscribe token, because a browser's EventSource cannot send headers:
+ *   good for GET only, for one subject pattern, for a short time.
  *
- * Signed texts are "<kind>_<hex of 'expiry name pattern'>.<hex of HMAC>". The HMAC's key is the data directory's secret, so they outlive a
- * restart; the token's hash is signed too, so they die with the token. Nothing is stored for them, so nobody can make the
- * server store anything.
+ * Signed texts are "<kind>_<hex of 'expiry name pattern'>.<hex of HMAC>". The HMAC's key is the
+ * data directory's secret, so they outlive a restart; the token's hash is signed too, so they die
+ * with the token. Nothing is stored for them, so nobody can make the server store anything.
  *
  * Every comparison with a secret takes the same time for all tokens and all bytes.
  */
@@ -30,18 +30,18 @@
 
 enum {
 	TOKENS_MAX = 1000,
-	GRANTS_MAX = 64,      /* a token */
+	GRANTS_MAX = 64, /* a token */
 	NAME_BYTES = 65,
 	LINE_BYTES = 4096,
-	SIGNED_MAX = 1024,    /* a signed text */
+	SIGNED_MAX = 1024, /* a signed text */
 	SESSION_S = 12 * 3600,
-	SHORT_TOKEN = 16,     /* characters; a shorter one gets a warning */
+	SHORT_TOKEN = 16, /* characters; a shorter one gets a warning */
 };
 
-#define TTL_MIN WEIR_SEC(1)
-#define TTL_MAX WEIR_HOUR(1)
+#define TTL_MIN     WEIR_SEC(1)
+#define TTL_MAX     WEIR_HOUR(1)
 #define TTL_DEFAULT WEIR_MIN(10)
-#define COOKIE "weir_session"
+#define COOKIE      "weir_session"
 
 struct grant {
 	unsigned right;
@@ -115,7 +115,8 @@ static bool grant_covers(const struct grant *g, const char *what)
 {
 	if (!what || !g->pattern)
 		return true;
-	return g->right & (MAY_PUT | MAY_TAKE) ? glob_match(g->pattern, what) : subject_covers(g->pattern, what);
+	return g->right & (MAY_PUT | MAY_TAKE) ? glob_match(g->pattern, what) :
+	                                         subject_covers(g->pattern, what);
 }
 
 /* ---- The file ---- */
@@ -130,9 +131,13 @@ static void hash_of(const char *text, unsigned char out[WEIR__SHA256])
 
 static unsigned right_of(const char *name, size_t n)
 {
-	static const struct { const char *name; unsigned right; } rights[] = {
-		{ "admin", MAY_ADMIN }, { "put", MAY_PUT }, { "take", MAY_TAKE },
-		{ "publish", MAY_PUBLISH }, { "subscribe", MAY_SUBSCRIBE },
+	static const struct {
+		const char *name;
+		unsigned right;
+	} rights[] = {
+		{ "admin", MAY_ADMIN },         { "put", MAY_PUT },
+		{ "take", MAY_TAKE },           { "publish", MAY_PUBLISH },
+		{ "subscribe", MAY_SUBSCRIBE },
 	};
 
 	for (size_t i = 0; i < sizeof rights / sizeof *rights; i++)
@@ -152,7 +157,8 @@ static int add_grant(struct token *t, unsigned right, const char *pattern, size_
 		g->pattern = strndup(pattern, n);
 		if (!g->pattern)
 			return -ENOMEM;
-		if (n == 0 || (right & (MAY_PUBLISH | MAY_SUBSCRIBE) && !weir_subject_valid(g->pattern, true))) {
+		if (n == 0 || (right & (MAY_PUBLISH | MAY_SUBSCRIBE) &&
+		               !weir_subject_valid(g->pattern, true))) {
 			free(g->pattern);
 			g->pattern = NULL;
 			return -EINVAL;
@@ -196,7 +202,9 @@ static int read_line(struct auth *a, char *line, char *why, size_t why_n)
 	secret = strtok_r(NULL, " \t", &save);
 	memset(t, 0, sizeof *t);
 	if (!secret || strlen(name) >= sizeof t->name) {
-		snprintf(why, why_n, secret ? "the name is longer than 64 bytes" : "a line is NAME TOKEN RIGHT…");
+		snprintf(why, why_n,
+		         secret ? "the name is longer than 64 bytes" :
+		                  "a line is NAME TOKEN RIGHT…");
 		return -EINVAL;
 	}
 	for (size_t i = 0; i < a->n; i++)
@@ -205,13 +213,17 @@ static int read_line(struct auth *a, char *line, char *why, size_t why_n)
 			return -EINVAL;
 		}
 	if (strlen(secret) < SHORT_TOKEN)
-		weir__log(WEIR__WARN, "auth", "the token of %s is shorter than %d characters and can be guessed", name, SHORT_TOKEN);
+		weir__log(WEIR__WARN, "auth",
+		          "the token of %s is shorter than %d characters and can be guessed", name,
+		          SHORT_TOKEN);
 	snprintf(t->name, sizeof t->name, "%s", name);
 	hash_of(secret, t->hash);
 	while ((word = strtok_r(NULL, " \t", &save)) && word[0] != '#') {
 		r = read_right(t, word);
 		if (r < 0) {
-			snprintf(why, why_n, "\"%.60s\" is no right; rights are admin, put, take, publish, subscribe, each with :PATTERN,… but admin",
+			snprintf(why, why_n,
+			         "\"%.60s\" is no right; rights are admin, put, take, publish, "
+			         "subscribe, each with :PATTERN,… but admin",
 			         word);
 			return -EINVAL;
 		}
@@ -243,11 +255,14 @@ struct auth *auth_load(const char *file, const unsigned char secret[32], int *re
 	}
 	memcpy(a->secret, secret, sizeof a->secret);
 	if (fstat(fileno(f), &st) == 0 && st.st_mode & 0004)
-		weir__log(WEIR__WARN, "auth", "%s can be read by everybody on this machine; chmod 600 it", file);
+		weir__log(WEIR__WARN, "auth",
+		          "%s can be read by everybody on this machine; chmod 600 it", file);
 	while (r >= 0 && fgets(line, LINE_BYTES, f)) {
 		n++;
 		if (a->n == TOKENS_MAX || (!strchr(line, '\n') && !feof(f))) {
-			snprintf(why, sizeof why, a->n == TOKENS_MAX ? "more than 1000 tokens" : "the line is too long");
+			snprintf(why, sizeof why,
+			         a->n == TOKENS_MAX ? "more than 1000 tokens" :
+			                              "the line is too long");
 			r = -EINVAL;
 		} else {
 			r = read_line(a, line, why, sizeof why);
@@ -256,7 +271,8 @@ struct auth *auth_load(const char *file, const unsigned char secret[32], int *re
 			weir__log(WEIR__ERROR, "auth", "%s:%d: %s", file, n, why);
 	}
 	if (r >= 0 && a->n == 0) {
-		weir__log(WEIR__ERROR, "auth", "%s holds no token, so nobody could do anything", file);
+		weir__log(WEIR__ERROR, "auth", "%s holds no token, so nobody could do anything",
+		          file);
 		r = -EINVAL;
 	}
 out:
@@ -326,8 +342,8 @@ static void seal(const struct auth *a, const char *kind, const char *body, const
 }
 
 /* 0 or -EMSGSIZE. */
-static int sign(const struct auth *a, const char *kind, int64_t expiry_s, const struct token *t, const char *pattern,
-                char out[SIGNED_MAX])
+static int sign(const struct auth *a, const char *kind, int64_t expiry_s, const struct token *t,
+                const char *pattern, char out[SIGNED_MAX])
 {
 	char body[SIGNED_MAX / 2 - 64];
 	unsigned char mac[WEIR__SHA256];
@@ -345,7 +361,8 @@ static int sign(const struct auth *a, const char *kind, int64_t expiry_s, const 
 }
 
 /* The token's line that a signed text speaks for, and its pattern, in the exchange's memory. */
-static bool verify(const struct auth *a, weir_http *x, const char *kind, const char *text, struct principal *ret)
+static bool verify(const struct auth *a, weir_http *x, const char *kind, const char *text,
+                   struct principal *ret)
 {
 	size_t k = strlen(kind), n;
 	unsigned char mac[WEIR__SHA256], own[WEIR__SHA256];
@@ -482,7 +499,8 @@ static char *form_token(char *body)
 	for (in = out = at; *in; in++, out++) {
 		*out = *in == '+' ? ' ' : *in;
 		if (*in == '%' && in[1] && in[2]) {
-			char pair[2] = { (char)tolower((unsigned char)in[1]), (char)tolower((unsigned char)in[2]) };
+			char pair[2] = { (char)tolower((unsigned char)in[1]),
+				         (char)tolower((unsigned char)in[2]) };
 
 			if (!get_hex(pair, 1, &byte))
 				return NULL;
@@ -525,7 +543,8 @@ int auth_login(const weir_ctx *ctx, weir_http *x, struct app *app)
 	r = sign(app->auth, "ws", weir_wall() / 1000000000 + SESSION_S, t, "-", text);
 	if (r < 0)
 		return r;
-	snprintf(line, sizeof line, COOKIE "=%s; Path=/; Max-Age=%d; HttpOnly; SameSite=Strict", text, SESSION_S);
+	snprintf(line, sizeof line, COOKIE "=%s; Path=/; Max-Age=%d; HttpOnly; SameSite=Strict",
+	         text, SESSION_S);
 	r = weir_http_add(x, "set-cookie", line);
 	if (r == 0 && form)
 		r = weir_http_set(x, "location", "/");
@@ -536,7 +555,8 @@ int auth_logout(const weir_ctx *ctx, weir_http *x, struct app *app)
 {
 	const char *type = weir_http_header(x, "content-type");
 	bool form = type && !strncasecmp(type, "application/x-www-form-urlencoded", 33);
-	int r = weir_http_add(x, "set-cookie", COOKIE "=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict");
+	int r = weir_http_add(x, "set-cookie",
+	                      COOKIE "=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict");
 
 	(void)ctx;
 	(void)app;
@@ -570,8 +590,10 @@ int auth_make_token(const weir_ctx *ctx, weir_http *x, struct app *app)
 		r = reply_wrong(ctx, x, &p);
 		goto out;
 	}
-	if (!auth_may(app->auth, x, MAY_SUBSCRIBE, pattern) || !find(app->auth, x, &who) || who.subscribe) {
-		r = weir_http_problem(ctx, x, 403, "your own token may not subscribe to all of that");
+	if (!auth_may(app->auth, x, MAY_SUBSCRIBE, pattern) || !find(app->auth, x, &who) ||
+	    who.subscribe) {
+		r = weir_http_problem(ctx, x, 403,
+		                      "your own token may not subscribe to all of that");
 		goto out;
 	}
 	expiry = weir_wall() / 1000000000 + ttl / 1000000000;

@@ -2,8 +2,9 @@
 /*
  * The data directory: one weir at a time, and a secret that outlives it.
  *
- * The lock is on an open file (flock), so that it ends with the process however that ends; the pid in the file is only for the sentence
- * that the second weir prints. All of this happens before tasks run, so it may block.
+ * The lock is on an open file (flock), so that it ends with the process however that ends; the pid
+ * in the file is only for the sentence that the second weir prints. All of this happens before
+ * tasks run, so it may block.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -65,7 +66,8 @@ static int lock(const char *path, const char *file)
 		close(fd);
 		if (r != -EWOULDBLOCK)
 			return r;
-		weir__log(WEIR__ERROR, "data", "%s is in use by another weir, pid %s", path, pid[0] ? pid : "unknown");
+		weir__log(WEIR__ERROR, "data", "%s is in use by another weir, pid %s", path,
+		          pid[0] ? pid : "unknown");
 		return -EBUSY;
 	}
 	n = snprintf(pid, sizeof pid, "%ld\n", (long)getpid());
@@ -104,7 +106,8 @@ int datadir_secret(const char *path, unsigned char ret[32])
 	}
 	if (read(fd, ret, 32) == 32)
 		goto out;
-	if (getrandom(ret, 32, 0) != 32 || pwrite(fd, ret, 32, 0) != 32 || fsync(fd) < 0) /* nothing else runs yet */
+	if (getrandom(ret, 32, 0) != 32 || pwrite(fd, ret, 32, 0) != 32 ||
+	    fsync(fd) < 0) /* nothing else runs yet */
 		r = -EIO;
 out:
 	if (r < 0)

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Every change of a job becomes a message on the bus, so that streams, the dashboard and programs follow jobs as they follow anything.
+ * Every change of a job becomes a message on the bus, so that streams, the dashboard and programs
+ * follow jobs as they follow anything.
  *
- * The store tells its listener from wherever the change happened, perhaps between tasks, where nothing may wait; so the listener only
- * writes the message down and hands it to a task over a channel. When more comes at once than the channel holds, changes are lost
- * to the bus and counted; a stream of one job looks at the job itself from time to time and so never misses its end.
+ * The store tells its listener from wherever the change happened, perhaps between tasks, where
+ * nothing may wait; so the listener only writes the message down and hands it to a task over a
+ * channel. When more comes at once than the channel holds, changes are lost to the bus and counted;
+ * a stream of one job looks at the job itself from time to time and so never misses its end.
  *
  * While nobody subscribes to anything nothing is written at all.
  */
@@ -27,7 +29,8 @@ void job_subject(char buf[JOB_SUBJECT_MAX], const char *queue, const char *id)
 	snprintf(buf + n, JOB_SUBJECT_MAX - (size_t)n, ".%s", id);
 }
 
-/* What a stop has to tell about runs of jobs. A job that was running and is queued again was returned. */
+/* What a stop has to tell about runs of jobs. A job that was running and is queued again was
+ * returned. */
 static void count(struct app *app, const weir_job_info *job, const char *event)
 {
 	unsigned n = job->histories;
@@ -57,7 +60,8 @@ static struct job_message *write_down(const weir_job_info *job, const char *even
 		m->len = b.len;
 		memcpy(m->data, b.data, b.len);
 		job_subject(m->subject, job->queue, job->id);
-		snprintf(m->headers, sizeof m->headers, JOB_CHANGE_HEADER ": %llu\r\n", (unsigned long long)job->changes);
+		snprintf(m->headers, sizeof m->headers, JOB_CHANGE_HEADER ": %llu\r\n",
+		         (unsigned long long)job->changes);
 	}
 	weir__buf_free(&b);
 	return m;
@@ -88,7 +92,9 @@ static int run_events(const weir_ctx *ctx, void *arg)
 	int r;
 
 	while ((r = weir_chan_recv(&live, app->events, &m)) > 0) {
-		weir_msg msg = { .subject = m->subject, .headers = m->headers, .data = m->data, .len = m->len };
+		weir_msg msg = {
+			.subject = m->subject, .headers = m->headers, .data = m->data, .len = m->len
+		};
 
 		r = weir_bus_publish_msg(ctx, app->bus, &msg);
 		if (r < 0)
@@ -98,7 +104,8 @@ static int run_events(const weir_ctx *ctx, void *arg)
 	return 0;
 }
 
-/* The channel is there before the store and after it, since the store tells of changes while it opens and closes. */
+/* The channel is there before the store and after it, since the store tells of changes while it
+ * opens and closes. */
 static int open_events(const weir_ctx *ctx, void *arg)
 {
 	struct app *app = arg;
@@ -120,5 +127,7 @@ static int close_events(const weir_ctx *ctx, void *arg)
 	return 0;
 }
 
-const weir_service events_channel_service = { .name = "changes", .open = open_events, .close = close_events };
+const weir_service events_channel_service = { .name = "changes",
+	                                      .open = open_events,
+	                                      .close = close_events };
 const weir_service events_service = { .name = "events", .run = run_events };

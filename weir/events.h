@@ -11,7 +11,7 @@ struct job_message {
 	char subject[JOB_SUBJECT_MAX];
 	char headers[40]; /* "Weir-Change: 3\r\n", the number of the job's change */
 	size_t len;
-	char data[];      /* {"event":…,"job":{…}} */
+	char data[]; /* {"event":…,"job":{…}} */
 };
 
 #endif

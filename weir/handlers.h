@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the handlers of the HTTP API have in common: how a route says who may use it, how a parameter is read, how a job is written,
- * how an error is answered. One way for each.
+ * What the handlers of the HTTP API have in common: how a route says who may use it, how a
+ * parameter is read, how a job is written, how an error is answered. One way for each.
  */
 #ifndef WEIR_PROGRAM_HANDLERS_H
 #define WEIR_PROGRAM_HANDLERS_H
@@ -13,7 +13,12 @@
 
 /* ---- Routes ---- */
 enum { MAY_ANY = 0, MAY_PUT = 1, MAY_TAKE = 2, MAY_PUBLISH = 4, MAY_SUBSCRIBE = 8, MAY_ADMIN = 16 };
-enum route_of { OF_SERVER, OF_QUEUE, OF_JOB, OF_SUBJECT }; /* what a right is checked against: {queue}, the queue of job {id}, {subject} */
+enum route_of {
+	OF_SERVER,
+	OF_QUEUE,
+	OF_JOB,
+	OF_SUBJECT
+}; /* what a right is checked against: {queue}, the queue of job {id}, {subject} */
 
 typedef int api_fn(const weir_ctx *ctx, weir_http *x, struct app *app);
 
@@ -26,39 +31,49 @@ struct route {
 };
 
 /* Each ends with a NULL pattern. */
-extern const struct route jobs_routes[], work_routes[], queues_routes[], subjects_routes[], admin_routes[];
+extern const struct route jobs_routes[], work_routes[], queues_routes[], subjects_routes[],
+	admin_routes[];
 
 /* Registers all of them, the dashboard, and the filter of origin.c and auth.c. */
 int api_install(struct app *app);
 
-/* Answers 401, to a browser with the page to log in. `wrong`: a token was given, and is not known. Gives 401 or an error. */
+/* Answers 401, to a browser with the page to log in. `wrong`: a token was given, and is not known.
+ * Gives 401 or an error. */
 int api_unauthorized(const weir_ctx *ctx, weir_http *x, bool wrong);
 
 /* ---- Reading ---- */
-/* The first wrong parameter is kept and what is asked later is left alone, so that a handler reads all it wants and checks once. */
+/* The first wrong parameter is kept and what is asked later is left alone, so that a handler reads
+ * all it wants and checks once. */
 struct params {
 	weir_http *x;
 	json_t *body;    /* an object, or NULL */
 	char error[160]; /* "" if nothing was wrong */
 };
 
-/* JSON that cannot hurt: at most this deep, no duplicate keys. NULL with the reason in p->error. Free by json_decref(). */
+/* JSON that cannot hurt: at most this deep, no duplicate keys. NULL with the reason in p->error.
+ * Free by json_decref(). */
 enum { JSON_DEPTH = 32 };
 json_t *json_read(struct params *p, const char *text, size_t len);
 
-/* A member of p->body as text (strings as they are, numbers and booleans printed); NULL if absent. */
+/* A member of p->body as text (strings as they are, numbers and booleans printed); NULL if
+ * absent. */
 const char *member(struct params *p, const char *name);
 /* The query's, else the body's. */
 const char *param(struct params *p, const char *name);
 
 /* With text NULL *ret stays. `name` is for the complaint. */
-void read_duration(struct params *p, const char *name, const char *text, int64_t min, int64_t max, int64_t *ret);
-void read_int(struct params *p, const char *name, const char *text, int64_t min, int64_t max, int64_t *ret);
+void read_duration(struct params *p, const char *name, const char *text, int64_t min, int64_t max,
+                   int64_t *ret);
+void read_int(struct params *p, const char *name, const char *text, int64_t min, int64_t max,
+              int64_t *ret);
 void read_bytes(struct params *p, const char *name, const char *text, size_t *ret);
-void read_real(struct params *p, const char *name, const char *text, double min, double max, double *ret);
+void read_real(struct params *p, const char *name, const char *text, double min, double max,
+               double *ret);
 void read_flag(struct params *p, const char *name, const char *text, bool *ret);
-/* "payload" or "payload_base64" of an object; the bytes are the caller's to free, *ret_type is static or NULL. */
-void read_payload(struct params *p, json_t *object, char **ret, size_t *ret_len, const char **ret_type);
+/* "payload" or "payload_base64" of an object; the bytes are the caller's to free, *ret_type is
+ * static or NULL. */
+void read_payload(struct params *p, json_t *object, char **ret, size_t *ret_len,
+                  const char **ret_type);
 void wrong(struct params *p, const char *fmt, ...) WEIR_PRINTF(2, 3);
 
 /* ---- Answering ---- */
@@ -66,36 +81,42 @@ void wrong(struct params *p, const char *fmt, ...) WEIR_PRINTF(2, 3);
 int reply_json(const weir_ctx *ctx, weir_http *x, int status, struct weir__buf *b);
 /* 400 with what was wrong. */
 int reply_wrong(const weir_ctx *ctx, weir_http *x, const struct params *p);
-/* The problem for what a store, bus or hub returned (< 0); stop codes are handed back to the HTTP server. */
+/* The problem for what a store, bus or hub returned (< 0); stop codes are handed back to the HTTP
+ * server. */
 int reply_error(const weir_ctx *ctx, weir_http *x, struct app *app, int error, const char *queue);
 /* The same as a status and a sentence, for verdicts inside a batch. */
 int error_status(int error, const char **ret_detail);
 void retry_after(weir_http *x, int64_t ns);
 
 /* ---- Writing JSON ---- */
-void put_str(struct weir__buf *b, const char *name, const char *value);   /* "name":"value", with the comma before it if one is due */
+void put_str(struct weir__buf *b, const char *name,
+             const char *value); /* "name":"value", with the comma before it if one is due */
 void put_u64(struct weir__buf *b, const char *name, uint64_t value);
 void put_real(struct weir__buf *b, const char *name, double value);
 void put_bool(struct weir__buf *b, const char *name, bool value);
-void put_time(struct weir__buf *b, const char *name, int64_t wall_ns);    /* RFC 3339; nothing for 0 */
-void put_duration(struct weir__buf *b, const char *name, int64_t ns);     /* nothing for 0 */
-void put_bytes(struct weir__buf *b, const char *name, const void *data, size_t n); /* text, or NAME_base64 */
-void put_name(struct weir__buf *b, const char *name);                     /* "name": for what the caller writes */
+void put_time(struct weir__buf *b, const char *name, int64_t wall_ns); /* RFC 3339; nothing for 0 */
+void put_duration(struct weir__buf *b, const char *name, int64_t ns);  /* nothing for 0 */
+void put_bytes(struct weir__buf *b, const char *name, const void *data,
+               size_t n);                             /* text, or NAME_base64 */
+void put_name(struct weir__buf *b, const char *name); /* "name": for what the caller writes */
 void render_job(struct weir__buf *b, const weir_job_info *job);
 void render_queue(struct weir__buf *b, const weir_queue_info *queue);
 
 /* ---- Who asks ---- */
 struct principal;
-struct auth *auth_load(const char *file, const unsigned char secret[32], int *ret_error); /* says what is wrong in the file */
+struct auth *auth_load(const char *file, const unsigned char secret[32],
+                       int *ret_error); /* says what is wrong in the file */
 void auth_free(struct auth *a);
 /* 0, or 401 when no valid token came with the request. */
 int auth_check(struct auth *a, weir_http *x);
-/* May the sender of this request use one of the rights on `what` (a queue or subject; NULL: on anything at all)? */
+/* May the sender of this request use one of the rights on `what` (a queue or subject; NULL: on
+ * anything at all)? */
 bool auth_may(struct auth *a, weir_http *x, unsigned rights, const char *what);
 /* Like auth_may(), for a subject pattern: every subject it matches must be allowed. */
 api_fn auth_login, auth_logout, auth_make_token;
 
-/* 0, or the answer (403, or 204 to a preflight) for requests that a foreign page or name brought here. */
+/* 0, or the answer (403, or 204 to a preflight) for requests that a foreign page or name brought
+ * here. */
 int origin_check(const weir_ctx *ctx, weir_http *x, struct app *app);
 
 /* "mail*": a * stands for any run of characters. */

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Leases that end with a connection (take?lease=connection): a hook on the connection's scope returns what is still held when it
- * closes, so a worker that is killed gives its jobs back at once and no clock is needed.
+ * Leases that end with a connection (take?lease=connection): a hook on the connection's scope
+ * returns what is still held when it closes, so a worker that is killed gives its jobs back at once
+ * and no clock is needed.
  *
- * One record a connection, found by its scope in a small table under a short lock. A record and its hook are touched only on the
- * connection's worker: by the handlers of that connection and by the hook. What was acked meanwhile stays in the record until it is
- * pruned, before it grows; returning an ended lease is refused by its token and does nothing.
+ * One record a connection, found by its scope in a small table under a short lock. A record and its
+ * hook are touched only on the connection's worker: by the handlers of that connection and by the
+ * hook. What was acked meanwhile stays in the record until it is pruned, before it grows; returning
+ * an ended lease is refused by its token and does nothing.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,7 +19,7 @@
 
 enum {
 	BUCKETS = 256,
-	HELD_MAX = 1000,  /* jobs a connection may hold */
+	HELD_MAX = 1000, /* jobs a connection may hold */
 	LEASE_BYTES = 48,
 };
 
@@ -32,7 +34,7 @@ struct record {
 	struct weir__list link;
 	struct leases *all;
 	weir_scope *scope;
-	bool *ended;         /* set when the hook has run; NULL but while it is being added */
+	bool *ended; /* set when the hook has run; NULL but while it is being added */
 	struct held_lease *held;
 	size_t n, cap;
 };
@@ -89,7 +91,7 @@ static struct record *find(struct leases *l, weir_scope *scope)
 	struct record *found = NULL;
 
 	weir__lock_acquire(&l->lock);
-	weir__list_each(node, bucket(l, scope)) {
+	weir__list_each (node, bucket(l, scope)) {
 		struct record *rec = weir__container(node, struct record, link);
 
 		if (rec->scope == scope) {

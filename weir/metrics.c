@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * /metrics. The number of series is bounded whatever clients name their queues: the first QUEUES queues have a label of their own, all others
- * share queue="(other)", which is no name a queue can have.
+ * /metrics. The number of series is bounded whatever clients name their queues: the first QUEUES
+ * queues have a label of their own, all others share queue="(other)", which is no name a queue can
+ * have.
  */
 #include "metrics.h"
 
@@ -71,21 +72,24 @@ static void family(struct weir__buf *b, const char *name, const char *kind, cons
 	weir__buf_printf(b, "# HELP weir_%s %s\n# TYPE weir_%s %s\n", name, help, name, kind);
 }
 
-static void one(struct weir__buf *b, const char *name, const char *kind, const char *help, uint64_t value)
+static void one(struct weir__buf *b, const char *name, const char *kind, const char *help,
+                uint64_t value)
 {
 	family(b, name, kind, help);
 	weir__buf_printf(b, "weir_%s %llu\n", name, (unsigned long long)value);
 }
 
 /* Names of queues need no escaping: their letters are harmless. */
-static void per_queue(struct weir__buf *b, const struct rows *all, const char *name, const char *help, size_t at)
+static void per_queue(struct weir__buf *b, const struct rows *all, const char *name,
+                      const char *help, size_t at)
 {
 	family(b, name, "counter", help);
 	for (size_t i = 0; i < all->n; i++) {
 		uint64_t value;
 
 		memcpy(&value, (const char *)&all->row[i].sum + at, sizeof value);
-		weir__buf_printf(b, "weir_%s{queue=\"%s\"} %llu\n", name, all->row[i].name, (unsigned long long)value);
+		weir__buf_printf(b, "weir_%s{queue=\"%s\"} %llu\n", name, all->row[i].name,
+		                 (unsigned long long)value);
 	}
 }
 
@@ -94,25 +98,35 @@ static void render_queues(struct weir__buf *b, const struct rows *all)
 	family(b, "queue_jobs", "gauge", "Jobs held, by state.");
 	for (size_t i = 0; i < all->n; i++) {
 		const struct metrics_jobs *s = &all->row[i].sum;
-		const struct { const char *state; size_t n; } states[] = {
-			{ "queued", s->queued }, { "delayed", s->delayed }, { "running", s->running },
-			{ "done", s->done }, { "dead", s->dead }, { "cancelled", s->cancelled },
+		const struct {
+			const char *state;
+			size_t n;
+		} states[] = {
+			{ "queued", s->queued },   { "delayed", s->delayed },
+			{ "running", s->running }, { "done", s->done },
+			{ "dead", s->dead },       { "cancelled", s->cancelled },
 		};
 
 		for (size_t k = 0; k < sizeof states / sizeof *states; k++)
-			weir__buf_printf(b, "weir_queue_jobs{queue=\"%s\",state=\"%s\"} %zu\n", all->row[i].name, states[k].state,
-			                 states[k].n);
+			weir__buf_printf(b, "weir_queue_jobs{queue=\"%s\",state=\"%s\"} %zu\n",
+			                 all->row[i].name, states[k].state, states[k].n);
 	}
 	family(b, "queue_bytes", "gauge", "Bytes of payload held.");
 	for (size_t i = 0; i < all->n; i++)
-		weir__buf_printf(b, "weir_queue_bytes{queue=\"%s\"} %zu\n", all->row[i].name, all->row[i].sum.bytes);
+		weir__buf_printf(b, "weir_queue_bytes{queue=\"%s\"} %zu\n", all->row[i].name,
+		                 all->row[i].sum.bytes);
 	per_queue(b, all, "queue_put_total", "Jobs accepted.", offsetof(struct metrics_jobs, put));
-	per_queue(b, all, "queue_taken_total", "Jobs given to workers.", offsetof(struct metrics_jobs, taken));
+	per_queue(b, all, "queue_taken_total", "Jobs given to workers.",
+	          offsetof(struct metrics_jobs, taken));
 	per_queue(b, all, "queue_acked_total", "Jobs done.", offsetof(struct metrics_jobs, acked));
-	per_queue(b, all, "queue_failed_total", "Runs that failed.", offsetof(struct metrics_jobs, failed));
-	per_queue(b, all, "queue_dead_total", "Jobs whose attempts are used up.", offsetof(struct metrics_jobs, died));
-	per_queue(b, all, "queue_refused_total", "Jobs refused because the queue was full.", offsetof(struct metrics_jobs, refused));
-	per_queue(b, all, "queue_expired_total", "Leases that ran out.", offsetof(struct metrics_jobs, expired));
+	per_queue(b, all, "queue_failed_total", "Runs that failed.",
+	          offsetof(struct metrics_jobs, failed));
+	per_queue(b, all, "queue_dead_total", "Jobs whose attempts are used up.",
+	          offsetof(struct metrics_jobs, died));
+	per_queue(b, all, "queue_refused_total", "Jobs refused because the queue was full.",
+	          offsetof(struct metrics_jobs, refused));
+	per_queue(b, all, "queue_expired_total", "Leases that ran out.",
+	          offsetof(struct metrics_jobs, expired));
 }
 
 static void render_http(struct weir__buf *b, struct app *app)
@@ -123,15 +137,18 @@ static void render_http(struct weir__buf *b, struct app *app)
 	one(b, "http_requests_total", "counter", "Requests.", h.requests);
 	family(b, "http_responses_total", "counter", "Answers by class of status.");
 	for (int i = 1; i < 6; i++)
-		weir__buf_printf(b, "weir_http_responses_total{class=\"%dxx\"} %llu\n", i, (unsigned long long)h.status[i]);
+		weir__buf_printf(b, "weir_http_responses_total{class=\"%dxx\"} %llu\n", i,
+		                 (unsigned long long)h.status[i]);
 	one(b, "http_connections_total", "counter", "Connections accepted.", h.conns_total);
 	one(b, "http_connections", "gauge", "Connections now.", h.conns);
 	one(b, "http_active", "gauge", "Requests and streams being served.", h.active);
 	one(b, "http_received_bytes_total", "counter", "Bytes read.", h.bytes_in);
 	one(b, "http_sent_bytes_total", "counter", "Bytes written.", h.bytes_out);
 	one(b, "http_refused_total", "counter", "Requests refused at a limit.", h.refused);
-	one(b, "http_timeouts_total", "counter", "Requests and connections ended by a limit of time.", h.timeouts);
-	one(b, "http_client_gone_total", "counter", "Requests whose client left first.", h.client_gone);
+	one(b, "http_timeouts_total", "counter",
+	    "Requests and connections ended by a limit of time.", h.timeouts);
+	one(b, "http_client_gone_total", "counter", "Requests whose client left first.",
+	    h.client_gone);
 }
 
 void metrics_render(struct weir__buf *b, struct app *app)
@@ -147,13 +164,15 @@ void metrics_render(struct weir__buf *b, struct app *app)
 	(void)weir_queue_each(app->store, take_queue, &all);
 	render_queues(b, &all);
 	free(all.row);
-	one(b, "store_memory_bytes", "gauge", "Memory held by all queues.", weir_store_memory(app->store));
+	one(b, "store_memory_bytes", "gauge", "Memory held by all queues.",
+	    weir_store_memory(app->store));
 	render_http(b, app);
 	weir_bus_stats_get(app->bus, &bus);
 	one(b, "bus_subscriptions", "gauge", "Subscriptions now.", bus.subs);
 	one(b, "bus_published_total", "counter", "Messages published.", bus.published);
 	one(b, "bus_delivered_total", "counter", "Messages given to subscriptions.", bus.delivered);
-	one(b, "bus_dropped_total", "counter", "Messages dropped for slow subscriptions.", bus.dropped);
+	one(b, "bus_dropped_total", "counter", "Messages dropped for slow subscriptions.",
+	    bus.dropped);
 	one(b, "job_events_lost_total", "counter", "Job changes that the bus did not hear of.",
 	    __atomic_load_n(&app->events_lost, __ATOMIC_RELAXED));
 	streams_stats_get(app->streams, &streams);
@@ -161,6 +180,8 @@ void metrics_render(struct weir__buf *b, struct app *app)
 	one(b, "stream_clients", "gauge", "Clients of these streams.", streams.clients);
 	one(b, "tasks", "gauge", "Tasks alive.", weir_task_count());
 	one(b, "workers", "gauge", "Threads that run tasks.", (uint64_t)weir_worker_count());
-	one(b, "ready", "gauge", "1 while serving, 0 once a stop has begun.", weir_server_ready(app->server));
-	one(b, "start_time_seconds", "gauge", "Start of the server, in seconds since 1970.", (uint64_t)(app->started_at / 1000000000));
+	one(b, "ready", "gauge", "1 while serving, 0 once a stop has begun.",
+	    weir_server_ready(app->server));
+	one(b, "start_time_seconds", "gauge", "Start of the server, in seconds since 1970.",
+	    (uint64_t)(app->started_at / 1000000000));
 }

@@ -2,12 +2,14 @@
 /*
  * No web page may use a browser to reach into a developer's machine. Two doors are closed:
  *
- * - A page of another origin sends its requests with `Origin`. It has to be this server's own (the authority the request was sent
- *   to), or one that --allow-origin names.
- * - A page whose own name was made to point at 127.0.0.1 (DNS rebinding) has the "same" origin. Its `Host` gives it away: what comes
- *   over loopback has to name loopback, or the host of an allowed origin. Elsewhere any name may be the server's.
+ * - A page of another origin sends its requests with `Origin`. It has to be this server's own (the
+ *   authority the request was sent to), or one that --allow-origin names.
+ * - A page whose own name was made to point at 127.0.0.1 (DNS rebinding) has the "same" origin. Its
+ *   `Host` gives it away: what comes over loopback has to name loopback, or the host of an allowed
+ *   origin. Elsewhere any name may be the server's.
  *
- * Both hold for every method, also for reading. Programs send no Origin and a proper Host, and notice nothing.
+ * Both hold for every method, also for reading. Programs send no Origin and a proper Host, and
+ * notice nothing.
  */
 #include <string.h>
 #include <strings.h>
@@ -46,13 +48,14 @@ static bool names_loopback(const char *host)
 		return true;
 	if (n > 4 && !strncmp(host, "127.", 4) && strspn(host, "0123456789.") >= n)
 		return true;
-	return n > sizeof suffix - 1 && !strncasecmp(host + n - (sizeof suffix - 1), suffix, sizeof suffix - 1);
+	return n > sizeof suffix - 1 &&
+	       !strncasecmp(host + n - (sizeof suffix - 1), suffix, sizeof suffix - 1);
 }
 
 static bool over_loopback(const char *peer)
 {
-	return !strncmp(peer, "127.", 4) || !strncmp(peer, "[::1]", 5) || !strncmp(peer, "::1", 3) ||
-	       !strncmp(peer, "[::ffff:127.", 12);
+	return !strncmp(peer, "127.", 4) || !strncmp(peer, "[::1]", 5) ||
+	       !strncmp(peer, "::1", 3) || !strncmp(peer, "[::ffff:127.", 12);
 }
 
 static bool origin_allowed(const struct options *o, const char *origin)
@@ -68,7 +71,8 @@ static bool host_allowed(const struct options *o, const char *host)
 	for (size_t i = 0; i < o->allow_origins; i++) {
 		const char *named = authority(o->allow_origin[i]);
 
-		if (!strcmp(o->allow_origin[i], "*") || same_host(named ? named : o->allow_origin[i], host))
+		if (!strcmp(o->allow_origin[i], "*") ||
+		    same_host(named ? named : o->allow_origin[i], host))
 			return true;
 	}
 	return false;
@@ -77,13 +81,15 @@ static bool host_allowed(const struct options *o, const char *host)
 /* The preflight and the header that let an allowed page read the answer. */
 static int welcome(weir_http *x, const char *origin)
 {
-	if (weir_http_set(x, "access-control-allow-origin", origin) < 0 || weir_http_add(x, "vary", "Origin") < 0)
+	if (weir_http_set(x, "access-control-allow-origin", origin) < 0 ||
+	    weir_http_add(x, "vary", "Origin") < 0)
 		return 500;
 	if (strcmp(weir_http_method(x), "OPTIONS"))
 		return 0;
 	if (weir_http_set(x, "access-control-allow-methods", "GET, POST, PUT, DELETE") < 0 ||
 	    weir_http_set(x, "access-control-allow-headers",
-	                  "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, Weir-Delay, Weir-Key, Weir-Lease, "
+	                  "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, "
+	                  "Weir-Delay, Weir-Key, Weir-Lease, "
 	                  "Weir-Max-Attempts, Weir-Priority, Weir-Timeout") < 0 ||
 	    weir_http_set(x, "access-control-max-age", "600") < 0)
 		return 500;
@@ -96,14 +102,18 @@ int origin_check(const weir_ctx *ctx, weir_http *x, struct app *app)
 	const char *from = origin ? authority(origin) : NULL;
 	int r;
 
-	if (host && host[0] && over_loopback(weir_http_peer(x)) && !names_loopback(host) && !host_allowed(app->opt, host)) {
-		r = weir_http_problem(ctx, x, 403, "the Host is not one of this machine; --allow-origin can name it");
+	if (host && host[0] && over_loopback(weir_http_peer(x)) && !names_loopback(host) &&
+	    !host_allowed(app->opt, host)) {
+		r = weir_http_problem(
+			ctx, x, 403,
+			"the Host is not one of this machine; --allow-origin can name it");
 		return r < 0 ? r : 403;
 	}
 	if (!origin || (from && host && !strcasecmp(from, host)))
 		return 0;
 	if (origin_allowed(app->opt, origin))
 		return welcome(x, origin);
-	r = weir_http_problem(ctx, x, 403, "pages of another origin are not let in; --allow-origin can name it");
+	r = weir_http_problem(ctx, x, 403,
+	                      "pages of another origin are not let in; --allow-origin can name it");
 	return r < 0 ? r : 403;
 }

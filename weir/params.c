@@ -23,7 +23,8 @@ void wrong(struct params *p, const char *fmt, ...)
 	va_end(ap);
 }
 
-/* Jansson recurses; a task's stack is small. Braces in strings do not count, so strings are skipped. */
+/* Jansson recurses; a task's stack is small. Braces in strings do not count, so strings are
+ * skipped. */
 static bool too_deep(const char *text, size_t len)
 {
 	bool quoted = false;
@@ -103,7 +104,8 @@ const char *param(struct params *p, const char *name)
 	return text ? text : member(p, name);
 }
 
-void read_duration(struct params *p, const char *name, const char *text, int64_t min, int64_t max, int64_t *ret)
+void read_duration(struct params *p, const char *name, const char *text, int64_t min, int64_t max,
+                   int64_t *ret)
 {
 	char least[WEIR__UNITS_MAX], most[WEIR__UNITS_MAX];
 	int64_t ns;
@@ -113,13 +115,14 @@ void read_duration(struct params *p, const char *name, const char *text, int64_t
 	if (weir__parse_duration(text, &ns) < 0)
 		wrong(p, "%s: \"%.40s\" is no duration such as 250ms, 30s, 5m or 1h", name, text);
 	else if (ns < min || ns > max)
-		wrong(p, "%s: %.40s is not between %s and %s", name, text, weir__format_duration(least, min),
-		      weir__format_duration(most, max));
+		wrong(p, "%s: %.40s is not between %s and %s", name, text,
+		      weir__format_duration(least, min), weir__format_duration(most, max));
 	else
 		*ret = ns;
 }
 
-void read_int(struct params *p, const char *name, const char *text, int64_t min, int64_t max, int64_t *ret)
+void read_int(struct params *p, const char *name, const char *text, int64_t min, int64_t max,
+              int64_t *ret)
 {
 	int64_t n;
 
@@ -128,7 +131,8 @@ void read_int(struct params *p, const char *name, const char *text, int64_t min,
 	if (weir__parse_int(text, &n) < 0)
 		wrong(p, "%s: \"%.40s\" is no whole number", name, text);
 	else if (n < min || n > max)
-		wrong(p, "%s: %.40s is not between %lld and %lld", name, text, (long long)min, (long long)max);
+		wrong(p, "%s: %.40s is not between %lld and %lld", name, text, (long long)min,
+		      (long long)max);
 	else
 		*ret = n;
 }
@@ -145,7 +149,8 @@ void read_bytes(struct params *p, const char *name, const char *text, size_t *re
 		*ret = n;
 }
 
-void read_real(struct params *p, const char *name, const char *text, double min, double max, double *ret)
+void read_real(struct params *p, const char *name, const char *text, double min, double max,
+               double *ret)
 {
 	char *end;
 	double v;
@@ -173,9 +178,11 @@ void read_flag(struct params *p, const char *name, const char *text, bool *ret)
 		wrong(p, "%s: \"%.40s\" is neither true nor false", name, text);
 }
 
-void read_payload(struct params *p, json_t *object, char **ret, size_t *ret_len, const char **ret_type)
+void read_payload(struct params *p, json_t *object, char **ret, size_t *ret_len,
+                  const char **ret_type)
 {
-	json_t *plain = json_object_get(object, "payload"), *coded = json_object_get(object, "payload_base64");
+	json_t *plain = json_object_get(object, "payload"),
+	       *coded = json_object_get(object, "payload_base64");
 	struct weir__buf b = WEIR__BUF_INIT;
 	char *text = NULL;
 
@@ -185,7 +192,8 @@ void read_payload(struct params *p, json_t *object, char **ret, size_t *ret_len,
 		wrong(p, "both payload and payload_base64");
 	} else if (coded && !json_is_string(coded)) {
 		wrong(p, "payload_base64 is no string");
-	} else if (coded && weir__base64_decode(&b, json_string_value(coded), json_string_length(coded)) < 0) {
+	} else if (coded && weir__base64_decode(&b, json_string_value(coded),
+	                                        json_string_length(coded)) < 0) {
 		wrong(p, "payload_base64 is not base64 with padding");
 	} else if (plain && json_is_string(plain)) {
 		weir__buf_add(&b, json_string_value(plain), json_string_length(plain));

@@ -48,8 +48,9 @@ void put_time(struct weir__buf *b, const char *name, int64_t wall_ns)
 	if (wall_ns <= 0 || !gmtime_r(&s, &tm))
 		return;
 	put_name(b, name);
-	weir__buf_printf(b, "\"%04d-%02d-%02dT%02d:%02d:%02d.%03dZ\"", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday,
-	                 tm.tm_hour, tm.tm_min, tm.tm_sec, (int)(wall_ns / 1000000 % 1000));
+	weir__buf_printf(b, "\"%04d-%02d-%02dT%02d:%02d:%02d.%03dZ\"", tm.tm_year + 1900,
+	                 tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec,
+	                 (int)(wall_ns / 1000000 % 1000));
 }
 
 void put_duration(struct weir__buf *b, const char *name, int64_t ns)

@@ -28,7 +28,8 @@ void retry_after(weir_http *x, int64_t ns)
 	char text[24];
 
 	snprintf(text, sizeof text, "%lld", (long long)(s < 1 ? 1 : s > 60 ? 60 : s));
-	(void)weir_http_set(x, "retry-after", text); /* Without memory for it the status says enough. */
+	(void)weir_http_set(x, "retry-after",
+	                    text); /* Without memory for it the status says enough. */
 }
 
 int error_status(int error, const char **ret_detail)
@@ -38,7 +39,9 @@ int error_status(int error, const char **ret_detail)
 		const char *detail;
 	} table[] = {
 		{ -EAGAIN, 503, "the queue is full; try later" },
-		{ -ENOSPC, 507, "a bound of the server is reached: its memory, or the number of queues, patterns or held leases" },
+		{ -ENOSPC, 507,
+		  "a bound of the server is reached: its memory, or the number of queues, patterns "
+		  "or held leases" },
 		{ -EINVAL, 400, "not a valid name or value" },
 		{ -EMSGSIZE, 413, "larger than the server takes" },
 		{ -ENOENT, 404, "there is no such thing, or it is no longer kept" },

@@ -2,9 +2,10 @@
 /*
  * `weir serve`: what is started, in which order, and what the exit status says.
  *
- * Before tasks run: the data directory with its lock, the token file. Then, as services of one weir_server, each opened before and
- * closed after those below it here: the channel of job changes, the bus, the store (whose clean close writes the spool), the task
- * that publishes changes, the streams; last the connections. The server's report is the last thing that is said.
+ * Before tasks run: the data directory with its lock, the token file. Then, as services of one
+ * weir_server, each opened before and closed after those below it here: the channel of job changes,
+ * the bus, the store (whose clean close writes the spool), the task that publishes changes, the
+ * streams; last the connections. The server's report is the last thing that is said.
  */
 #include <jansson.h>
 #include <stdio.h>
@@ -40,15 +41,18 @@ static int configure(struct app *app)
 	for (size_t i = 0; r == 0 && i < o->nqueues; i++) {
 		r = weir_queue_configure(app->store, o->queues[i].name, &o->queues[i].set);
 		if (r < 0)
-			weir__log(WEIR__ERROR, "queue", "cannot set up queue %s: %s", o->queues[i].name, strerror(-r));
+			weir__log(WEIR__ERROR, "queue", "cannot set up queue %s: %s",
+			          o->queues[i].name, strerror(-r));
 	}
 	for (size_t i = 0; r == 0 && i < o->ncrons; i++) {
 		const struct cron_config *c = &o->crons[i];
 		const char *payload = c->payload ? c->payload : "";
 
-		r = weir_cron_put(app->store, c->name, c->schedule, c->queue, payload, strlen(payload));
+		r = weir_cron_put(app->store, c->name, c->schedule, c->queue, payload,
+		                  strlen(payload));
 		if (r < 0)
-			weir__log(WEIR__ERROR, "queue", "cannot set up cron %s: %s", c->name, strerror(-r));
+			weir__log(WEIR__ERROR, "queue", "cannot set up cron %s: %s", c->name,
+			          strerror(-r));
 	}
 	return r;
 }
@@ -58,16 +62,23 @@ static int open_store(const weir_ctx *ctx, void *arg)
 	struct app *app = arg;
 	const struct options *o = app->opt;
 	char *spool = datadir_file(o->data, "spool");
-	weir_store_options opt = { .queue_max = o->queue_max, .queue_bytes = o->queue_bytes, .memory_max = o->memory_max,
-		                   .queues_max = o->queues_max, .finished_max = o->finished_max,
-		                   .finished_ns = o->finished_keep_ns, .idempotency_ns = o->idempotency_window_ns, .spool = spool };
+	weir_store_options opt = { .queue_max = o->queue_max,
+		                   .queue_bytes = o->queue_bytes,
+		                   .memory_max = o->memory_max,
+		                   .queues_max = o->queues_max,
+		                   .finished_max = o->finished_max,
+		                   .finished_ns = o->finished_keep_ns,
+		                   .idempotency_ns = o->idempotency_window_ns,
+		                   .spool = spool };
 	int r;
 
 	if (!spool)
 		return -ENOMEM;
 	r = weir_store_open(ctx, "mem:", &opt, &app->store);
 	if (r == -EIO || r == -EBADMSG)
-		weir__log(WEIR__ERROR, "queue", "the jobs of the last run cannot be read from %s; it was left as it is", spool);
+		weir__log(WEIR__ERROR, "queue",
+		          "the jobs of the last run cannot be read from %s; it was left as it is",
+		          spool);
 	free(spool);
 	if (r < 0)
 		return r;
@@ -89,10 +100,12 @@ static int report_store(char *buf, size_t n, void *arg)
 {
 	struct app *app = arg;
 
-	return snprintf(buf, n, "%llu finished, %llu failed, %llu returned, %zu kept for the next start",
+	return snprintf(buf, n,
+	                "%llu finished, %llu failed, %llu returned, %zu kept for the next start",
 	                (unsigned long long)__atomic_load_n(&app->finished, __ATOMIC_RELAXED),
 	                (unsigned long long)__atomic_load_n(&app->failed, __ATOMIC_RELAXED),
-	                (unsigned long long)__atomic_load_n(&app->returned, __ATOMIC_RELAXED), app->spooled);
+	                (unsigned long long)__atomic_load_n(&app->returned, __ATOMIC_RELAXED),
+	                app->spooled);
 }
 
 static int add_services(struct app *app)
@@ -100,7 +113,10 @@ static int add_services(struct app *app)
 	weir_service services[] = {
 		events_channel_service,
 		{ .name = "bus", .open = open_bus, .close = close_bus },
-		{ .name = "jobs", .open = open_store, .close = close_store, .report = report_store },
+		{ .name = "jobs",
+		  .open = open_store,
+		  .close = close_store,
+		  .report = report_store },
 		events_service,
 		streams_service,
 	};
@@ -129,7 +145,8 @@ static int listen_all(struct app *app)
 
 	r = weir_server_listen_inherited(app->server);
 	if (r < 0) {
-		weir__log(WEIR__ERROR, "server", "cannot take over what LISTEN_FDS names: %s", strerror(-r));
+		weir__log(WEIR__ERROR, "server", "cannot take over what LISTEN_FDS names: %s",
+		          strerror(-r));
 		return r;
 	}
 	if (r > 0 && !o->listen_given)
@@ -138,11 +155,15 @@ static int listen_all(struct app *app)
 		r = weir_server_listen(app->server, o->listen[i]);
 		if (r < 0) {
 			weir__log(WEIR__ERROR, "server", "cannot listen on %s: %s", o->listen[i],
-			          r == -EINVAL ? "not an address such as 127.0.0.1:8080, :8080 or unix:PATH" : strerror(-r));
+			          r == -EINVAL ? "not an address such as 127.0.0.1:8080, :8080 or "
+			                         "unix:PATH" :
+			                         strerror(-r));
 			return r;
 		}
 		if (everywhere(o->listen[i]) && !o->token_file)
-			weir__log(WEIR__WARN, "server", "%s is reachable from other machines and asks for no token; see --token-file",
+			weir__log(WEIR__WARN, "server",
+			          "%s is reachable from other machines and asks for no token; see "
+			          "--token-file",
 			          o->listen[i]);
 	}
 	return 0;
@@ -160,7 +181,8 @@ static void on_step(const char *step, void *arg)
 	if (strcmp(step, "ready"))
 		return;
 	for (size_t i = 0; (addr = weir_server_addr(app->server, i)) != NULL; i++)
-		weir__log(WEIR__INFO, "server", "listening on %s%s", strchr(addr, ':') && strncmp(addr, "unix:", 5) ? "http://" : "", addr);
+		weir__log(WEIR__INFO, "server", "listening on %s%s",
+		          strchr(addr, ':') && strncmp(addr, "unix:", 5) ? "http://" : "", addr);
 }
 
 /* ---- The program ---- */
@@ -169,8 +191,13 @@ static int run(const weir_ctx *ctx, void *arg)
 	struct app *app = arg;
 	const struct options *o = app->opt;
 	weir_server_options opt = {
-		.http = { .header_ns = o->header_ns, .idle_ns = o->idle_ns, .read_ns = o->read_ns, .write_ns = o->write_ns,
-		          .handler_ns = o->handler_ns, .body_max = o->body_max, .conns_max = o->conns_max },
+		.http = { .header_ns = o->header_ns,
+		          .idle_ns = o->idle_ns,
+		          .read_ns = o->read_ns,
+		          .write_ns = o->write_ns,
+		          .handler_ns = o->handler_ns,
+		          .body_max = o->body_max,
+		          .conns_max = o->conns_max },
 		.drain_wait_ns = o->drain_wait_ns,
 	};
 	int r;
@@ -212,12 +239,16 @@ static void raise_descriptors(void)
 int cmd_serve(const struct options *o)
 {
 	struct app app = { .opt = o };
-	weir_options rt = { .workers = o->workers, .grace_ns = o->grace_ns, .signals = true, .forced_ok = true };
+	weir_options rt = {
+		.workers = o->workers, .grace_ns = o->grace_ns, .signals = true, .forced_ok = true
+	};
 	unsigned char secret[32];
 	int r;
 
 	weir__log_set(o->log_debug ? WEIR__DEBUG : WEIR__INFO, o->log_json);
-	json_object_seed(JANSSON_SEED ^ (size_t)weir_wall()); /* Else the first object read would open a file in a task. */
+	json_object_seed(
+		JANSSON_SEED ^
+		(size_t)weir_wall()); /* Else the first object read would open a file in a task. */
 	raise_descriptors();
 	r = datadir_open(o->data);
 	if (r == 0)

@@ -1,17 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Streams of subjects: all clients of one pattern share a hub, so that a message is encoded once and an idle stream is a small record.
+ * Streams of subjects: all clients of one pattern share a hub, so that a message is encoded once
+ * and an idle stream is a small record.
  *
- * One task opens and closes hubs; handlers ask it over a port for the pattern they miss. A hub that is open is found in the table under
- * its short lock, and used from then on: a hub with users or clients is never closed. One that nobody has listened to for IDLE is
- * closed, so that what is kept for Last-Event-ID does not pile up and so that requests on its subject find out that nobody is there.
- * While the table is empty the task waits without end.
+ * One task opens and closes hubs; handlers ask it over a port for the pattern they miss. A hub that
+ * is open is found in the table under its short lock, and used from then on: a hub with users or
+ * clients is never closed. One that nobody has listened to for IDLE is closed, so that what is kept
+ * for Last-Event-ID does not pile up and so that requests on its subject find out that nobody is
+ * there. While the table is empty the task waits without end.
  *
- * Bounded: --patterns-max hubs, each with a replay of REPLAY messages and REPLAY_BYTES, and --streams-max clients in all hubs.
- * When the table is full the longest unused hub goes; if all are in use the client gets 507.
+ * Bounded: --patterns-max hubs, each with a replay of REPLAY messages and REPLAY_BYTES, and
+ * --streams-max clients in all hubs. When the table is full the longest unused hub goes; if all are
+ * in use the client gets 507.
  *
- * Rejected: a hub made by the handler that needs it first (it would belong to that request's scope and end with it); a hub handed out in the
- * owner's answer (a caller that has left meanwhile would be counted as a user for ever).
+ * Rejected: a hub made by the handler that needs it first (it would belong to that request's scope
+ * and end with it); a hub handed out in the owner's answer (a caller that has left meanwhile would
+ * be counted as a user for ever).
  */
 #include "streams.h"
 
@@ -26,22 +30,23 @@ enum {
 	PATTERN_BYTES = 256,
 	REPLAY = 256,
 	REPLAY_BYTES = 256 << 10,
-	PENDING = 256,             /* events a client may lag behind */
+	PENDING = 256, /* events a client may lag behind */
 	SUB_PENDING = 1024,
 	SUB_BYTES = 1 << 20,
 };
 
 #define IDLE WEIR_SEC(60)
 
-/* The owner writes all of it, and `open` under the lock; others read it under the lock while it is open, or while they are users. */
+/* The owner writes all of it, and `open` under the lock; others read it under the lock while it is
+ * open, or while they are users. */
 struct stream {
 	bool open;
 	char pattern[PATTERN_BYTES];
 	bool json;
 	weir_hub *hub;
 	weir_sub *sub;
-	unsigned users;   /* under the lock; handlers about to join */
-	int64_t used_at;  /* when it last had users or clients, as far as the owner saw */
+	unsigned users;  /* under the lock; handlers about to join */
+	int64_t used_at; /* when it last had users or clients, as far as the owner saw */
 };
 
 struct ask {
@@ -84,11 +89,16 @@ static int on_message(const weir_ctx *ctx, const weir_msg *m, void *arg)
 	return id < 0 ? (int)id : 0;
 }
 
-static int open_stream(const weir_ctx *ctx, struct streams *all, struct stream *s, const struct ask *ask)
+static int open_stream(const weir_ctx *ctx, struct streams *all, struct stream *s,
+                       const struct ask *ask)
 {
 	const struct options *o = all->app->opt;
-	weir_hub_options hub = { .name = ask->pattern, .replay_max = REPLAY, .replay_bytes = REPLAY_BYTES, .pending_max = PENDING,
-		                 .write_ns = o->write_ns, .clients_max = o->streams_max };
+	weir_hub_options hub = { .name = ask->pattern,
+		                 .replay_max = REPLAY,
+		                 .replay_bytes = REPLAY_BYTES,
+		                 .pending_max = PENDING,
+		                 .write_ns = o->write_ns,
+		                 .clients_max = o->streams_max };
 	weir_sub_options sub = { .pending_max = SUB_PENDING, .pending_bytes = SUB_BYTES };
 	size_t n = strlen(ask->pattern);
 	int r;
@@ -143,7 +153,8 @@ static bool in_use(struct streams *all, struct stream *s)
 	return used || stats.clients > 0;
 }
 
-/* Closes what was idle for long; the longest unused one in any case when `must`. When to look again, WEIR_NEVER if there is nothing to look at. */
+/* Closes what was idle for long; the longest unused one in any case when `must`. When to look
+ * again, WEIR_NEVER if there is nothing to look at. */
 static int64_t sweep(const weir_ctx *ctx, struct streams *all, bool must)
 {
 	struct stream *oldest = NULL;
@@ -229,7 +240,8 @@ static int open_streams(const weir_ctx *ctx, void *arg)
 	all->app = app;
 	all->n = app->opt->patterns_max;
 	all->table = calloc(all->n, sizeof *all->table);
-	r = all->table ? weir_port_new(&all->port, sizeof(struct ask), sizeof(int), CALLS) : -ENOMEM;
+	r = all->table ? weir_port_new(&all->port, sizeof(struct ask), sizeof(int), CALLS) :
+	                 -ENOMEM;
 	if (r < 0) {
 		free(all->table);
 		free(all);
@@ -251,7 +263,9 @@ static int close_streams(const weir_ctx *ctx, void *arg)
 	return 0;
 }
 
-const weir_service streams_service = { .name = "streams", .open = open_streams, .run = run_streams, .close = close_streams };
+const weir_service streams_service = {
+	.name = "streams", .open = open_streams, .run = run_streams, .close = close_streams
+};
 
 /* The open stream of a pattern, with a user more; or NULL. */
 static struct stream *use(struct streams *all, const struct ask *ask)
@@ -284,7 +298,8 @@ int streams_join(const weir_ctx *ctx, weir_http *x, struct app *app, const char 
 	struct stream *s;
 	int r, answer;
 
-	/* It may be evicted between being opened and being used, by others who want its place: bounded tries. */
+	/* It may be evicted between being opened and being used, by others who want its place:
+	 * bounded tries. */
 	for (int tries = 0; tries < 3; tries++) {
 		s = use(app->streams, &ask);
 		if (s) {

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A server joins listeners, protocols and services under one shutdown with one budget and one report.
+ * A server joins listeners, protocols and services under one shutdown with one budget and one
+ * report.
  *
  *	weir_server *s = weir_server_new(NULL);
  *	r = weir_http_route(weir_server_http(s), "GET /", hello, NULL, NULL);
  *	r = weir_server_listen(s, ":8080");
- *	r = weir_server_run(ctx, s);            // until drain; then the sequence of doc/design/server.md
+ *	r = weir_server_run(ctx, s);            // until drain; then doc/design/server.md
  *
- * Services (owner tasks, workers, stores) are started before connections are served and stopped after the last has ended, in reverse order.
+ * Services (owner tasks, workers, stores) are started before connections are served and stopped
+ * after the last has ended, in reverse order.
  */
 #ifndef WEIR_SERVER_H
 #define WEIR_SERVER_H
@@ -20,7 +22,7 @@ typedef struct weir_server weir_server;
 
 typedef struct weir_server_options {
 	weir_http_limits http;
-	int64_t drain_wait_ns;  /* stay accepting so long after the stop began, not ready; default 0 */
+	int64_t drain_wait_ns;  /* go on accepting so long after the stop began; default 0 */
 	const char *name;       /* in the report; default "weir" */
 } weir_server_options;
 
@@ -28,7 +30,8 @@ WEIR_API weir_server *weir_server_new(const weir_server_options *opt); /* NULL w
 WEIR_API void weir_server_free(weir_server *s);
 WEIR_API weir_http_server *weir_server_http(weir_server *s);
 
-/* As weir_listen(), and "fd:3" takes over a listening socket. Before running. The real address is in weir_server_addr(s, i). */
+/* As weir_listen(), and "fd:3" takes over a listening socket. Before running. The real address is
+ * in weir_server_addr(s, i). */
 WEIR_API int weir_server_listen(weir_server *s, const char *addr);
 
 /* Take over what systemd passed (LISTEN_PID, LISTEN_FDS): how many, 0 for none. */
@@ -36,11 +39,13 @@ WEIR_API int weir_server_listen_inherited(weir_server *s);
 WEIR_API const char *weir_server_addr(const weir_server *s, size_t i); /* NULL past the end */
 
 /*
- * A service: what handlers use and what therefore starts before them and stops after them. In order of adding, `open` runs on the
- * server's task, then `run` in a group of its own. On the stop, after the last connection has ended and in reverse order, the group is drained
- * and joined, then `close` runs, each before the next. Every function may be NULL. A failing `open` ends weir_server_run() with its error.
- * `run`'s context does not hear the program's drain but its own turn. `close` gets a context that is deaf to cancel, so that it can save
- * what it holds. `report` writes one line about what was done into buf for the report; it may be called on any thread.
+ * A service: what handlers use and what therefore starts before them and stops after them. In order
+ * of adding, `open` runs on the server's task, then `run` in a group of its own. On the stop, after
+ * the last connection has ended and in reverse order, the group is drained and joined, then `close`
+ * runs, each before the next. Every function may be NULL. A failing `open` ends weir_server_run()
+ * with its error. `run`'s context does not hear the program's drain but its own turn. `close` gets
+ * a context that is deaf to cancel, so that it can save what it holds. `report` writes one line
+ * about what was done into buf for the report; it may be called on any thread.
  */
 typedef struct weir_service {
 	const char *name; /* static */
@@ -58,19 +63,23 @@ WEIR_API int weir_server_add(weir_server *s, const weir_service *service);
 WEIR_API int weir_server_service(weir_server *s, const char *name, weir_task_fn *run, void *arg,
                                  int (*report)(char *buf, size_t n, void *arg));
 
-/* Hear the steps: "ready", "drain" (not ready any more), "listeners-closed", "drained" or, when that took too long, "cancel". On the server's task; must not wait. */
-WEIR_API void weir_server_on_step(weir_server *s, void (*fn)(const char *step, void *arg), void *arg);
+/* Hear the steps: "ready", "drain" (not ready any more), "listeners-closed", "drained" or, when
+ * that took too long, "cancel". On the server's task; must not wait. */
+WEIR_API void weir_server_on_step(weir_server *s, void (*fn)(const char *step, void *arg),
+                                  void *arg);
 
 /* 200 while serving, 503 once the stop began: what /readyz answers. Any task. */
 WEIR_API bool weir_server_ready(const weir_server *s);
 
-/* Waits until the context drains or is cancelled and then until all has stopped. 0 for a clean stop; 3, to be used as exit status, when requests
- * had to be cut; the error of a listener or service. Logs the report. What outlives the budget is the supervisor's: it prints weir_server_report()
- * and ends the process with status 3. */
+/* Waits until the context drains or is cancelled and then until all has stopped. 0 for a clean
+ * stop; 3, to be used as exit status, when requests had to be cut; the error of a listener or
+ * service. Logs the report. What outlives the budget is the supervisor's: it prints
+ * weir_server_report() and ends the process with status 3. */
 WEIR_API int weir_server_run(const weir_ctx *ctx, weir_server *s);
 
-/* What a forced stop prints: counts, and each request that is cut with its route, its peer, what its task waits for and how
- * long. For weir_options.report; weir_server_run() sets it by itself in a program of weir_main(). Any thread; never waits. */
+/* What a forced stop prints: counts, and each request that is cut with its route, its peer, what
+ * its task waits for and how long. For weir_options.report; weir_server_run() sets it by itself in
+ * a program of weir_main(). Any thread; never waits. */
 WEIR_API void weir_server_report(int fd, void *server);
 
 WEIR_END

@@ -22,7 +22,8 @@ void weir__sha256_init(struct weir__sha256 *s);
 void weir__sha256_add(struct weir__sha256 *s, const void *data, size_t n);
 void weir__sha256_end(struct weir__sha256 *s, unsigned char out[WEIR__SHA256]);
 
-void weir__hmac_sha256(const void *key, size_t key_len, const void *data, size_t n, unsigned char out[WEIR__SHA256]);
+void weir__hmac_sha256(const void *key, size_t key_len, const void *data, size_t n,
+                       unsigned char out[WEIR__SHA256]);
 
 /* Takes as long for equal as for different bytes. */
 bool weir__equal_secret(const void *a, const void *b, size_t n);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A datagram a state change, sent without waiting: a service manager that is stuck must not hold up a stop. The protocol is two
- * environment variables each, so a library for it would be more code than this.
+ * A datagram a state change, sent without waiting: a service manager that is stuck must not hold up
+ * a stop. The protocol is two environment variables each, so a library for it would be more code
+ * than this.
  */
 #include "server/notify.h"
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a stop says about itself: after one that ended by itself, lines in the log; in a forced one, lines written straight to
- * a descriptor by the supervisor's thread while workers may still spin.
+ * What a stop says about itself: after one that ended by itself, lines in the log; in a forced one,
+ * lines written straight to a descriptor by the supervisor's thread while workers may still spin.
  *
- * The forced report takes no memory and waits for no task: a worker that is stuck may hold neither it up. It reads the exchanges
- * under their own short lock into a table, then the tasks into the same table, and only then prints, so that no two locks are held
- * together and none during a write.
+ * The forced report takes no memory and waits for no task: a worker that is stuck may hold neither
+ * it up. It reads the exchanges under their own short lock into a table, then the tasks into the
+ * same table, and only then prints, so that no two locks are held together and none during a write.
  */
 #include "server/server.h"
 
@@ -67,7 +67,8 @@ static void take_task(const weir_task_info *info, void *arg)
 		if (g->task == 0 || g->task != info->id)
 			continue;
 		snprintf(g->state, sizeof g->state, "%s", info->state ? info->state : "");
-		snprintf(g->waits_on, sizeof g->waits_on, "%s", info->waits_on ? info->waits_on : "");
+		snprintf(g->waits_on, sizeof g->waits_on, "%s",
+		         info->waits_on ? info->waits_on : "");
 		snprintf(g->place, sizeof g->place, "%s", info->place ? info->place : "");
 		g->worker = info->worker;
 		g->state_ns = info->since_ns;
@@ -91,11 +92,14 @@ static void describe(const struct weir__straggler *g, char *line, size_t n)
 	if (g->task == 0)
 		snprintf(where, sizeof where, "a stream without a task");
 	else if (g->state[0] == '\0')
-		snprintf(where, sizeof where, "task %llu, which has just ended", (unsigned long long)g->task);
+		snprintf(where, sizeof where, "task %llu, which has just ended",
+		         (unsigned long long)g->task);
 	else if (g->waits_on[0])
-		snprintf(where, sizeof where, "task %llu, %s in %s for %s", (unsigned long long)g->task, g->state, g->waits_on, here);
+		snprintf(where, sizeof where, "task %llu, %s in %s for %s",
+		         (unsigned long long)g->task, g->state, g->waits_on, here);
 	else
-		snprintf(where, sizeof where, "task %llu, %s on worker %d for %s", (unsigned long long)g->task, g->state, g->worker, here);
+		snprintf(where, sizeof where, "task %llu, %s on worker %d for %s",
+		         (unsigned long long)g->task, g->state, g->worker, here);
 	snprintf(line, n, "cut: %s from %s after %s, %s", g->route, g->peer, age, where);
 }
 
@@ -120,7 +124,8 @@ void weir_server_report(int fd, void *server)
 	weir_http_server_stats(s->http, &now);
 	stop_at = __atomic_load_n(&s->stop_at, __ATOMIC_ACQUIRE);
 	if (stop_at)
-		say(fd, "weir: forced stop after %s", weir__format_about(took, weir_now() - stop_at));
+		say(fd, "weir: forced stop after %s",
+		    weir__format_about(took, weir_now() - stop_at));
 	else
 		say(fd, "weir: forced stop: no worker was free to begin the drain");
 	for (size_t i = s->services_n; i-- > 0;)
@@ -164,13 +169,15 @@ int weir__server_report_end(weir_server *s, int result)
 	for (size_t i = s->services_n; i-- > 0;)
 		if (service_line(s, i, line, sizeof line))
 			weir__log(WEIR__INFO, "report", "%s: %s", s->services[i].is.name, line);
-	weir__log(WEIR__INFO, "report", "http: %llu finished, %llu cut", (unsigned long long)now.finished_in_drain,
-	          (unsigned long long)now.cut);
+	weir__log(WEIR__INFO, "report", "http: %llu finished, %llu cut",
+	          (unsigned long long)now.finished_in_drain, (unsigned long long)now.cut);
 	weir__format_about(took, weir_now() - stop_at);
 	if (result < 0)
-		weir__log(WEIR__ERROR, "report", "%s stopped after %s: %s", s->opt.name, took, strerror(-result));
+		weir__log(WEIR__ERROR, "report", "%s stopped after %s: %s", s->opt.name, took,
+		          strerror(-result));
 	else if (now.cut)
-		weir__log(WEIR__WARN, "report", "%s stopped after %s, and had to cut", s->opt.name, took);
+		weir__log(WEIR__WARN, "report", "%s stopped after %s, and had to cut", s->opt.name,
+		          took);
 	else
 		weir__log(WEIR__INFO, "report", "%s stopped cleanly after %s", s->opt.name, took);
 	return result == 0 && now.cut ? STATUS_FORCED : result;

@@ -2,20 +2,24 @@
 /*
  * The order in which a server starts, drains and stops.
  *
- * Everything hangs below one scope of this file, the inner one. It holds the program's drain back, so that the drain comes to each
- * part when it is its turn:
+ * Everything hangs below one scope of this file, the inner one. It holds the program's drain back,
+ * so that the drain comes to each part when it is its turn:
  *
  *	start:  services in order (open, then run) → connections → ready
- *	drain:  not ready → drain_wait → listeners close → connections drain and end → services in reverse (drain run, join, close) → report
+ *	drain:  not ready → drain_wait → listeners close → connections drain and end
+ *	        → services in reverse (drain run, join, close) → report
  *
- * Cancel is not held back: it reaches all at once, when the supervisor cancels the root at two thirds of the budget. Owner
- * tasks must outlive the handlers that call them even then, so a guard cancels the connections a little earlier, by a
- * thirtieth of the budget. No step polls: the run's task waits for the drain, then for a group, then for the next group.
+ * Cancel is not held back: it reaches all at once, when the supervisor cancels the root at two
+ * thirds of the budget. Owner tasks must outlive the handlers that call them even then, so a guard
+ * cancels the connections a little earlier, by a thirtieth of the budget. No step polls: the run's
+ * task waits for the drain, then for a group, then for the next group.
  *
- * What outlives the budget is the supervisor's: it prints weir_server_report() and ends the process.
+ * What outlives the budget is the supervisor's: it prints weir_server_report() and ends the
+ * process.
  *
- * Rejected: one group for all with priorities (joining is the only proof that nobody uses a service any more); letting the program's
- * drain reach services directly (an owner would leave while requests that were accepted still need it).
+ * Rejected: one group for all with priorities (joining is the only proof that nobody uses a service
+ * any more); letting the program's drain reach services directly (an owner would leave while
+ * requests that were accepted still need it).
  */
 #include "server/server.h"
 
@@ -30,10 +34,11 @@
 #include "server/notify.h"
 
 enum {
-	GUARD_PART = 30,                  /* connections are cancelled a thirtieth of the budget before the rest */
+	GUARD_PART = 30, /* connections are cancelled a thirtieth of the budget before the rest */
 };
 
-/* How long one `close` may take at most; it is deaf to cancel, so it has to have an end of its own. */
+/* How long one `close` may take at most; it is deaf to cancel, so it has to have an end of its
+ * own. */
 #define CLOSE_MAX WEIR_SEC(20)
 
 weir_server *weir_server_new(const weir_server_options *opt)
@@ -127,7 +132,8 @@ int weir_server_add(weir_server *s, const weir_service *service)
 int weir_server_service(weir_server *s, const char *name, weir_task_fn *run, void *arg,
                         int (*report)(char *buf, size_t n, void *arg))
 {
-	return weir_server_add(s, &(weir_service){ .name = name, .run = run, .report = report, .arg = arg });
+	return weir_server_add(
+		s, &(weir_service){ .name = name, .run = run, .report = report, .arg = arg });
 }
 
 void weir_server_on_step(weir_server *s, void (*fn)(const char *step, void *arg), void *arg)
@@ -147,7 +153,8 @@ static void step(weir_server *s, const char *name)
 		s->on_step(name, s->on_step_arg);
 }
 
-/* The inner scope's drain is not passed on by anybody: each group below it is drained in its turn. */
+/* The inner scope's drain is not passed on by anybody: each group below it is drained in its
+ * turn. */
 static void hold_drain(weir_hook *hook, int what)
 {
 	(void)hook;
@@ -161,7 +168,8 @@ static int open_services(weir_server *s)
 		int r = v->is.open ? v->is.open(&s->inner, v->is.arg) : 0;
 
 		if (r < 0) {
-			weir__log(WEIR__ERROR, "server", "%s did not start: %s", v->is.name, strerror(-r));
+			weir__log(WEIR__ERROR, "server", "%s did not start: %s", v->is.name,
+			          strerror(-r));
 			return r;
 		}
 		v->opened = true;
@@ -193,11 +201,13 @@ static int close_services(weir_server *s)
 		}
 		if (v->opened && v->is.close) {
 			int64_t left = weir_stop_left();
-			weir_ctx deaf = weir_ctx_shield(&s->inner, left < CLOSE_MAX ? left : CLOSE_MAX);
+			weir_ctx deaf =
+				weir_ctx_shield(&s->inner, left < CLOSE_MAX ? left : CLOSE_MAX);
 
 			one = v->is.close(&deaf, v->is.arg);
 			if (one < 0) {
-				weir__log(WEIR__ERROR, "server", "%s did not close well: %s", v->is.name, strerror(-one));
+				weir__log(WEIR__ERROR, "server", "%s did not close well: %s",
+				          v->is.name, strerror(-one));
 				r = r ? r : one;
 			}
 		}
@@ -218,7 +228,8 @@ static int serve_listener(const weir_ctx *ctx, void *arg)
 	int r;
 
 	r = weir_http_serve(ctx, s->http, v->listener);
-	/* In a stop this is too late to matter; before one, a listener that failed ends the server. */
+	/* In a stop this is too late to matter; before one, a listener that failed ends the
+	 * server. */
 	if (!__atomic_exchange_n(&s->ended_once, true, __ATOMIC_ACQ_REL))
 		weir_latch_down(&s->ended);
 	free(v);
@@ -272,9 +283,11 @@ static void begin_stop(const weir_ctx *ctx, weir_server *s)
 	__atomic_store_n(&s->ready, false, __ATOMIC_RELEASE);
 	weir__notify("STOPPING=1");
 	step(s, "drain");
-	weir__log(WEIR__INFO, "server", "stopping: %llu requests and streams run", (unsigned long long)s->before.active);
+	weir__log(WEIR__INFO, "server", "stopping: %llu requests and streams run",
+	          (unsigned long long)s->before.active);
 	if (s->opt.drain_wait_ns > 0) {
-		int64_t half = weir_stop_left() / 2; /* The drain itself needs some of the budget, too. */
+		int64_t half =
+			weir_stop_left() / 2; /* The drain itself needs some of the budget, too. */
 
 		weir_http_server_goodbye(s->http);
 		(void)weir_sleep(ctx, s->opt.drain_wait_ns < half ? s->opt.drain_wait_ns : half);

@@ -38,17 +38,18 @@ struct weir_server {
 	size_t services_n;
 	void (*on_step)(const char *step, void *arg);
 	void *on_step_arg;
-	bool ready;               /* atomic */
+	bool ready; /* atomic */
 
 	/* Of one run; the run's task writes, reports read. */
-	weir_ctx inner;           /* below the program's context, but deaf to its drain */
-	weir_hook hold;           /* what makes it so */
-	weir_latch ended;         /* opened by the first listener that ends by itself */
-	bool ended_once;          /* atomic */
-	int64_t stop_at;          /* atomic; 0: no stop has begun */
-	weir_http_stats before;   /* when the stop began */
+	weir_ctx inner;         /* below the program's context, but deaf to its drain */
+	weir_hook hold;         /* what makes it so */
+	weir_latch ended;       /* opened by the first listener that ends by itself */
+	bool ended_once;        /* atomic */
+	int64_t stop_at;        /* atomic; 0: no stop has begun */
+	weir_http_stats before; /* when the stop began */
 
-	/* Under the lock: the report of a forced stop must not need memory, and two may be asked for at once. */
+	/* Under the lock: the report of a forced stop must not need memory, and two may be asked
+	 * for at once. */
 	weir__lock report_lock;
 	struct weir__straggler stragglers[WEIR__STRAGGLERS_MAX];
 	size_t stragglers_n, stragglers_more;

@@ -55,7 +55,11 @@ static void on_step(const char *step, void *arg)
 
 static weir_service service(const char *name)
 {
-	return (weir_service){ .name = name, .open = open_it, .run = run_it, .close = close_it, .arg = (void *)(uintptr_t)name };
+	return (weir_service){ .name = name,
+		               .open = open_it,
+		               .run = run_it,
+		               .close = close_it,
+		               .arg = (void *)(uintptr_t)name };
 }
 
 struct running {
@@ -109,8 +113,9 @@ SIM(services_close_in_reverse_order_each_after_the_one_above_it_was_joined, 50)
 	weir_group_drain(&run.group);
 	finish(&run);
 	CHECK_EQ(run.result, 0);
-	CHECK_STR(story, "open a, open b, step ready, step drain, step listeners-closed, step drained, "
-	                 "end b, close b, end a, close a");
+	CHECK_STR(story,
+	          "open a, open b, step ready, step drain, step listeners-closed, step drained, "
+	          "end b, close b, end a, close a");
 }
 
 SIM(close_may_wait_although_all_was_cancelled, 50)
@@ -130,7 +135,9 @@ SIM(close_may_wait_although_all_was_cancelled, 50)
 SIM(what_was_opened_is_closed_when_a_later_service_fails, 50)
 {
 	struct running run;
-	weir_service c = { .name = "c", .open = fail_to_open, .close = close_it, .arg = (void *)"c" };
+	weir_service c = {
+		.name = "c", .open = fail_to_open, .close = close_it, .arg = (void *)"c"
+	};
 
 	start(ctx, &run, "mem:fail");
 	CHECK_EQ(weir_server_add(run.server, &c), 0);
@@ -183,7 +190,9 @@ static int late_client(const weir_ctx *ctx, void *arg)
 	char body[16];
 
 	CHECK_EQ(weir_http_client_new(url, &c), 0);
-	CHECK_EQ(weir_http_client_do(ctx, c, &(weir_http_req){ .method = "GET", .target = "/ask" }, &res), 0);
+	CHECK_EQ(weir_http_client_do(ctx, c, &(weir_http_req){ .method = "GET", .target = "/ask" },
+	                             &res),
+	         0);
 	CHECK_EQ(res.status, 200);
 	CHECK_EQ(weir_http_client_read_all(ctx, c, body, sizeof body), 2);
 	CHECK_STR(body, "42");

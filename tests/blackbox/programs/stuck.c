@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A server whose handlers misbehave, for test_shutdown.py: they wait deaf to cancel, spin, or block in read(2). Prints its address. */
+/* A server whose handlers misbehave, for test_shutdown.py: they wait deaf to cancel, spin, or block
+ * in read(2). Prints its address. */
 #include <stdio.h>
 #include <unistd.h>
 
