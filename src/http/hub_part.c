@@ -18,6 +18,8 @@
 
 #include "http/sse.h"
 
+#include <weir/sim.h>
+
 #include <inttypes.h>
 #include <stdlib.h>
 
@@ -175,8 +177,6 @@ static void to_list(struct weir__hub_client *c, struct weir__list *timed)
 
 void weir__hub_client_add(struct weir__hub_part *p, struct weir__hub_client *c)
 {
-	if (!p->wanted)
-		p->last = p->hub->last;
 	p->wanted = true;
 	c->part = p;
 	c->next = p->log_end;
@@ -397,7 +397,8 @@ static void enforce(struct weir__hub_client *c)
 	}
 }
 
-/* Events that ran over the inbox, up to the one before `n`: missed by everyone who was there, with all they had not got yet. */
+/* The events before n did not come, since the inbox ran over (or nobody was here): missed by everyone who was there, with all they had
+ * not got yet. */
 static void lost(struct weir__hub_part *p, uint64_t n)
 {
 	weir__list_each(l, &p->all) {
@@ -452,6 +453,12 @@ static void round_end(struct weir__hub_part *p)
 		log_drop_first(p);
 }
 
+/* In a simulation rounds are to be interrupted with a handful of clients too. */
+static int slice(void)
+{
+	return weir__simulating ? 1 + (int)weir_random(4) : SLICE;
+}
+
 static void visit(struct weir__hub_client *c)
 {
 	if (c->part->state == WEIR__HUB_CUT) {
@@ -477,7 +484,7 @@ static void run(struct weir__msg *m)
 	weir__lock_release(&h->lock);
 	if (!p->cursor)
 		round_begin(p);
-	for (int i = 0; i < SLICE && p->cursor != &p->all; i++) {
+	for (int left = slice(); left && p->cursor != &p->all; left--) {
 		struct weir__hub_client *c = weir__container(p->cursor, struct weir__hub_client, all);
 
 		p->cursor = p->cursor->next;
@@ -503,7 +510,7 @@ static void tick(struct weir__timer *t)
 	const weir_hub_options *o = &p->hub->opt;
 	struct weir__hub_client *c;
 	int64_t now = weir_now();
-	int beats = 0;
+	int beats = slice();
 
 	weir__lock_acquire(&p->hub->lock);
 	p->hub->users++; /* With its last client the hub could go from under us. */
@@ -512,7 +519,7 @@ static void tick(struct weir__timer *t)
 		weir__hub_count(p, closed_slow, 1);
 		client_end(c, false);
 	}
-	while ((c = first_of(&p->quiet)) && after(c->since_ns, o->heartbeat_ns) <= now && beats++ < SLICE) {
+	while ((c = first_of(&p->quiet)) && after(c->since_ns, o->heartbeat_ns) <= now && beats-- > 0) {
 		c->current = weir__hub_chunk_ref(p->hub->ping);
 		c->offset = 0;
 		pump(c, true);

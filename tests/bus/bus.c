@@ -99,6 +99,47 @@ SIM(sub_drain_whose_context_ends_cancels_the_handler_and_joins_it, 100)
 	weir_bus_close(b);
 }
 
+SIM(a_drain_that_is_late_already_cancels_a_handler_that_has_not_begun, 100)
+{
+	struct seen seen = { .slow_ns = WEIR_HOUR(1) };
+	weir_bus *b = open_bus(ctx, "mem:");
+	weir_ctx late = weir_ctx_deadline(ctx, weir_now());
+	int64_t from = weir_now();
+	weir_sub *s;
+
+	CHECK_EQ(weir_bus_subscribe(ctx, b, "a", note, &seen, &s), 0);
+	publish(ctx, b, "a", 1);
+	weir_sub_drain(&late, s);
+	CHECK(weir_now() - from < WEIR_SEC(1));
+	weir_bus_close(b);
+}
+
+static int subscribe_more(const weir_ctx *ctx, const weir_msg *m, void *arg)
+{
+	struct seen *seen = arg;
+	weir_sub *s;
+	int r = weir_bus_subscribe(ctx, m->priv[1], "b.*", note, seen, &s);
+
+	CHECK(r == 0 || r == -EPIPE || r == -ECANCELED);
+	return 0;
+}
+
+SIM(a_handler_may_subscribe_while_its_bus_drains, 1000)
+{
+	struct seen seen = { 0 };
+	weir_bus *b = open_bus(ctx, "mem:"), *same = open_bus(ctx, "mem:x");
+	weir_sub *s;
+
+	CHECK_EQ(weir_bus_subscribe(ctx, same, "a", subscribe_more, &seen, &s), 0);
+	for (int i = 0; i < 3; i++)
+		publish(ctx, same, "a", i);
+	if (weir_random(2))
+		weir_bus_drain(ctx, same);
+	else
+		weir_bus_close(same);
+	weir_bus_close(b);
+}
+
 SIM(sub_close_drops_what_waits_and_counts_it, 100)
 {
 	struct seen seen = { .slow_ns = WEIR_HOUR(1) };
@@ -430,6 +471,49 @@ SIM(closing_a_full_subscription_frees_its_blocked_publishers, 300)
 	CHECK_EQ(weir_group_wait(&g), 0);
 	for (int i = 0; i < 3; i++)
 		CHECK_EQ(p[i].result, 0);
+	weir_bus_close(b);
+}
+
+SIM(one_big_message_taken_makes_room_for_several_blocked_publishers, 100)
+{
+	weir_bus *b = open_bus(ctx, "mem:");
+	weir_sub_options opt = { .pending_bytes = 2000, .overflow = WEIR_SUB_BLOCK };
+	weir_sub *s = follow(ctx, b, "a", &opt);
+	static char big[1900];
+	struct pub p[3];
+	weir_group g;
+	weir_msg m;
+
+	CHECK_EQ(weir_bus_publish(ctx, b, "a", big, sizeof big), 0);
+	weir_group_init(&g, ctx);
+	for (int i = 0; i < 3; i++) {
+		p[i] = (struct pub){ b, "a", 0, 1, -1 };
+		CHECK_EQ(weir_group_go(&g, publisher, &p[i]), 0);
+	}
+	weir_sleep(ctx, WEIR_MS(1));
+	CHECK_EQ(weir_sub_next(ctx, s, &m), 1);
+	CHECK_EQ(weir_group_wait(&g), 0);
+	weir_sub_close(s);
+	weir_bus_close(b);
+}
+
+SIM(max_frees_the_publishers_that_still_wait, 100)
+{
+	weir_bus *b = open_bus(ctx, "mem:");
+	weir_sub_options opt = { .pending_max = 1, .max = 2, .overflow = WEIR_SUB_BLOCK };
+	weir_sub *s = follow(ctx, b, "a", &opt);
+	struct pub p[4];
+	weir_group g;
+	weir_msg m;
+
+	weir_group_init(&g, ctx);
+	for (int i = 0; i < 4; i++) {
+		p[i] = (struct pub){ b, "a", 0, 1, -1 };
+		CHECK_EQ(weir_group_go(&g, publisher, &p[i]), 0);
+	}
+	CHECK_EQ(weir_sub_next(ctx, s, &m), 1);
+	CHECK_EQ(weir_group_wait(&g), 0);
+	weir_sub_close(s);
 	weir_bus_close(b);
 }
 

@@ -472,6 +472,30 @@ SIM(clients_that_come_and_go_while_events_flow_get_each_once, 1000)
 	stage_close(ctx, &t);
 }
 
+SIM(who_joins_between_two_events_gets_the_second_once, 1000)
+{
+	struct load l = { .n = 8 };
+	weir_http_client *c[3];
+	struct stage t;
+	weir_group g;
+
+	stage_open(ctx, &t, NULL);
+	load_begin(ctx, &l, &t);
+	wait_clients(ctx, &t, 0);
+	weir_group_init(&g, ctx);
+	CHECK_EQ(weir_group_go(&g, publisher, &l), 0);
+	for (int i = 0; i < 3; i++)
+		c[i] = client(ctx, l.id);
+	CHECK_EQ(weir_group_wait(&g), 0);
+	for (int i = 0; i < 3; i++) {
+		for (int v = 1; v <= 8; v++)
+			CHECK_EQ(next(ctx, c[i]), v);
+		weir_http_client_free(c[i]);
+	}
+	wait_clients(ctx, &t, 0);
+	stage_close(ctx, &t);
+}
+
 /* ---- Who does not read ---- */
 
 static weir_conn *stalled(const weir_ctx *ctx)
