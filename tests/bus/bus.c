@@ -103,13 +103,16 @@ SIM(a_drain_that_is_late_already_cancels_a_handler_that_has_not_begun, 100)
 {
 	struct seen seen = { .slow_ns = WEIR_HOUR(1) };
 	weir_bus *b = open_bus(ctx, "mem:");
-	weir_ctx late = weir_ctx_deadline(ctx, weir_now());
 	int64_t from = weir_now();
+	weir_ctx late;
 	weir_sub *s;
 
+	CHECK_EQ(weir_scope_open(ctx, &late), 0);
+	weir_scope_cancel(late.scope, -ECANCELED, "test");
 	CHECK_EQ(weir_bus_subscribe(ctx, b, "a", note, &seen, &s), 0);
 	publish(ctx, b, "a", 1);
-	weir_sub_drain(&late, s);
+	CHECK_EQ(weir_sub_drain(&late, s), -ECANCELED);
+	weir_scope_close(late.scope);
 	CHECK(weir_now() - from < WEIR_SEC(1));
 	weir_bus_close(b);
 }
