@@ -56,6 +56,7 @@ struct weir__hub_part {
 	/* On the worker. A client is in `all`, and in `quiet` or `blocked`, both in order of its time. */
 	struct weir__list all, quiet, blocked;
 	struct weir__list *cursor;        /* the next client of the round; NULL between rounds */
+	uint64_t rounds;                  /* begun so far */
 	bool more;                        /* another round is wanted after this one */
 	enum weir__hub_state state;
 	struct weir__timer timer;
@@ -73,7 +74,6 @@ struct weir__hub_part {
 struct weir__hub_client {
 	uint32_t magic;
 	bool blocked;      /* its socket is full and watched */
-	bool closing;      /* to be told goodbye once it has all */
 	bool told;         /* … which is its current chunk, or sent */
 	enum weir_overflow overflow;
 	struct weir__hub_part *part;
@@ -84,6 +84,7 @@ struct weir__hub_client {
 	uint64_t next;     /* position in the log */
 	uint64_t from;     /* events below this number it got before it came */
 	uint64_t missed;   /* events dropped since its last gap event */
+	uint64_t last_round; /* from this round on it is told goodbye once it has all; 0: it stays */
 	size_t pending_max;
 	int64_t since_ns;  /* when bytes last left */
 };

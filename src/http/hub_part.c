@@ -228,8 +228,9 @@ void weir__hub_client_stop(weir__stream *s, int why, void *arg)
 		client_end(c, false);
 		return;
 	}
-	/* What was published before comes first: so by a round of its own, not here. */
-	c->closing = true;
+	/* What was published before comes first: it is in the log when the next round has begun. */
+	if (!c->last_round)
+		c->last_round = p->rounds + 1;
 	p->more = true;
 	weir__lock_acquire(&h->lock);
 	post = weir__hub_part_nudge(p);
@@ -277,7 +278,7 @@ static int gather(struct weir__hub_client *c, struct iovec *iov)
 		c->missed = 0;
 		weir__hub_count(p, gaps, 1);
 	}
-	if (!c->current && c->closing && !c->told && c->next == p->log_end) {
+	if (!c->current && c->last_round && c->last_round <= p->rounds && !c->told && c->next == p->log_end) {
 		c->current = goodbye(p->hub);
 		if (!c->current)
 			return -ENOMEM;
@@ -437,6 +438,7 @@ static void round_begin(struct weir__hub_part *p)
 		p->log_end = end;
 	}
 	p->cursor = p->all.next;
+	p->rounds++;
 	p->more = false;
 }
 
@@ -466,7 +468,7 @@ static void visit(struct weir__hub_client *c)
 		return;
 	}
 	if (c->part->state == WEIR__HUB_DRAINING)
-		c->closing = true;
+		c->last_round = c->part->rounds;
 	if (c->blocked || pump(c, true))
 		if (c->blocked)
 			enforce(c);
