@@ -37,6 +37,7 @@ struct crew {
 	char target[256]; /* of the take */
 	char name[64];
 	bool ever;   /* a slot has reached the server; all on one worker thread, as all of this */
+	bool away;   /* it was said that the server gives nothing */
 	bool failed; /* --once: the job was not acknowledged */
 	int fatal;   /* an exit status that ends all slots */
 	unsigned running;
@@ -324,19 +325,17 @@ static int no_job(const weir_ctx *ctx, struct client *c, struct crew *crew, int 
 
 	if (crew->fatal || weir_ctx_err(&live) < 0)
 		return -ECANCELED;
-	if (r == 0) {
-		*tries = 0;
+	if (r == 0)
 		return crew->o->until_empty ? -ENOENT : 0;
-	}
 	if (!crew->ever || (r != -EAGAIN && (crew->o->once || crew->o->until_empty))) {
 		crew->fatal = client_say_error(c, r);
 		return -ECANCELED;
 	}
-	if (!*tries)
+	if (!crew->away)
 		fprintf(stderr, "weir: %s; trying again\n",
 		        r == -EAGAIN ? "the server gives out no jobs now" : "the server is gone");
-	r = client_pause(&live, tries, 0);
-	return r;
+	crew->away = true;
+	return client_pause(&live, tries, 0);
 }
 
 static int slot(const weir_ctx *ctx, void *arg)
@@ -352,6 +351,12 @@ static int slot(const weir_ctx *ctx, void *arg)
 		return r;
 	for (;;) {
 		r = take(ctx, &c, crew, &j);
+		if (r >= 0) {
+			if (crew->away)
+				fputs("weir: the server is back\n", stderr);
+			crew->away = false;
+			tries = 0;
+		}
 		if (r <= 0) {
 			weir__buf_free(&j.payload);
 			r = no_job(ctx, &c, crew, r, &tries);
@@ -359,9 +364,6 @@ static int slot(const weir_ctx *ctx, void *arg)
 				break;
 			continue;
 		}
-		if (tries)
-			fputs("weir: the server is back\n", stderr);
-		tries = 0;
 		r = run_job(ctx, &c, crew, &j);
 		weir__buf_free(&j.payload);
 		if (crew->o->once) {

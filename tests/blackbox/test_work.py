@@ -325,7 +325,7 @@ def a_worker_comes_back_when_the_server_does():
             with Weir(listen=f'127.0.0.1:{port}') as second:
                 id = second.enqueue('q', b'back')
                 until(lambda: state(second, id) == 'done', lambda: f'{second.job(id)} {worker.err}')
-                check_in('the server is back', worker.err)
+                worker.wait_err('the server is back')
                 check_eq(worker.stop(), 0)
 
 
