@@ -8,19 +8,10 @@
  * and the thread-local storage of a thread that sleeps: it makes system calls only, and raw ones, since the C library and
  * the sanitizers keep books of signals and descriptors.
  *
- * die_with_parent has two parts, each for what the other cannot do:
- *  - PR_SET_PDEATHSIG kills the leader. It fires when the *thread* that created the child ends, and threads of the offload pool come and
- *    go; so such children are created by one thread, the spawner, which ends with the process only.
- *  - It reaches the leader only: what a shell has started lives on. So a small process, the guard, holds one end of a socket pair
- *    whose other end is ours alone. When we die, however we die, the guard reads the end of the stream, and kills the groups it
- *    was told of. The child itself announces its group, before exec, so no moment is left uncovered.
- * Beside the group the guard may be given a copy of a connection (hold_fd), which it closes only when the group is dead. The kernel closes a
- * killed program's descriptors first and sends death signals later, so without this the other side could see the end of the
- * connection, and act on it, while the command still runs; on a busy machine it was seen to. Rejected: to let the command inherit the connection. It
- * could read and write it, and a daemon that it left behind would keep it open.
- * The guard is a fork without exec of this process (a library has no program of its own to run), made once, in a session of its
- * own, with all other descriptors closed; it sends no SIGCHLD and wait(-1) does not see it. Its price: pages that we change after that fork
- * are copied once.
+ * die_with_parent has two parts, each for what the other cannot do. PR_SET_PDEATHSIG kills the leader; it fires when the *thread* that
+ * created the child ends, and threads of the offload pool come and go, so such children are created by one thread, the spawner,
+ * which ends with the process only. And the guard (guard.c) kills the rest of the group; the child announces itself to it before exec,
+ * so no moment is left uncovered.
  *
  * The number of a group is safe to kill as long as its leader is not reaped; so the end is seen with WNOWAIT, the rest of the group is
  * killed, the guard is told, and only then is the leader reaped.
@@ -35,170 +26,18 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
+#include "net/guard.h"
 
-#define NO_SANITIZE \
-	__attribute__((no_sanitize("address"), no_sanitize("thread"), no_sanitize("undefined")))
-
-enum { CHILD_STACK = 64 << 10, GROUPS_MAX = 4096, GONE_MS = 250 };
+enum { CHILD_STACK = 64 << 10 };
 
 /* The C library's clone() under the name that ThreadSanitizer leaves alone: its own takes every child for a fork with memory of
  * its own, and trips over the state they share. */
 int __clone(int (*fn)(void *arg), void *stack, int flags, void *arg, ...);
-
-/* ---- The guard ---- */
-
-struct notice {
-	int32_t add; /* or forget */
-	int32_t group;
-};
-
-struct group {
-	int32_t id; /* 0: none */
-	int hold;   /* -1: none */
-};
-
-static struct {
-	pid_t owner; /* whose guard it is: a fork of us has none */
-	int sock;
-} guard = { .sock = -1 };
-
-NO_SANITIZE static void close_all_but(int keep)
-{
-	struct rlimit max;
-
-	if ((keep == 0 || syscall(SYS_close_range, 0, keep - 1, 0) == 0) &&
-	    syscall(SYS_close_range, keep + 1, ~0u, 0) == 0)
-		return;
-	if (getrlimit(RLIMIT_NOFILE, &max) < 0)
-		return;
-	for (int fd = 0; fd < (int)max.rlim_cur; fd++)
-		if (fd != keep)
-			syscall(SYS_close, fd);
-}
-
-union control {
-	struct cmsghdr head;
-	char room[CMSG_SPACE(sizeof(int))];
-};
-
-/* One notice, and the descriptor that came with it or -1. Its size; 0 at the end. */
-NO_SANITIZE static long guard_hear(int from, struct notice *n, int *ret_hold)
-{
-	union control control;
-	struct iovec iov = { .iov_base = n, .iov_len = sizeof *n };
-	struct msghdr msg = { .msg_iov = &iov,
-		              .msg_iovlen = 1,
-		              .msg_control = &control,
-		              .msg_controllen = sizeof control };
-	struct cmsghdr *c;
-	long r;
-
-	do
-		r = syscall(SYS_recvmsg, from, &msg, 0);
-	while (r < 0 && errno == EINTR);
-	c = r > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
-	*ret_hold = c && c->cmsg_type == SCM_RIGHTS ? *(int *)CMSG_DATA(c) : -1;
-	return r;
-}
-
-NO_SANITIZE static void guard_note(struct group *groups, const struct notice *n, int hold)
-{
-	for (int i = 0; i < GROUPS_MAX; i++) {
-		if (groups[i].id != (n->add ? 0 : n->group))
-			continue;
-		if (!n->add && groups[i].hold >= 0)
-			syscall(SYS_close, groups[i].hold);
-		groups[i].id = n->add ? n->group : 0;
-		groups[i].hold = hold;
-		return;
-	}
-	if (hold >= 0)
-		syscall(SYS_close, hold); /* no room: the leader's death signal has to do */
-}
-
-/* Every member has its SIGKILL once kill() has returned; for them to be gone there is a little time. It is bounded, since in a
- * container whose first process reaps nobody the dead stay in their group. */
-NO_SANITIZE static void guard_kill(const struct group *groups)
-{
-	struct timespec pause = { .tv_nsec = 1000000 };
-	int left = GONE_MS;
-
-	for (int i = 0; i < GROUPS_MAX; i++)
-		if (groups[i].id)
-			syscall(SYS_kill, -groups[i].id, SIGKILL);
-	for (int i = 0; i < GROUPS_MAX; i++)
-		while (groups[i].id && left-- > 0 && syscall(SYS_kill, -groups[i].id, 0) == 0)
-			syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &pause, NULL);
-}
-
-/* Raw system calls only: other threads may have held any lock of the C library when we were forked. */
-NO_SANITIZE _Noreturn static void guard_run(int from)
-{
-	static struct group groups[GROUPS_MAX];
-	uint64_t all = ~UINT64_C(0);
-	struct notice n;
-	int hold;
-
-	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, sizeof all);
-	syscall(SYS_setsid);
-	syscall(SYS_prctl, PR_SET_NAME, "weir-guard", 0, 0, 0);
-	close_all_but(from);
-	while (guard_hear(from, &n, &hold) == sizeof n)
-		guard_note(groups, &n, hold);
-	guard_kill(groups);
-	for (;;)
-		syscall(SYS_exit_group, 0);
-}
-
-/* On the spawner. 0 or an error. */
-static int guard_start(void)
-{
-	int ends[2];
-	long pid;
-
-	if (guard.sock >= 0 && guard.owner == getpid())
-		return 0;
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
-		return -errno;
-	pid = syscall(SYS_clone, 0, NULL, NULL, NULL, NULL);
-	if (pid == 0)
-		guard_run(ends[0]);
-	close(ends[0]);
-	if (pid < 0) {
-		close(ends[1]);
-		return -EAGAIN;
-	}
-	guard.owner = getpid();
-	__atomic_store_n(&guard.sock, ends[1], __ATOMIC_RELEASE);
-	return 0;
-}
-
-/* Never waits: a guard that does not listen is as good as none. */
-NO_SANITIZE static bool guard_tell(int32_t add, pid_t group, int hold)
-{
-	struct notice n = { .add = add, .group = group };
-	union control control = { .head = { .cmsg_level = SOL_SOCKET,
-		                            .cmsg_type = SCM_RIGHTS,
-		                            .cmsg_len = CMSG_LEN(sizeof hold) } };
-	struct iovec iov = { .iov_base = &n, .iov_len = sizeof n };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
-
-	if (hold > 0) {
-		*(int *)CMSG_DATA(&control.head) = hold;
-		msg.msg_control = &control;
-		msg.msg_controllen = sizeof control;
-	}
-	return syscall(SYS_sendmsg, __atomic_load_n(&guard.sock, __ATOMIC_ACQUIRE), &msg,
-	               MSG_NOSIGNAL | MSG_DONTWAIT) == sizeof n;
-}
 
 /* ---- The child, between clone and exec ---- */
 
@@ -213,7 +52,7 @@ struct start {
 };
 
 /* A raw one: the C library and sanitizers write down what handlers a process has, and their notes are shared here. */
-NO_SANITIZE static void default_signals(void)
+WEIR__NO_SANITIZE static void default_signals(void)
 {
 	uint64_t dfl[8] = { 0 }, none = 0;
 
@@ -222,7 +61,7 @@ NO_SANITIZE static void default_signals(void)
 	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof none);
 }
 
-NO_SANITIZE static int child_run(void *arg)
+WEIR__NO_SANITIZE static int child_run(void *arg)
 {
 	struct start *s = arg;
 
@@ -232,7 +71,7 @@ NO_SANITIZE static int child_run(void *arg)
 		/* Had it died before, nothing would tell. */
 		if (syscall(SYS_getppid) != s->parent)
 			syscall(SYS_exit_group, 127);
-		s->untold = !guard_tell(1, (pid_t)syscall(SYS_getpid), s->spec->hold_fd);
+		s->untold = !weir__guard_tell(1, (pid_t)syscall(SYS_getpid), s->spec->hold_fd);
 	}
 	if (syscall(SYS_dup3, s->in, 0, 0) < 0 ||
 	    (s->out >= 0 && syscall(SYS_dup3, s->out, 1, 0) < 0))
@@ -267,7 +106,7 @@ static int do_clone(struct start *s)
 	munmap(stack, CHILD_STACK);
 	if (s->pid > 0 && s->error) {
 		if (s->spec->die_with_parent)
-			guard_tell(0, s->pid, 0);
+			weir__guard_tell(0, s->pid, 0);
 		while (waitpid(s->pid, &status, 0) < 0 && errno == EINTR) /* offloaded */
 			;
 	}
@@ -289,16 +128,15 @@ static struct {
 
 static int guarded_clone(struct start *s)
 {
-	int r = guard_start();
+	int r = weir__guard_start();
 
 	if (r < 0)
 		return r;
 	r = do_clone(s);
 	if (r == 0 && s->untold) {
 		/* Somebody killed the guard: the next one hears of this child a little late. */
-		close(guard.sock);
-		guard.sock = -1;
-		if (guard_start() < 0 || !guard_tell(1, s->pid, s->spec->hold_fd))
+		weir__guard_lost();
+		if (weir__guard_start() < 0 || !weir__guard_tell(1, s->pid, s->spec->hold_fd))
 			weir__log(WEIR__WARN, "process",
 			          "no guard: if this process is killed, only the leader of group "
 			          "%d goes with it",
@@ -506,7 +344,7 @@ int weir__child_reap(struct weir__child *c)
 	siginfo_t info = { 0 };
 
 	weir__child_kill(c, SIGKILL);
-	if (c->guarded && !guard_tell(0, c->pid, 0))
+	if (c->guarded && !weir__guard_tell(0, c->pid, 0))
 		weir__log_rare(WEIR__WARN, "process", "the guard does not listen");
 	if (waitid(P_PID, (id_t)c->pid, &info, WEXITED | WNOHANG) < 0 || info.si_pid == 0)
 		info.si_code = CLD_KILLED, info.si_status = SIGKILL;
