@@ -7,6 +7,7 @@
  *	curl localhost:8080/jobs/ID                     # what became of it
  *
  * With ":8080 10 5 2" each job wants 5 s and may run for 2 s: it is cancelled, tried once more, and dead.
+ * A stop lets running jobs finish; what still waits then is kept only by a store that is given a spool.
  */
 #include <stdio.h>
 #include <stdlib.h>

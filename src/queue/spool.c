@@ -100,9 +100,14 @@ static uint64_t get_u64(struct body *b)
 	return low | (uint64_t)get_u32(b) << 32;
 }
 
+/* A time or a distance: never negative, and far enough from the end of time to be added to. */
 static int64_t get_time(struct body *b)
 {
-	return (int64_t)get_u64(b);
+	uint64_t v = get_u64(b);
+
+	if (v > INT64_MAX / 4)
+		b->bad = true;
+	return b->bad ? 0 : (int64_t)v;
 }
 
 /* Into buf as a C string; false when absent. */
