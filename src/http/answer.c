@@ -13,16 +13,20 @@
 #include "base/log.h"
 #include "http/server.h"
 
-enum { SMALL = 512 }; /* so small a body is copied behind its head, since one piece is cheaper to send than two */
+enum {
+	SMALL = 512
+}; /* so small a body is copied behind its head, since one piece is cheaper to send than two */
 
 /* ---- bytes ---- */
 
 static bool claim(weir_http *x)
 {
-	uint32_t *word = &x->conn->claim, was = __atomic_load_n(word, __ATOMIC_RELAXED) & ~(uint32_t)WEIR__CLAIM_MASK;
+	uint32_t *word = &x->conn->claim,
+		 was = __atomic_load_n(word, __ATOMIC_RELAXED) & ~(uint32_t)WEIR__CLAIM_MASK;
 
 	weir__point();
-	return __atomic_compare_exchange_n(word, &was, was | WEIR__HANDLER, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE) ||
+	return __atomic_compare_exchange_n(word, &was, was | WEIR__HANDLER, false, __ATOMIC_ACQ_REL,
+	                                   __ATOMIC_ACQUIRE) ||
 	       (was & WEIR__CLAIM_MASK) == WEIR__HANDLER;
 }
 
@@ -163,6 +167,7 @@ static int begin(weir_http *x, bool last, size_t total, struct iovec *ret)
 	int64_t length = -1;
 	char *head;
 	size_t len;
+	bool more;
 
 	if (!claim(x))
 		return -ETIMEDOUT;
@@ -172,8 +177,11 @@ static int begin(weir_http *x, bool last, size_t total, struct iovec *ret)
 		length = (int64_t)(x->no_body ? x->sent : total);
 	else if (!is_silent(x))
 		x->chunked = x->head.minor == 1;
-	/* Draining, the last of those requests that are here already tells the client to go. */
-	if (((c->draining || __atomic_load_n(&c->server->goodbye, __ATOMIC_RELAXED)) && !(x->body_done && c->block->in_pos < c->block->in_len)) || (length < 0 && !x->chunked && !is_silent(x)))
+	/* Leaving, the last of those requests that are here already tells the client to go. */
+	more = x->body_done && c->block->in_pos < c->block->in_len;
+	if ((c->draining || __atomic_load_n(&c->server->goodbye, __ATOMIC_RELAXED)) && !more)
+		x->close = true;
+	if (length < 0 && !x->chunked && !is_silent(x))
 		x->close = true;
 	/* A client that waits for 100 may or may not send its body now; a long one is not worth reading. */
 	if (!x->body_done && (x->wants_continue || x->body_left > WEIR__HTTP_DISCARD))
@@ -214,7 +222,8 @@ static int push(const weir_ctx *ctx, weir_http *x, const void *data, size_t n, b
 		if (n)
 			iov[count++] = (struct iovec){ (void *)data, n };
 		if (x->chunked && last)
-			iov[count++] = (struct iovec){ total ? "\r\n0\r\n\r\n" : "0\r\n\r\n", total ? 7 : 5 };
+			iov[count++] = (struct iovec){ total ? "\r\n0\r\n\r\n" : "0\r\n\r\n",
+				                       total ? 7 : 5 };
 		else if (x->chunked && total)
 			iov[count++] = (struct iovec){ "\r\n", 2 };
 	}
@@ -225,7 +234,8 @@ static int push(const weir_ctx *ctx, weir_http *x, const void *data, size_t n, b
 int weir__answer_finish(const weir_ctx *ctx, weir_http *x)
 {
 	if (x->sized && !x->no_body && x->sent != x->length) {
-		weir__log_rare(WEIR__ERROR, "http", "route \"%s\" set content-length %llu and wrote %llu bytes",
+		weir__log_rare(WEIR__ERROR, "http",
+		               "route \"%s\" set content-length %llu and wrote %llu bytes",
 		               x->route ? x->route->pattern : "none", (unsigned long long)x->length,
 		               (unsigned long long)x->sent);
 		return x->head_sent ? -ECANCELED : weir__answer_error(ctx, x, 500, NULL);
@@ -383,7 +393,8 @@ int weir_http_flush(const weir_ctx *ctx, weir_http *x)
 	return push(ctx, x, NULL, 0, false);
 }
 
-int weir_http_reply(const weir_ctx *ctx, weir_http *x, int status, const char *type, const void *data, size_t n)
+int weir_http_reply(const weir_ctx *ctx, weir_http *x, int status, const char *type,
+                    const void *data, size_t n)
 {
 	int r = check(ctx, x, __func__);
 

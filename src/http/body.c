@@ -33,7 +33,8 @@ static int say_continue(const weir_ctx *ctx, weir_http *x)
 static ssize_t progress(const weir_ctx *ctx, weir_http *x, char *buf, size_t n)
 {
 	weir_ctx soon = weir_ctx_timeout(ctx, x->limits->read_ns);
-	ssize_t r = weir_conn_read(x->limits->read_ns == WEIR_NEVER ? ctx : &soon, x->conn->io, buf, n);
+	ssize_t r =
+		weir_conn_read(x->limits->read_ns == WEIR_NEVER ? ctx : &soon, x->conn->io, buf, n);
 
 	x->conn->block->dry = r > 0 && (size_t)r < n;
 	if (r > 0)
@@ -100,7 +101,8 @@ static ssize_t read_chunked(const weir_ctx *ctx, weir_http *x, char *buf, size_t
 			if (r < 0)
 				return r;
 		}
-		r = weir__h1_unchunk(&x->chunks, b->in + b->in_pos, b->in_len - b->in_pos, &used, buf, n);
+		r = weir__h1_unchunk(&x->chunks, b->in + b->in_pos, b->in_len - b->in_pos, &used,
+		                     buf, n);
 		if (r < 0)
 			return body_fail(x, (int)r);
 		b->in_pos += used;
@@ -168,7 +170,8 @@ int weir_http_body(const weir_ctx *ctx, weir_http *x, char **ret, size_t *ret_le
 	ssize_t r;
 
 	weir__http_live(x, __func__);
-	weir__assert(!x->body, "weir_http_body() was called twice (route \"%s\")", x->route ? x->route->pattern : "none");
+	weir__assert(!x->body, "weir_http_body() was called twice (route \"%s\")",
+	             x->route ? x->route->pattern : "none");
 	cap = x->head.sized && x->head.length <= max ? (size_t)x->head.length + 1 : 4096;
 	x->body = malloc(cap);
 	for (;;) {

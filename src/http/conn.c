@@ -142,10 +142,12 @@ void weir__http_limit(struct weir__http_conn *c)
 	struct iovec iov;
 	ssize_t r;
 
-	if ((was & WEIR__CLAIM_MASK) != WEIR__NOBODY || __atomic_load_n(&c->limit_ns, __ATOMIC_ACQUIRE) > weir_now())
+	if ((was & WEIR__CLAIM_MASK) != WEIR__NOBODY ||
+	    __atomic_load_n(&c->limit_ns, __ATOMIC_ACQUIRE) > weir_now())
 		return;
 	weir__point();
-	if (!__atomic_compare_exchange_n(&c->claim, &was, was | WEIR__LIMIT, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+	if (!__atomic_compare_exchange_n(&c->claim, &was, was | WEIR__LIMIT, false,
+	                                 __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
 		return;
 	__atomic_add_fetch(&c->server->limited, 1, __ATOMIC_RELAXED);
 	iov = (struct iovec){ text, weir__answer_limit(text, sizeof text) };
@@ -260,16 +262,19 @@ static int next_request(struct weir__http_conn *c)
 				return 1;
 			}
 			if (!x->head.method && x->head.line == b->in_len)
-				b->in_len = x->head.line = x->head.seen = 0; /* Only an empty line, as some clients add behind a body. */
+				b->in_len = x->head.line = x->head.seen =
+					0; /* Only an empty line, as some clients add behind a body. */
 		}
 		if (ctx.deadline_ns == WEIR_NEVER)
-			r = weir__conn_try_read(c->io, b->in + b->in_len, c->server->in_cap - b->in_len);
+			r = weir__conn_try_read(c->io, b->in + b->in_len,
+			                        c->server->in_cap - b->in_len);
 		if (ctx.deadline_ns != WEIR_NEVER || r == -EAGAIN) {
 			if (!b->in_len)
 				return 0;
 			if (ctx.deadline_ns == WEIR_NEVER)
 				ctx.deadline_ns = from_now(c->server->limits.header_ns);
-			r = weir_conn_read(&ctx, c->io, b->in + b->in_len, c->server->in_cap - b->in_len);
+			r = weir_conn_read(&ctx, c->io, b->in + b->in_len,
+			                   c->server->in_cap - b->in_len);
 		}
 		if (r == -ETIMEDOUT) {
 			weir__stat_add(c->worker, timeouts, 1);
@@ -302,7 +307,8 @@ static enum weir__verdict serve(struct weir__http_conn *c)
 		weir__exchange_fini(x);
 		if (verdict != WEIR__KEEP)
 			return verdict;
-		if (c->block->in_pos < c->block->in_len && weir_yield(&(weir_ctx){ c->scope, WEIR_NEVER, 0 }) < 0)
+		if (c->block->in_pos < c->block->in_len &&
+		    weir_yield(&(weir_ctx){ c->scope, WEIR_NEVER, 0 }) < 0)
 			return WEIR__CLOSE;
 	}
 }
@@ -382,7 +388,8 @@ static void go_idle(struct weir__http_conn *c)
 	}
 	c->state = WEIR__IDLE;
 	weir__stat_add(c->worker, idle, 1);
-	weir__http_deadline(c, from_now(c->draining ? WEIR__HTTP_ON_ITS_WAY_NS : c->server->limits.idle_ns));
+	weir__http_deadline(
+		c, from_now(c->draining ? WEIR__HTTP_ON_ITS_WAY_NS : c->server->limits.idle_ns));
 }
 
 /* ---- lingering ---- */
@@ -485,19 +492,9 @@ weir_conn *weir__stream_conn(weir__stream *s)
 	return of(s)->io;
 }
 
-int weir__stream_worker(const weir__stream *s)
-{
-	return of(s)->worker_index;
-}
-
 bool weir__stream_chunked(const weir__stream *s)
 {
 	return of(s)->stream_chunked;
-}
-
-bool weir__stream_draining(const weir__stream *s)
-{
-	return of(s)->draining;
 }
 
 void weir__stream_end(weir__stream *stream, bool clean)
@@ -518,7 +515,8 @@ void weir__stream_end(weir__stream *stream, bool clean)
 	if (c->draining)
 		weir__stat_add(c->worker, finished_in_drain, 1);
 	/* The few bytes that do not fit now are not worth a state: the client sees the stream cut. */
-	while (c->stream_chunked && last.iov_len && (r = weir__conn_try_writev(c->io, &last, 1)) > 0)
+	while (c->stream_chunked && last.iov_len &&
+	       (r = weir__conn_try_writev(c->io, &last, 1)) > 0)
 		last = (struct iovec){ (char *)last.iov_base + r, last.iov_len - (size_t)r };
 	if (c->stream_chunked && last.iov_len)
 		conn_end(c);

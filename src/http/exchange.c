@@ -40,14 +40,16 @@ void weir__exchange_init(weir_http *x, struct weir__http_conn *c)
 	x->body_error = 0;
 	x->body = NULL;
 	x->status = 200;
-	x->head_sent = x->chunked = x->no_body = x->close = x->broken = x->has_type = x->sized = false;
+	x->head_sent = x->chunked = x->no_body = x->close = x->broken = x->has_type = x->sized =
+		false;
 	x->length = x->sent = 0;
 	x->fields = NULL;
 	x->fields_last = &x->fields;
 	x->out_len = 0;
 	x->arena_used = x->heap_used = 0;
 	x->heap = NULL;
-	__atomic_store_n(&c->claim, (__atomic_load_n(&c->claim, __ATOMIC_RELAXED) | WEIR__CLAIM_MASK) + 1,
+	__atomic_store_n(&c->claim,
+	                 (__atomic_load_n(&c->claim, __ATOMIC_RELAXED) | WEIR__CLAIM_MASK) + 1,
 	                 __ATOMIC_RELEASE);
 	__atomic_store_n(&x->state, WEIR__X_LIVE, __ATOMIC_RELAXED);
 }
@@ -162,7 +164,8 @@ const char *weir_http_path(weir_http *x, const char *name)
 			return x->segments + x->path.segment[i].at;
 		return i < x->path.count ? x->path.text + x->path.segment[i].at : "";
 	}
-	weir__die("weir_http_path: route \"%s\" has no {%s}", x->route ? x->route->pattern : "none", name);
+	weir__die("weir_http_path: route \"%s\" has no {%s}", x->route ? x->route->pattern : "none",
+	          name);
 }
 
 int weir_http_path_u64(weir_http *x, const char *name, uint64_t *ret)
@@ -253,7 +256,8 @@ static int open_request(weir_http *x)
 		char out[4];
 
 		if (h->query[i] == '%' &&
-		    weir__unescape(h->query + i, h->query_len - i < 3 ? h->query_len - i : 3, out, 0) < 0)
+		    weir__unescape(h->query + i, h->query_len - i < 3 ? h->query_len - i : 3, out,
+		                   0) < 0)
 			return 400;
 	}
 	return 0;
@@ -359,7 +363,8 @@ static int answer(const weir_ctx *ctx, weir_http *x, int r)
 		return -ECANCELED;
 	status = r < 0 ? status_of(x, r) : 500;
 	if (status == 500)
-		weir__log_rare(WEIR__ERROR, "http", "route \"%s\" failed: %s", x->route ? x->route->pattern : "none",
+		weir__log_rare(WEIR__ERROR, "http", "route \"%s\" failed: %s",
+		               x->route ? x->route->pattern : "none",
 		               r < 0 ? strerror(-r) : "not a status");
 	if (x->head_sent)
 		return -ECANCELED; /* Too late to say so: the answer is cut. */
@@ -383,7 +388,8 @@ static enum weir__verdict conclude(const weir_ctx *ctx, weir_http *x, int r)
 	if (!x->body_done && (x->close || !weir__http_discard(ctx, x)))
 		return WEIR__LINGER_CLOSE;
 	if (x->close)
-		return x->head.keep || c->block->in_pos < c->block->in_len ? WEIR__LINGER_CLOSE : WEIR__CLOSE;
+		return x->head.keep || c->block->in_pos < c->block->in_len ? WEIR__LINGER_CLOSE :
+		                                                             WEIR__CLOSE;
 	return WEIR__KEEP;
 }
 

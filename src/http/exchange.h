@@ -7,7 +7,7 @@
  *	r = weir__http_detach(x, stopped, me, &stream);     the handler's last act; never waits
  *	return r;                                           0: the stream is ours until weir__stream_end()
  *
- * Everything below happens on the stream's worker (weir__stream_worker): between tasks, in messages, watches and timers, none of
+ * Everything below happens on the stream's worker, where its handler ran: between tasks, in messages, watches and timers, none of
  * which may wait. Bytes go out with weir__conn_try_writev() on weir__stream_conn(), each event framed as one chunk if
  * weir__stream_chunked(); on -EAGAIN weir__conn_watch(…, WEIR__OUT, …). Reading and on_gone stay the server's.
  */
@@ -32,9 +32,8 @@ typedef void weir__stream_fn(weir__stream *s, int why, void *arg);
 int weir__http_detach(weir_http *x, weir__stream_fn *stop, void *arg, weir__stream **ret);
 
 weir_conn *weir__stream_conn(weir__stream *s);
-int weir__stream_worker(const weir__stream *s);
-bool weir__stream_chunked(const weir__stream *s); /* else the end of the connection ends the stream */
-bool weir__stream_draining(const weir__stream *s);
+bool weir__stream_chunked(
+	const weir__stream *s); /* else the end of the connection ends the stream */
 
 /*
  * Gives the stream back, once, on its worker; no watch of the owner may be left. clean: every frame was written whole; the last chunk

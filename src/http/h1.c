@@ -115,7 +115,8 @@ static int content_length(struct weir__h1_head *h, const char *v, size_t n)
 		if (v[i] < '0' || v[i] > '9')
 			return -400;
 		if (__builtin_mul_overflow(length, (uint64_t)10, &length) ||
-		    __builtin_add_overflow(length, (uint64_t)(v[i] - '0'), &length) || length > INT64_MAX)
+		    __builtin_add_overflow(length, (uint64_t)(v[i] - '0'), &length) ||
+		    length > INT64_MAX)
 			return -400;
 	}
 	h->sized = true;
@@ -141,7 +142,8 @@ static int transfer_encoding(struct weir__h1_head *h, const char *v, size_t n)
 		last = IS(e, len, "chunked");
 		if (last)
 			chunked++;
-		else if (weir__h1_is_token(e, strcspn(e, " \t;,\r") < len ? strcspn(e, " \t;,\r") : len))
+		else if (weir__h1_is_token(e, strcspn(e, " \t;,\r") < len ? strcspn(e, " \t;,\r") :
+		                                                            len))
 			others++;
 		else
 			return -400;
@@ -192,9 +194,12 @@ static int framing(struct weir__h1_head *h, const struct weir__h1_field *f, bool
 	case 10:
 		return IS(f->name, 10, "connection") ? connection(h, v, n) : 0;
 	case 14:
-		return IS(f->name, 14, "content-length") ? (tab ? -400 : content_length(h, v, n)) : 0;
+		return IS(f->name, 14, "content-length") ? (tab ? -400 : content_length(h, v, n)) :
+		                                           0;
 	case 17:
-		return IS(f->name, 17, "transfer-encoding") ? (tab ? -400 : transfer_encoding(h, v, n)) : 0;
+		return IS(f->name, 17, "transfer-encoding") ?
+		               (tab ? -400 : transfer_encoding(h, v, n)) :
+		               0;
 	default:
 		return 0;
 	}
@@ -217,8 +222,8 @@ static int request_line(struct weir__h1_head *h, char *p, size_t n)
 		return -400;
 	h->target_len = t;
 	v = h->target + t + 1;
-	if (n - (size_t)(v - p) != 8 || memcmp(v, "HTTP/", 5) != 0 || v[5] < '0' || v[5] > '9' || v[6] != '.' ||
-	    v[7] < '0' || v[7] > '9')
+	if (n - (size_t)(v - p) != 8 || memcmp(v, "HTTP/", 5) != 0 || v[5] < '0' || v[5] > '9' ||
+	    v[6] != '.' || v[7] < '0' || v[7] > '9')
 		return -400;
 	if (v[5] != '1')
 		return -505;
@@ -259,7 +264,9 @@ static int field_line(struct weir__h1_head *h, char *p, size_t n)
 static int resolve_target(struct weir__h1_head *h)
 {
 	char *t = h->target, *end = t + h->target_len, *q;
-	size_t scheme = strncasecmp(t, "http://", 7) == 0 ? 7 : strncasecmp(t, "https://", 8) == 0 ? 8 : 0;
+	size_t scheme = strncasecmp(t, "http://", 7) == 0  ? 7 :
+	                strncasecmp(t, "https://", 8) == 0 ? 8 :
+	                                                     0;
 
 	if (!strcmp(h->method, "CONNECT") || !strcmp(h->method, "TRACE"))
 		return -501;
@@ -274,7 +281,8 @@ static int resolve_target(struct weir__h1_head *h)
 		t += scheme;
 		if (authority == 0 || (t[authority] && t[authority] != '/' && t[authority] != '?'))
 			return -400;
-		if (h->host && (h->host_len != authority || strncasecmp(h->host, t, authority) != 0))
+		if (h->host &&
+		    (h->host_len != authority || strncasecmp(h->host, t, authority) != 0))
 			return -400;
 		t += authority;
 	} else if (*t != '/') {
@@ -311,7 +319,8 @@ static ssize_t unfinished(const struct weir__h1_head *h, const char *buf, size_t
 	size_t n = len - h->line;
 
 	if (!h->method) {
-		size_t m = span(p, n < WEIR__H1_METHOD_MAX + 1 ? n : WEIR__H1_METHOD_MAX + 1, TOKEN);
+		size_t m =
+			span(p, n < WEIR__H1_METHOD_MAX + 1 ? n : WEIR__H1_METHOD_MAX + 1, TOKEN);
 
 		if (n > WEIR__H1_LINE_MAX + 1 || len > h->max)
 			return -414;
@@ -368,7 +377,24 @@ const char *weir__h1_get(const struct weir__h1_head *h, const char *name)
 
 /* ---- chunks ---- */
 
-enum { SIZE, EXT, EXT_NAME, EXT_VALUE, EXT_TOKEN, QUOTED, EXT_END, SIZE_LF, DATA, DATA_CR, DATA_LF, LINE, NAME, FIELD, FIELD_LF, LAST_LF };
+enum {
+	SIZE,
+	EXT,
+	EXT_NAME,
+	EXT_VALUE,
+	EXT_TOKEN,
+	QUOTED,
+	EXT_END,
+	SIZE_LF,
+	DATA,
+	DATA_CR,
+	DATA_LF,
+	LINE,
+	NAME,
+	FIELD,
+	FIELD_LF,
+	LAST_LF
+};
 
 static unsigned hex(char c)
 {
@@ -443,7 +469,8 @@ static bool step(struct weir__h1_chunks *d, char c)
 	}
 }
 
-ssize_t weir__h1_unchunk(struct weir__h1_chunks *d, const char *in, size_t n, size_t *ret_used, char *out, size_t cap)
+ssize_t weir__h1_unchunk(struct weir__h1_chunks *d, const char *in, size_t n, size_t *ret_used,
+                         char *out, size_t cap)
 {
 	size_t used = 0, made = 0;
 

@@ -12,9 +12,9 @@
 #include <sys/types.h>
 
 enum {
-	WEIR__H1_LINE_MAX = 8192,    /* of the request line; beyond: 414 */
+	WEIR__H1_LINE_MAX = 8192, /* of the request line; beyond: 414 */
 	WEIR__H1_METHOD_MAX = 32,
-	WEIR__H1_EXT_MAX = 4096,     /* chunk extensions of one body */
+	WEIR__H1_EXT_MAX = 4096, /* chunk extensions of one body */
 	WEIR__H1_TRAILER_MAX = 8192,
 };
 
@@ -30,21 +30,21 @@ struct weir__h1_head {
 	struct weir__h1_field *fields; /* room for fields_max */
 
 	/* Reset by weir__h1_reset(). */
-	size_t line, seen;   /* where the unfinished line begins; up to where its end was searched */
-	bool blank;          /* the one empty line that may come before a request was there */
+	size_t line, seen; /* where the unfinished line begins; up to where its end was searched */
+	bool blank;        /* the one empty line that may come before a request was there */
 	unsigned count;
 	char *method, *target;
 	size_t method_len, target_len;
-	char *path, *query;  /* in target; not terminated. query NULL: none */
+	char *path, *query; /* in target; not terminated. query NULL: none */
 	size_t path_len, query_len;
 	const char *host;
 	size_t host_len;
-	int minor;           /* HTTP/1.minor: 0 or 1 */
-	bool star;           /* OPTIONS * */
-	bool keep;           /* the client wants to go on with this connection */
+	int minor; /* HTTP/1.minor: 0 or 1 */
+	bool star; /* OPTIONS * */
+	bool keep; /* the client wants to go on with this connection */
 	bool chunked, sized, expect;
 	bool te_seen, close_seen, keep_seen;
-	uint64_t length;     /* if sized */
+	uint64_t length; /* if sized */
 };
 
 void weir__h1_reset(struct weir__h1_head *h);
@@ -65,11 +65,11 @@ bool weir__h1_is_value(const char *s, size_t n);
 
 /* ---- The chunked coding (RFC 9112 §7.1) ---- */
 struct weir__h1_chunks {
-	uint8_t state;       /* 0 at first */
+	uint8_t state; /* 0 at first */
 	uint8_t digits;
 	bool done;
 	uint32_t ext, trailer;
-	uint64_t left;       /* data bytes left of the current chunk */
+	uint64_t left; /* data bytes left of the current chunk */
 };
 
 /*
@@ -77,6 +77,7 @@ struct weir__h1_chunks {
  * used up or the body is done. -EBADMSG when the coding is broken. With left > 0 the next `left` bytes of the connection are
  * plain data that may be read elsewhere, if the caller subtracts them.
  */
-ssize_t weir__h1_unchunk(struct weir__h1_chunks *d, const char *in, size_t n, size_t *ret_used, char *out, size_t cap);
+ssize_t weir__h1_unchunk(struct weir__h1_chunks *d, const char *in, size_t n, size_t *ret_used,
+                         char *out, size_t cap);
 
 #endif

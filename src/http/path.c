@@ -20,7 +20,8 @@ ssize_t weir__unescape(const char *raw, size_t n, char *out, int plus)
 		int c = (unsigned char)raw[i];
 
 		if (c == '%') {
-			int high = n - i > 2 ? hex(raw[i + 1]) : -1, low = n - i > 2 ? hex(raw[i + 2]) : -1;
+			int high = n - i > 2 ? hex(raw[i + 1]) : -1,
+			    low = n - i > 2 ? hex(raw[i + 2]) : -1;
 
 			if (high < 0 || low < 0)
 				return -400;

@@ -13,10 +13,12 @@
 enum { WEIR__PATH_SEGMENTS = 64 };
 
 struct weir__path {
-	char *text;     /* "/a b/c", NUL-terminated */
+	char *text; /* "/a b/c", NUL-terminated */
 	size_t len;
 	unsigned count; /* of segments: 1 for "/" (an empty one), 2 for "/a/" */
-	struct weir__segment { uint32_t at, len; } segment[WEIR__PATH_SEGMENTS]; /* in text */
+	struct weir__segment {
+		uint32_t at, len;
+	} segment[WEIR__PATH_SEGMENTS]; /* in text */
 };
 
 /* raw starts with '/'. out has room for n + 2 bytes. 0, or minus the status: -400 for a bad escape, a NUL, or ".." above the

@@ -17,12 +17,14 @@
 struct weir__route_node {
 	struct weir__route_node *sibling, *children; /* children: literals */
 	struct weir__route_node *one;
-	struct weir__route *routes, *rest;           /* that end here; whose rest begins here */
+	struct weir__route *routes, *rest; /* that end here; whose rest begins here */
 	const char *name;
 	size_t len;
 };
 
-static const char *const standard[] = { "GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS" };
+static const char *const standard[] = {
+	"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"
+};
 
 void weir__router_init(struct weir__router *r)
 {
@@ -64,7 +66,8 @@ void weir__router_fini(struct weir__router *r)
 static bool is_name(const char *s, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
-		if (!((s[i] | 32) >= 'a' && (s[i] | 32) <= 'z') && s[i] != '_' && !(i && s[i] >= '0' && s[i] <= '9'))
+		if (!((s[i] | 32) >= 'a' && (s[i] | 32) <= 'z') && s[i] != '_' &&
+		    !(i && s[i] >= '0' && s[i] <= '9'))
 			return false;
 	return n > 0;
 }
@@ -76,7 +79,8 @@ static bool parse_segment(struct weir__route_segment *seg, char *s, bool last)
 
 	*seg = (struct weir__route_segment){ WEIR__LITERAL, s, n };
 	if (n == 0) {
-		seg->kind = WEIR__REST; /* A trailing slash; an empty segment elsewhere cannot be asked for. */
+		seg->kind =
+			WEIR__REST; /* A trailing slash; an empty segment elsewhere cannot be asked for. */
 		return last;
 	}
 	if (!strchr(s, '{') && !strchr(s, '}'))
@@ -128,8 +132,10 @@ static bool parse_pattern(struct weir__route *route)
 		if (!parse_segment(&route->segment[route->count], p + 1, !slash))
 			return false;
 		for (unsigned i = 0; i < route->count; i++) {
-			struct weir__route_segment *a = &route->segment[i], *b = &route->segment[route->count];
-			if (a->kind != WEIR__LITERAL && b->kind != WEIR__LITERAL && !strcmp(a->name, b->name))
+			struct weir__route_segment *a = &route->segment[i],
+						   *b = &route->segment[route->count];
+			if (a->kind != WEIR__LITERAL && b->kind != WEIR__LITERAL &&
+			    !strcmp(a->name, b->name))
 				return false;
 		}
 		route->count++;
@@ -151,7 +157,8 @@ static enum relation both(enum relation a, enum relation b)
 	return a == SAME ? b : OVERLAP;
 }
 
-static enum relation compare_segments(const struct weir__route_segment *a, const struct weir__route_segment *b)
+static enum relation compare_segments(const struct weir__route_segment *a,
+                                      const struct weir__route_segment *b)
 {
 	if (a->kind == b->kind)
 		return a->kind == WEIR__LITERAL && strcmp(a->name, b->name) != 0 ? DISJOINT : SAME;
@@ -191,7 +198,8 @@ static enum relation compare_methods(const char *a, const char *b)
 
 /* ---- the tree ---- */
 
-static struct weir__route_node *child(struct weir__route_node *n, const struct weir__route_segment *seg)
+static struct weir__route_node *child(struct weir__route_node *n,
+                                      const struct weir__route_segment *seg)
 {
 	struct weir__route_node **at = seg->kind == WEIR__ONE ? &n->one : &n->children;
 
@@ -250,12 +258,15 @@ int weir__router_add(struct weir__router *r, const char *pattern, weir_http_fn *
 	route->limits = *limits;
 	err = -EEXIST;
 	for (struct weir__route *o = r->first; o; o = o->next) {
-		enum relation rel = both(compare_methods(route->method, o->method), compare_paths(route, o));
+		enum relation rel =
+			both(compare_methods(route->method, o->method), compare_paths(route, o));
 
 		if (rel != SAME && rel != OVERLAP)
 			continue;
-		weir__log(WEIR__ERROR, "http", "route \"%s\" conflicts with \"%s\": %s", route->pattern, o->pattern,
-		          rel == SAME ? "they match the same requests" : "neither is more specific");
+		weir__log(WEIR__ERROR, "http", "route \"%s\" conflicts with \"%s\": %s",
+		          route->pattern, o->pattern,
+		          rel == SAME ? "they match the same requests" :
+		                        "neither is more specific");
 		goto fail;
 	}
 	/* A failed insert leaves nodes that name the route's text. */
@@ -332,8 +343,8 @@ static struct weir__route *find(struct search *s, struct weir__route_node *n, un
 	return found ? found : pick(s, n->rest);
 }
 
-struct weir__route *weir__router_find(struct weir__router *r, const char *method, const struct weir__path *p,
-                                      char ret_allow[WEIR__ALLOW_MAX])
+struct weir__route *weir__router_find(struct weir__router *r, const char *method,
+                                      const struct weir__path *p, char ret_allow[WEIR__ALLOW_MAX])
 {
 	struct search s = { method, p, ret_allow, 0 };
 	struct weir__route *found;

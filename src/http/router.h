@@ -22,8 +22,8 @@ struct weir__route {
 	weir_http_fn *fn;
 	void *arg;
 	weir_http_limits limits;
-	uint32_t active;               /* atomic: requests in it now */
-	char *text;                    /* the method and the segments' names point into it */
+	uint32_t active; /* atomic: requests in it now */
+	char *text;      /* the method and the segments' names point into it */
 	unsigned count;
 	struct weir__route_segment segment[];
 };
@@ -45,8 +45,8 @@ int weir__router_add(struct weir__router *r, const char *pattern, weir_http_fn *
 /* The most specific route; NULL if there is none. Then *ret_allow holds which methods the path would serve ("" if it is unknown), for
  * the Allow field. */
 enum { WEIR__ALLOW_MAX = 128 };
-struct weir__route *weir__router_find(struct weir__router *r, const char *method, const struct weir__path *p,
-                                      char ret_allow[WEIR__ALLOW_MAX]);
+struct weir__route *weir__router_find(struct weir__router *r, const char *method,
+                                      const struct weir__path *p, char ret_allow[WEIR__ALLOW_MAX]);
 
 /* Does any route name this method, or is it one of RFC 9110's that a route without method serves? */
 bool weir__router_knows(const struct weir__router *r, const char *method);

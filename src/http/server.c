@@ -35,9 +35,9 @@ static weir_http_limits merge(const weir_http_limits *l, const weir_http_limits 
 
 	if (!l)
 		return out;
-#define TAKE(field)           \
-	if (l->field)         \
-		out.field = l->field
+#define TAKE(field)   \
+	if (l->field) \
+	out.field = l->field
 	TAKE(header_ns);
 	TAKE(idle_ns);
 	TAKE(read_ns);
@@ -125,7 +125,8 @@ void weir_http_server_stats(const weir_http_server *s, weir_http_stats *ret)
 {
 	uint64_t *sum = (uint64_t *)ret, limited = __atomic_load_n(&s->limited, __ATOMIC_RELAXED);
 
-	_Static_assert(sizeof *ret % sizeof *sum == 0, "weir_http_stats holds numbers of 64 bits only");
+	_Static_assert(sizeof *ret % sizeof *sum == 0,
+	               "weir_http_stats holds numbers of 64 bits only");
 	memset(ret, 0, sizeof *ret);
 	for (int i = 0; i < __atomic_load_n(&s->worker_count, __ATOMIC_ACQUIRE); i++) {
 		const uint64_t *part = (const uint64_t *)&s->workers[i].stats;
@@ -146,8 +147,9 @@ void weir_http_each(weir_http_server *s, void (*fn)(const weir_http_info *, void
 		struct weir__http_worker *w = &s->workers[i];
 
 		weir__lock_acquire(&w->lock);
-		weir__list_each(node, &w->conns) {
-			struct weir__http_conn *c = weir__container(node, struct weir__http_conn, link);
+		weir__list_each (node, &w->conns) {
+			struct weir__http_conn *c =
+				weir__container(node, struct weir__http_conn, link);
 			weir_http_info info = {
 				.route = __atomic_load_n(&c->route, __ATOMIC_ACQUIRE),
 				.peer = weir_conn_peer(c->io),
@@ -180,8 +182,9 @@ static void look(struct weir__tick *t)
 		if (turn != before || __atomic_load_n(&rt->sleeping, __ATOMIC_RELAXED))
 			continue;
 		weir__lock_acquire(&w->lock);
-		weir__list_each(node, &w->conns) {
-			struct weir__http_conn *c = weir__container(node, struct weir__http_conn, link);
+		weir__list_each (node, &w->conns) {
+			struct weir__http_conn *c =
+				weir__container(node, struct weir__http_conn, link);
 
 			if (__atomic_load_n(&c->limit_ns, __ATOMIC_RELAXED) <= now)
 				weir__http_limit(c);
@@ -224,7 +227,8 @@ static int open_workers(weir_http_server *s)
 			r = -ENOMEM;
 		}
 	}
-	weir__assert(!s->workers || s->worker_count == count, "a server was moved to a run with other workers");
+	weir__assert(!s->workers || s->worker_count == count,
+	             "a server was moved to a run with other workers");
 	if (r == 0 && s->servings++ == 0 && !weir__simulating) {
 		s->tick.fn = look;
 		weir__tick_add(&s->tick);

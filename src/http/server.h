@@ -29,24 +29,27 @@
 #include "rt/timer.h"
 
 enum {
-	WEIR__HTTP_OUT = 16 * 1024,      /* collected bytes of an answer */
-	WEIR__HTTP_ARENA = 2048,         /* of an exchange, before malloc */
-	WEIR__HTTP_BLOCKS = 64,          /* blocks a worker keeps */
-	WEIR__HTTP_DISCARD = 256 * 1024, /* unread bytes of a body that are read to keep or end a connection well */
+	WEIR__HTTP_OUT = 16 * 1024, /* collected bytes of an answer */
+	WEIR__HTTP_ARENA = 2048,    /* of an exchange, before malloc */
+	WEIR__HTTP_BLOCKS = 64,     /* blocks a worker keeps */
+	WEIR__HTTP_DISCARD =
+		256 *
+		1024, /* unread bytes of a body that are read to keep or end a connection well */
 };
 #define WEIR__HTTP_LINGER_NS WEIR_SEC(2)
-#define WEIR__HTTP_ON_ITS_WAY_NS WEIR_MS(100) /* after drain began, for a request that was already sent */
+#define WEIR__HTTP_ON_ITS_WAY_NS \
+	WEIR_MS(100) /* after drain began, for a request that was already sent */
 
 struct weir__http_worker {
-	weir__lock lock;              /* guards conns */
+	weir__lock lock; /* guards conns */
 	struct weir__list conns;
-	uint32_t conn_count;          /* atomic: also those on their way here */
-	struct weir__block *blocks;   /* free ones */
+	uint32_t conn_count;        /* atomic: also those on their way here */
+	struct weir__block *blocks; /* free ones */
 	unsigned block_count;
 	int64_t date_s;
-	char date[32];                /* "Thu, 01 Jan 2026 00:00:00 GMT" */
-	weir_http_stats stats;        /* written here, read anywhere: relaxed */
-	uint64_t turn;                /* the supervisor's: as it was at its last look */
+	char date[32];         /* "Thu, 01 Jan 2026 00:00:00 GMT" */
+	weir_http_stats stats; /* written here, read anywhere: relaxed */
+	uint64_t turn;         /* the supervisor's: as it was at its last look */
 } __attribute__((aligned(64)));
 
 /* One weir_http_serve(). */
@@ -63,14 +66,14 @@ struct weir_http_server {
 	weir_http_fn *filter;
 	void *filter_arg;
 	struct weir__list statics;
-	weir__lock lock;              /* guards the next two */
+	weir__lock lock; /* guards the next two */
 	struct weir__http_worker *workers;
 	int worker_count, servings;
 	weir_sem slots;
 	struct weir__tick tick;
 	size_t in_cap;
-	uint32_t goodbye;             /* atomic: every answer is its connection's last */
-	uint64_t limited;             /* atomic: answers that the handler limit gave */
+	uint32_t goodbye; /* atomic: every answer is its connection's last */
+	uint64_t limited; /* atomic: answers that the handler limit gave */
 };
 
 /* ---- an exchange ---- */
@@ -95,26 +98,26 @@ enum weir__exchange_state { WEIR__X_UNUSED, WEIR__X_LIVE, WEIR__X_HANDED, WEIR__
 #define WEIR__HTTP_MAGIC 0x48545058u
 struct weir_http {
 	uint32_t magic;
-	uint32_t state;               /* atomic: a stray task may look */
+	uint32_t state; /* atomic: a stray task may look */
 	struct weir__http_conn *conn;
-	struct weir__route *route;    /* NULL: none matched */
+	struct weir__route *route; /* NULL: none matched */
 	const weir_http_limits *limits;
 	struct weir__h1_head head;
 	struct weir__path path;
-	char *segments;               /* path.text with NULs for the slashes between segments */
+	char *segments; /* path.text with NULs for the slashes between segments */
 
 	/* The request's body. */
 	struct weir__h1_chunks chunks;
 	uint64_t body_left, body_read;
 	bool body_done, wants_continue;
 	int body_error;
-	char *body;                   /* malloc: weir_http_body() */
+	char *body; /* malloc: weir_http_body() */
 
 	/* The answer. */
 	int status;
 	bool head_sent, chunked, no_body, close, broken, has_type;
-	bool sized;                   /* the handler set content-length */
-	uint64_t length, sent;        /* that, and body bytes written (or collected) so far */
+	bool sized;            /* the handler set content-length */
+	uint64_t length, sent; /* that, and body bytes written (or collected) so far */
 	struct weir__out_field *fields, **fields_last;
 	size_t out_len;
 
@@ -129,10 +132,10 @@ struct weir__block {
 	weir_http x;
 	char arena[WEIR__HTTP_ARENA];
 	char out[WEIR__HTTP_OUT];
-	char *in;                     /* in_cap bytes, after the fields */
-	size_t in_len, in_pos;        /* arrived; taken. Before head_end is the head */
+	char *in;              /* in_cap bytes, after the fields */
+	size_t in_len, in_pos; /* arrived; taken. Before head_end is the head */
 	size_t head_end;
-	bool dry;                     /* the last read got less than it asked for: the next one would say -EAGAIN */
+	bool dry; /* the last read got less than it asked for: the next one would say -EAGAIN */
 	struct weir__h1_field fields[];
 };
 
@@ -149,20 +152,20 @@ struct weir__http_conn {
 	struct weir__http_worker *worker;
 	int worker_index;
 	bool draining, canceled;
-	bool peer_left;               /* its end of the stream was seen */
+	bool peer_left; /* its end of the stream was seen */
 	weir_conn *io;
-	weir_scope *scope;            /* of the connection; its requests run under it */
+	weir_scope *scope; /* of the connection; its requests run under it */
 	weir_hook hook;
-	struct weir__timer timer;     /* lazy: fires at or before deadline_ns, then looks */
+	struct weir__timer timer; /* lazy: fires at or before deadline_ns, then looks */
 	int64_t deadline_ns;
 	struct weir__block *block;
-	struct weir__list link;       /* in worker->conns */
+	struct weir__list link; /* in worker->conns */
 	size_t discarded;
 
 	/* The exchange, as others see it; atomic. */
 	uint32_t claim;
-	int64_t limit_ns;             /* when the handler's time is up; WEIR_NEVER */
-	const char *route;            /* NULL: nothing runs */
+	int64_t limit_ns;  /* when the handler's time is up; WEIR_NEVER */
+	const char *route; /* NULL: nothing runs */
 	uint64_t task;
 	int64_t since_ns;
 
@@ -183,7 +186,8 @@ void weir__exchange_init(weir_http *x, struct weir__http_conn *c);
 enum weir__verdict weir__exchange_run(weir_http *x);
 enum weir__verdict weir__exchange_refuse(weir_http *x, int status); /* the head could not be read */
 void weir__exchange_fini(weir_http *x);
-bool weir__http_discard(const weir_ctx *ctx, weir_http *x); /* the rest of the body; false: it is too much */
+bool weir__http_discard(const weir_ctx *ctx,
+                        weir_http *x); /* the rest of the body; false: it is too much */
 void weir__http_live(const weir_http *x, const char *call); /* aborts after the handler returned */
 
 /* answer.c */
@@ -202,8 +206,9 @@ size_t weir__answer_limit(char *out, size_t cap); /* the whole answer at the han
 /* server.c */
 const char *weir__http_date(struct weir__http_worker *w);
 
-#define weir__stat_add(worker, field, n)                                                             \
-	__atomic_store_n(&(worker)->stats.field,                                                     \
-	                 __atomic_load_n(&(worker)->stats.field, __ATOMIC_RELAXED) + (n), __ATOMIC_RELAXED)
+#define weir__stat_add(worker, field, n)                                                  \
+	__atomic_store_n(&(worker)->stats.field,                                          \
+	                 __atomic_load_n(&(worker)->stats.field, __ATOMIC_RELAXED) + (n), \
+	                 __ATOMIC_RELAXED)
 
 #endif

@@ -18,10 +18,15 @@ struct file {
 static const char *type_of(const char *path)
 {
 	static const char *const types[][2] = {
-		{ ".html", "text/html; charset=utf-8" }, { ".css", "text/css; charset=utf-8" },
-		{ ".js", "text/javascript; charset=utf-8" }, { ".json", "application/json" },
-		{ ".svg", "image/svg+xml" }, { ".png", "image/png" }, { ".ico", "image/x-icon" },
-		{ ".txt", "text/plain; charset=utf-8" }, { ".woff2", "font/woff2" },
+		{ ".html", "text/html; charset=utf-8" },
+		{ ".css", "text/css; charset=utf-8" },
+		{ ".js", "text/javascript; charset=utf-8" },
+		{ ".json", "application/json" },
+		{ ".svg", "image/svg+xml" },
+		{ ".png", "image/png" },
+		{ ".ico", "image/x-icon" },
+		{ ".txt", "text/plain; charset=utf-8" },
+		{ ".woff2", "font/woff2" },
 	};
 	size_t n = strlen(path);
 
@@ -54,7 +59,8 @@ static int serve_file(const weir_ctx *ctx, weir_http *x, void *arg)
 	return weir_http_reply(ctx, x, 200, f->type, f->data, f->len);
 }
 
-int weir_http_static(weir_http_server *s, const char *path, const void *data, size_t n, const char *csp)
+int weir_http_static(weir_http_server *s, const char *path, const void *data, size_t n,
+                     const char *csp)
 {
 	size_t len = strlen(path);
 	char pattern[256];

@@ -38,7 +38,8 @@ static int stream(const weir_ctx *ctx, weir_http *x, void *arg)
 
 	(void)arg;
 	for (uint32_t n = weir_random(20); n && r == 0; n--) {
-		r = weir_http_printf(ctx, x, "%.*s", (int)weir_random(400), "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx");
+		r = weir_http_printf(ctx, x, "%.*s", (int)weir_random(400),
+		                     "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx");
 		if (r == 0 && weir_random(2))
 			r = weir_http_flush(ctx, x);
 		if (r == 0)
@@ -77,12 +78,21 @@ static int hand_over(const weir_ctx *ctx, weir_http *x, void *arg)
 }
 
 static const char *const texts[] = {
-	GET("/quick"), GET("/slow"), GET("/stream"), GET("/fail"), GET("/over"), GET("/nowhere"), GET_CLOSE("/quick"),
+	GET("/quick"),
+	GET("/slow"),
+	GET("/stream"),
+	GET("/fail"),
+	GET("/over"),
+	GET("/nowhere"),
+	GET_CLOSE("/quick"),
 	"POST /up HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n0123456789",
 	"POST /up HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n01234\r\n0\r\n\r\n",
 	"POST /up HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc",
 	"POST /up HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n0123456789",
-	"GET /quick HTTP/1.1\r\nHo", "BAD\r\n\r\n", "HEAD /stream HTTP/1.1\r\nHost: x\r\n\r\n", "GET /stream HTTP/1.0\r\n\r\n",
+	"GET /quick HTTP/1.1\r\nHo",
+	"BAD\r\n\r\n",
+	"HEAD /stream HTTP/1.1\r\nHost: x\r\n\r\n",
+	"GET /stream HTTP/1.0\r\n\r\n",
 };
 
 /* Every error is fine here, but only a stop may end a wait as a stop. */
@@ -126,14 +136,21 @@ static int client(const weir_ctx *ctx, void *arg)
 SIM(whatever_clients_and_handlers_do_the_server_ends_with_nothing_left, 5000)
 {
 	weir_http_limits limits = {
-		.handler_ns = WEIR_SEC(2), .read_ns = WEIR_SEC(1), .write_ns = WEIR_SEC(1), .header_ns = WEIR_SEC(3),
-		.idle_ns = WEIR_SEC(5), .conns_max = 6, .requests_max = 3, .body_max = 100000,
+		.handler_ns = WEIR_SEC(2),
+		.read_ns = WEIR_SEC(1),
+		.write_ns = WEIR_SEC(1),
+		.header_ns = WEIR_SEC(3),
+		.idle_ns = WEIR_SEC(5),
+		.conns_max = 6,
+		.requests_max = 3,
+		.body_max = 100000,
 	};
 	struct site s;
 	weir_group clients;
 	weir_http_stats st;
 
-	weir_sim_net_set(&(weir_sim_net){ .latency_ns = WEIR_MS(5), .loss = weir_random(3) ? 0 : 200 });
+	weir_sim_net_set(
+		&(weir_sim_net){ .latency_ns = WEIR_MS(5), .loss = weir_random(3) ? 0 : 200 });
 	site_new(&s, &limits);
 	site_route(&s, "GET /quick", quick, NULL);
 	site_route(&s, "GET /slow", slow, NULL);

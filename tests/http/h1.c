@@ -72,7 +72,9 @@ static bool ours(struct seen *s, const char *request, size_t n, size_t step)
 		}
 		s->done = k.done;
 	} else {
-		size_t body = h.sized && h.length < n - s->taken ? (size_t)h.length : h.sized ? n - s->taken : 0;
+		size_t body = h.sized && h.length < n - s->taken ? (size_t)h.length :
+		              h.sized                            ? n - s->taken :
+		                                                   0;
 
 		note(s, request + s->taken, body);
 		s->taken += body;
@@ -133,7 +135,8 @@ static int on_value_end(llhttp_t *p)
 {
 	struct seen *s = p->data;
 
-	while (!in_trailer && s->len > value_from && (s->text[s->len - 1] == ' ' || s->text[s->len - 1] == '\t'))
+	while (!in_trailer && s->len > value_from &&
+	       (s->text[s->len - 1] == ' ' || s->text[s->len - 1] == '\t'))
 		s->len--;
 	return 0;
 }
@@ -184,9 +187,12 @@ static bool theirs(struct seen *s, const char *request, size_t n)
 static const char *const samples[] = {
 	"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
 	"\r\nGET /a?b=c HTTP/1.1\r\nHost:  x:80 \t\r\nA:\r\nB: c d\t\r\n\r\n",
-	"POST /q HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhelloGET / HTTP/1.1\r\nHost: x\r\n\r\n",
-	"POST /q HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\nGET / HTTP/1.1\r\n",
-	"PUT /q HTTP/1.1\r\nHost: x\r\ntransfer-encoding: Chunked\r\n\r\n5;a=b\r\nhello\r\n0001\r\n!\r\n0\r\nA: b\r\n\r\n",
+	"POST /q HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhelloGET / HTTP/1.1\r\nHost: "
+	"x\r\n\r\n",
+	"POST /q HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: "
+	"chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\nGET / HTTP/1.1\r\n",
+	"PUT /q HTTP/1.1\r\nHost: x\r\ntransfer-encoding: "
+	"Chunked\r\n\r\n5;a=b\r\nhello\r\n0001\r\n!\r\n0\r\nA: b\r\n\r\n",
 	"DELETE /x HTTP/1.0\r\nConnection: keep-alive, close\r\nContent-Length: 0\r\n\r\n",
 	"HEAD http://x/a HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n\r\n",
 	"OPTIONS * HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc",
@@ -210,7 +216,8 @@ static size_t mutate(char *out, size_t cap)
 
 	memcpy(out, from, n);
 	for (uint32_t edits = random_below(5); edits; edits--) {
-		size_t at = random_below((uint32_t)n), cut = random_below(4) == 0 ? random_below(8) : 0;
+		size_t at = random_below((uint32_t)n),
+		       cut = random_below(4) == 0 ? random_below(8) : 0;
 
 		cut = cut < n - at ? cut : n - at;
 		if (random_below(3) == 0 && n < cap - 16) { /* Insert. */
@@ -233,7 +240,8 @@ TEST(what_we_take_llhttp_takes_and_sees_the_same)
 	unsigned taken = 0, rounds = test_long ? 3000000 : 300000;
 
 	for (unsigned i = 0; i < rounds; i++) {
-		size_t n = i < sizeof samples / sizeof samples[0] ? strlen(samples[i]) : mutate(request, sizeof request);
+		size_t n = i < sizeof samples / sizeof samples[0] ? strlen(samples[i]) :
+		                                                    mutate(request, sizeof request);
 		const char *text = i < sizeof samples / sizeof samples[0] ? samples[i] : request;
 
 		if (!ours(&a, text, n, 1 + random_below(64)))
@@ -247,8 +255,8 @@ TEST(what_we_take_llhttp_takes_and_sees_the_same)
 		}
 		taken++;
 		if (a.len != b.len || memcmp(a.text, b.text, a.len) != 0)
-			test_fail(__FILE__, __LINE__, "we see\n%.*s\nllhttp sees\n%.*s\nof\n%.*s", (int)a.len, a.text,
-			          (int)b.len, b.text, (int)n, text);
+			test_fail(__FILE__, __LINE__, "we see\n%.*s\nllhttp sees\n%.*s\nof\n%.*s",
+			          (int)a.len, a.text, (int)b.len, b.text, (int)n, text);
 		CHECK_EQ(a.done, b.done);
 		if (a.done)
 			CHECK_EQ(a.taken, b.taken);

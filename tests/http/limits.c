@@ -82,7 +82,9 @@ SIM(a_body_must_move_but_may_be_slow, 50)
 	int64_t from;
 
 	site_new(&s, NULL);
-	CHECK_EQ(weir_http_route(s.server, "POST /", echo, NULL, &(weir_http_limits){ .handler_ns = WEIR_MIN(10) }), 0);
+	CHECK_EQ(weir_http_route(s.server, "POST /", echo, NULL,
+	                         &(weir_http_limits){ .handler_ns = WEIR_MIN(10) }),
+	         0);
 	site_start(ctx, &s);
 	c = dial(ctx);
 	say(ctx, c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 12\r\n\r\n");
@@ -156,7 +158,9 @@ SIM(a_handler_that_sleeps_past_its_limit_is_answered_for_and_cancelled, 100)
 	int64_t from;
 
 	site_new(&s, NULL);
-	CHECK_EQ(weir_http_route(s.server, "GET /", sleeper, &seen, &(weir_http_limits){ .handler_ns = WEIR_SEC(2) }), 0);
+	CHECK_EQ(weir_http_route(s.server, "GET /", sleeper, &seen,
+	                         &(weir_http_limits){ .handler_ns = WEIR_SEC(2) }),
+	         0);
 	site_start(ctx, &s);
 	c = dial(ctx);
 	from = weir_now();
@@ -208,7 +212,8 @@ SIM(a_handler_that_began_to_stream_is_not_touched_by_its_limit, 50)
 
 static int at_the_limit(const weir_ctx *ctx, weir_http *x, void *arg)
 {
-	int r = weir_sleep(ctx, WEIR_SEC(2) - WEIR_US(weir_random(3000)) + WEIR_US(weir_random(3000)));
+	int r = weir_sleep(ctx,
+	                   WEIR_SEC(2) - WEIR_US(weir_random(3000)) + WEIR_US(weir_random(3000)));
 
 	(void)arg;
 	if (r == 0)

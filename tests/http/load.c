@@ -20,7 +20,7 @@ static int wait_a_little(const weir_ctx *ctx, weir_http *x, void *arg)
 
 struct crowd {
 	const char *addr, *request;
-	int64_t rounds;         /* < 0: until the server says close */
+	int64_t rounds; /* < 0: until the server says close */
 	atomic_uint answered, dropped, broken;
 };
 
@@ -170,7 +170,9 @@ TASK(beyond_the_limit_of_a_route_requests_are_told_to_come_back)
 	const char *got;
 
 	site_new(&s, NULL);
-	CHECK_EQ(weir_http_route(s.server, "GET /gate", at_the_gate, &gate, &(weir_http_limits){ .requests_max = 5 }), 0);
+	CHECK_EQ(weir_http_route(s.server, "GET /gate", at_the_gate, &gate,
+	                         &(weir_http_limits){ .requests_max = 5 }),
+	         0);
 	site_route(&s, "GET /", hello, NULL);
 	start_tcp(ctx, &s);
 	crowd(ctx, &s, &k, &g, 5);

@@ -36,16 +36,30 @@ static const char *serves(struct weir__router *r, const char *method, const char
 TEST(the_most_specific_pattern_wins_in_whatever_order_they_came)
 {
 	static const char *const patterns[] = {
-		"GET /", "GET /users/{id}", "GET /users/me", "GET /users/{id}/files/{path...}", "POST /users/{id}", "GET /users/{$}",
-		"GET /a/{x}/c", "POST /v1/queues/{q}/jobs:batch", "POST /v1/queues/{q}/jobs",
+		"GET /",
+		"GET /users/{id}",
+		"GET /users/me",
+		"GET /users/{id}/files/{path...}",
+		"POST /users/{id}",
+		"GET /users/{$}",
+		"GET /a/{x}/c",
+		"POST /v1/queues/{q}/jobs:batch",
+		"POST /v1/queues/{q}/jobs",
 	};
 	static const char *const wants[][3] = {
-		{ "GET", "/", "GET /" }, { "GET", "/anything/else", "GET /" }, { "GET", "/users/7", "GET /users/{id}" },
-		{ "GET", "/users/me", "GET /users/me" }, { "HEAD", "/users/me", "GET /users/me" },
-		{ "POST", "/users/me", "POST /users/{id}" }, { "GET", "/users/", "GET /users/{$}" },
-		{ "GET", "/users", "GET /" }, { "GET", "/users/7/files/", "GET /users/{id}/files/{path...}" },
-		{ "GET", "/users/7/files/a/b", "GET /users/{id}/files/{path...}" }, { "GET", "/a/x/c", "GET /a/{x}/c" },
-		{ "GET", "/a/x/d", "GET /" }, { "POST", "/v1/queues/a/jobs:batch", "POST /v1/queues/{q}/jobs:batch" },
+		{ "GET", "/", "GET /" },
+		{ "GET", "/anything/else", "GET /" },
+		{ "GET", "/users/7", "GET /users/{id}" },
+		{ "GET", "/users/me", "GET /users/me" },
+		{ "HEAD", "/users/me", "GET /users/me" },
+		{ "POST", "/users/me", "POST /users/{id}" },
+		{ "GET", "/users/", "GET /users/{$}" },
+		{ "GET", "/users", "GET /" },
+		{ "GET", "/users/7/files/", "GET /users/{id}/files/{path...}" },
+		{ "GET", "/users/7/files/a/b", "GET /users/{id}/files/{path...}" },
+		{ "GET", "/a/x/c", "GET /a/{x}/c" },
+		{ "GET", "/a/x/d", "GET /" },
+		{ "POST", "/v1/queues/a/jobs:batch", "POST /v1/queues/{q}/jobs:batch" },
 		{ "POST", "/v1/queues/a/jobs", "POST /v1/queues/{q}/jobs" },
 	};
 	size_t n = sizeof patterns / sizeof patterns[0];
@@ -65,13 +79,19 @@ TEST(the_most_specific_pattern_wins_in_whatever_order_they_came)
 TEST(a_conflict_fails_when_it_is_added)
 {
 	static const char *const pairs[][2] = {
-		{ "GET /a/{x}", "GET /a/{y}" }, { "GET /a/{x}/c", "GET /a/b/{y...}" }, { "GET /{x}/b", "GET /a/{y}" },
-		{ "GET /", "/a" }, { "/a", "/a" }, { "GET /a/{x...}", "GET /a/" }, { "GET /{x...}", "GET /" },
+		{ "GET /a/{x}", "GET /a/{y}" },
+		{ "GET /a/{x}/c", "GET /a/b/{y...}" },
+		{ "GET /{x}/b", "GET /a/{y}" },
+		{ "GET /", "/a" },
+		{ "/a", "/a" },
+		{ "GET /a/{x...}", "GET /a/" },
+		{ "GET /{x...}", "GET /" },
 	};
 	static const char *const fine[][2] = {
-		{ "GET /a", "POST /a" }, { "/a", "GET /a" }, { "GET /a", "HEAD /a" }, { "GET /{x}", "GET /a" },
-		{ "GET /a/{x}", "GET /a/{x}/b" }, { "GET /a/{$}", "GET /a/{x}" }, { "GET /a/", "GET /a/{x}" },
-		{ "/a/{x...}", "GET /a/b" },
+		{ "GET /a", "POST /a" },          { "/a", "GET /a" },
+		{ "GET /a", "HEAD /a" },          { "GET /{x}", "GET /a" },
+		{ "GET /a/{x}", "GET /a/{x}/b" }, { "GET /a/{$}", "GET /a/{x}" },
+		{ "GET /a/", "GET /a/{x}" },      { "/a/{x...}", "GET /a/b" },
 	};
 
 	weir__log_set(WEIR__ERROR + 1, false);
@@ -98,8 +118,10 @@ TEST(a_conflict_fails_when_it_is_added)
 TEST(a_bad_pattern_is_refused)
 {
 	static const char *const bad[] = {
-		"", "GET", "GET ", "get /a", "/a/{}", "/a/{x", "/a/x}", "/a/b{x}", "/{x}/{x}", "/{x...}/b", "/a//b", "/{1x}",
-		"/{$}/a", "/{a-b}", "GET example.org/a", "GE T /a",
+		"",        "GET",   "GET ",    "get /a",   "/a/{}",
+		"/a/{x",   "/a/x}", "/a/b{x}", "/{x}/{x}", "/{x...}/b",
+		"/a//b",   "/{1x}", "/{$}/a",  "/{a-b}",   "GET example.org/a",
+		"GE T /a",
 	};
 	struct weir__router r;
 
@@ -125,14 +147,24 @@ TEST(a_known_path_tells_its_methods)
 
 TEST(paths_are_decoded_after_they_are_cut)
 {
-	static const struct { const char *raw, *text; unsigned count; } good[] = {
-		{ "/", "/", 1 }, { "/a/b", "/a/b", 2 }, { "/a/", "/a/", 2 }, { "/a%2Fb", "/a/b", 1 }, { "/a%20b", "/a b", 1 },
-		{ "/a/./b", "/a/b", 2 }, { "/a/../b", "/b", 1 }, { "/a/..", "/", 1 }, { "/a/.", "/a/", 2 },
-		{ "/a/%2e%2E/b", "/b", 1 }, { "//a", "//a", 2 }, { "/...", "/...", 1 }, { "/a/..b", "/a/..b", 2 },
+	static const struct {
+		const char *raw, *text;
+		unsigned count;
+	} good[] = {
+		{ "/", "/", 1 },           { "/a/b", "/a/b", 2 },
+		{ "/a/", "/a/", 2 },       { "/a%2Fb", "/a/b", 1 },
+		{ "/a%20b", "/a b", 1 },   { "/a/./b", "/a/b", 2 },
+		{ "/a/../b", "/b", 1 },    { "/a/..", "/", 1 },
+		{ "/a/.", "/a/", 2 },      { "/a/%2e%2E/b", "/b", 1 },
+		{ "//a", "//a", 2 },       { "/...", "/...", 1 },
+		{ "/a/..b", "/a/..b", 2 },
 	};
-	static const struct { const char *raw; int result; } bad[] = {
-		{ "/..", -400 }, { "/a/../..", -400 }, { "/%2e%2e/a", -400 }, { "/%", -400 }, { "/%4", -400 }, { "/%4g", -400 },
-		{ "/a%00", -400 },
+	static const struct {
+		const char *raw;
+		int result;
+	} bad[] = {
+		{ "/..", -400 }, { "/a/../..", -400 }, { "/%2e%2e/a", -400 }, { "/%", -400 },
+		{ "/%4", -400 }, { "/%4g", -400 },     { "/a%00", -400 },
 	};
 	struct weir__path p;
 	char out[64];

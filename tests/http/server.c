@@ -133,11 +133,17 @@ TASK(head_gets_the_head_of_get)
 
 TASK(results_become_statuses)
 {
-	static const struct { int result; const char *line; } table[] = {
-		{ 0, "HTTP/1.1 200 OK" }, { 204, "HTTP/1.1 204 No Content" }, { 418, "HTTP/1.1 418 Unknown" },
-		{ -ETIMEDOUT, "HTTP/1.1 504 " }, { -EAGAIN, "HTTP/1.1 503 " }, { -ESHUTDOWN, "HTTP/1.1 503 " },
-		{ -EMSGSIZE, "HTTP/1.1 413 " }, { -EINVAL, "HTTP/1.1 400 " }, { -ENOENT, "HTTP/1.1 404 " },
-		{ -EACCES, "HTTP/1.1 403 " }, { -EIO, "HTTP/1.1 500 " }, { 12345, "HTTP/1.1 500 " }, { 404, "HTTP/1.1 404 " },
+	static const struct {
+		int result;
+		const char *line;
+	} table[] = {
+		{ 0, "HTTP/1.1 200 OK" },        { 204, "HTTP/1.1 204 No Content" },
+		{ 418, "HTTP/1.1 418 Unknown" }, { -ETIMEDOUT, "HTTP/1.1 504 " },
+		{ -EAGAIN, "HTTP/1.1 503 " },    { -ESHUTDOWN, "HTTP/1.1 503 " },
+		{ -EMSGSIZE, "HTTP/1.1 413 " },  { -EINVAL, "HTTP/1.1 400 " },
+		{ -ENOENT, "HTTP/1.1 404 " },    { -EACCES, "HTTP/1.1 403 " },
+		{ -EIO, "HTTP/1.1 500 " },       { 12345, "HTTP/1.1 500 " },
+		{ 404, "HTTP/1.1 404 " },
 	};
 	struct site s;
 	int value = 0;
@@ -193,8 +199,10 @@ TASK(unknown_paths_and_methods_are_told_apart)
 	got = ask(ctx, "OPTIONS /hello/x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
 	HAS(got, "HTTP/1.1 204 ");
 	HAS(got, "\r\nallow: POST, GET, HEAD, OPTIONS\r\n");
-	HAS(ask(ctx, "OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"), "HTTP/1.1 204 ");
-	HAS(ask(ctx, "BREW /hello/x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"), "HTTP/1.1 501 ");
+	HAS(ask(ctx, "OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"),
+	    "HTTP/1.1 204 ");
+	HAS(ask(ctx, "BREW /hello/x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"),
+	    "HTTP/1.1 501 ");
 	site_stop(&s);
 }
 
@@ -205,9 +213,11 @@ TASK(bodies_arrive_by_length_and_in_chunks)
 	site_new(&s, NULL);
 	site_route(&s, "POST /echo", echo, NULL);
 	site_start(ctx, &s);
-	HAS(ask(ctx, "POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello"),
+	HAS(ask(ctx, "POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: "
+	             "5\r\n\r\nhello"),
 	    "\r\n\r\nhello");
-	HAS(ask(ctx, "POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+	HAS(ask(ctx, "POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: "
+	             "chunked\r\n\r\n"
 	             "3;ext=\"1\"\r\nhel\r\n0002\r\nlo\r\n0\r\nTrailer: x\r\n\r\n"),
 	    "\r\n\r\nhello");
 	site_stop(&s);
@@ -221,11 +231,13 @@ TASK(a_body_beyond_its_limit_gets_413)
 	site_new(&s, &small);
 	site_route(&s, "POST /echo", echo, NULL);
 	site_start(ctx, &s);
-	HAS(ask(ctx, "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 11\r\n\r\nhello hello"), "HTTP/1.1 413 ");
+	HAS(ask(ctx, "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 11\r\n\r\nhello hello"),
+	    "HTTP/1.1 413 ");
 	HAS(ask(ctx, "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 	             "b\r\nhello hello\r\n0\r\n\r\n"),
 	    "HTTP/1.1 413 ");
-	HAS(ask(ctx, "POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 10\r\n\r\n0123456789"),
+	HAS(ask(ctx, "POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: "
+	             "10\r\n\r\n0123456789"),
 	    "\r\n\r\n0123456789");
 	site_stop(&s);
 }
@@ -240,13 +252,15 @@ TASK(a_client_that_waits_for_100_gets_it_when_the_body_is_wanted)
 	site_route(&s, "GET /hello/{name}", hello, NULL);
 	site_start(ctx, &s);
 	c = dial(ctx);
-	say(ctx, c, "POST /echo HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n");
+	say(ctx, c,
+	    "POST /echo HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n");
 	CHECK_STR(hear(ctx, c, "\r\n\r\n"), "HTTP/1.1 100 Continue\r\n\r\n");
 	say(ctx, c, "hello");
 	hear(ctx, c, "\r\n\r\nhello");
 	weir_conn_free(c);
 	/* Not wanted: the final answer at once, and the end, since nobody knows whether the body comes. */
-	LACKS(ask(ctx, "GET /hello/x HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"),
+	LACKS(ask(ctx, "GET /hello/x HTTP/1.1\r\nHost: x\r\nExpect: "
+	               "100-continue\r\nContent-Length: 5\r\n\r\n"),
 	      "100 Continue");
 	site_stop(&s);
 }
@@ -281,9 +295,70 @@ TASK(a_body_that_nobody_read_does_not_spoil_the_next_request)
 	site_route(&s, "/hello/{name}", hello, NULL);
 	site_start(ctx, &s);
 	c = dial(ctx);
-	say(ctx, c, "POST /hello/a HTTP/1.1\r\nHost: x\r\nContent-Length: 40\r\n\r\n"
-	            "GET /hello/evil HTTP/1.1\r\nHost: x\r\n\r\n\r\n" GET("/hello/b"));
+	say(ctx, c,
+	    "POST /hello/a HTTP/1.1\r\nHost: x\r\nContent-Length: 40\r\n\r\n"
+	    "GET /hello/evil HTTP/1.1\r\nHost: x\r\n\r\n\r\n" GET("/hello/b"));
 	LACKS(hear(ctx, c, "hello, b\n"), "evil");
+	weir_conn_free(c);
+	site_stop(&s);
+}
+
+static int read_all(const weir_ctx *ctx, weir_http *x, void *arg)
+{
+	char buf[10];
+	ssize_t n = weir_http_read_all(ctx, x, buf, sizeof buf);
+
+	(void)arg;
+	CHECK(!weir_http_started(x));
+	return n < 0 ? (int)n : weir_http_printf(ctx, x, "%zd bytes\n", n);
+}
+
+TASK(a_body_is_read_whole_or_refused)
+{
+	static char request[64 * 1024];
+	struct site s;
+	weir_conn *c;
+	size_t len;
+
+	site_new(&s, NULL);
+	site_route(&s, "POST /echo", echo, NULL);
+	site_route(&s, "POST /all", read_all, NULL);
+	site_start(ctx, &s);
+	HAS(ask(ctx, "POST /all HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: "
+	             "10\r\n\r\n0123456789"),
+	    "\r\n\r\n10 bytes\n");
+	HAS(ask(ctx, "POST /all HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: "
+	             "11\r\n\r\n0123456789x"),
+	    "HTTP/1.1 413 ");
+	HAS(ask(ctx, "POST /all HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"),
+	    "\r\n\r\n0 bytes\n");
+	/* Chunks whose sum nobody knows before. */
+	len = (size_t)snprintf(
+		request, sizeof request,
+		"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
+	for (int i = 0; i < 300; i++)
+		len += (size_t)snprintf(request + len, sizeof request - len, "64\r\n%0100d\r\n", 0);
+	snprintf(request + len, sizeof request - len, "0\r\n\r\n");
+	c = dial(ctx);
+	say(ctx, c, request);
+	HAS(hear(ctx, c, "\r\n\r\n000"), "\r\nContent-Length: 30000\r\n");
+	weir_conn_free(c);
+	site_stop(&s);
+}
+
+TASK(http_1_0_keeps_the_connection_only_when_asked)
+{
+	struct site s;
+	weir_conn *c;
+
+	site_new(&s, NULL);
+	site_route(&s, "GET /hello/{name}", hello, NULL);
+	site_start(ctx, &s);
+	c = dial(ctx);
+	say(ctx, c, "GET /hello/a HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+	HAS(hear(ctx, c, "hello, a\n"), "\r\nConnection: keep-alive\r\n");
+	say(ctx, c, "GET /hello/b HTTP/1.0\r\n\r\n");
+	HAS(hear(ctx, c, NULL), "\r\nConnection: close\r\n");
 	weir_conn_free(c);
 	site_stop(&s);
 }
@@ -416,7 +491,9 @@ TASK(a_filter_comes_before_everything)
 	site_start(ctx, &s);
 	HAS(ask(ctx, GET_CLOSE("/hello/x")), "HTTP/1.1 401 Unauthorized");
 	HAS(ask(ctx, GET_CLOSE("/nowhere")), "Who are you?");
-	HAS(ask(ctx, "GET /hello/x HTTP/1.1\r\nHost: x\r\nLet-Me-In: 1\r\nConnection: close\r\n\r\n"), "hello, x\n");
+	HAS(ask(ctx,
+	        "GET /hello/x HTTP/1.1\r\nHost: x\r\nLet-Me-In: 1\r\nConnection: close\r\n\r\n"),
+	    "hello, x\n");
 	site_stop(&s);
 }
 
@@ -437,7 +514,8 @@ TASK(static_files_are_revalidated)
 	HAS(got, "\r\n\r\n<p>");
 	CHECK_EQ(sscanf(strstr(got, "etag: "), "etag: %63s", etag), 1);
 	snprintf(request, sizeof request,
-	         "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nIf-None-Match: %s\r\n\r\n", etag);
+	         "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nIf-None-Match: %s\r\n\r\n",
+	         etag);
 	got = ask(ctx, request);
 	HAS(got, "HTTP/1.1 304 ");
 	LACKS(got, "<p>");
@@ -477,7 +555,9 @@ static void run_use_late(void)
 
 TEST(an_exchange_used_after_its_handler_returned_aborts_and_names_the_route)
 {
-	CHECK_DIES(run_use_late, "weir_http_status on an exchange whose handler has returned (route \"GET /kept\")");
+	CHECK_DIES(
+		run_use_late,
+		"weir_http_status on an exchange whose handler has returned (route \"GET /kept\")");
 }
 
 struct over {

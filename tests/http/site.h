@@ -79,7 +79,9 @@ static inline void say(const weir_ctx *ctx, weir_conn *c, const char *text)
 /* Reads until `until` has come, or (NULL) the end; all that was read. The buffer is the worker's: use it before the next wait. */
 static inline const char *hear(const weir_ctx *ctx, weir_conn *c, const char *until)
 {
-	static char bufs[8][HEAR_MAX]; /* Not thread-local: workers have small stacks, and those hold what is. */
+	static char bufs
+		[8]
+		[HEAR_MAX]; /* Not thread-local: workers have small stacks, and those hold what is. */
 	char *buf = bufs[weir_worker()];
 	weir_ctx soon = weir_ctx_timeout(ctx, WEIR_SEC(1000));
 	size_t len = 0;
@@ -110,17 +112,17 @@ static inline const char *ask(const weir_ctx *ctx, const char *text)
 	return got;
 }
 
-#define HAS(text, part)                                                                    \
-	do {                                                                               \
-		const char *t_ = (text);                                                   \
-		if (!strstr(t_, (part)))                                                   \
+#define HAS(text, part)                                                                      \
+	do {                                                                                 \
+		const char *t_ = (text);                                                     \
+		if (!strstr(t_, (part)))                                                     \
 			test_fail(__FILE__, __LINE__, "no \"%s\" in:\n%.2000s", (part), t_); \
 	} while (0)
-#define LACKS(text, part)                                                                  \
-	do {                                                                               \
-		const char *t_ = (text);                                                   \
-		if (strstr(t_, (part)))                                                    \
-			test_fail(__FILE__, __LINE__, "\"%s\" in:\n%.2000s", (part), t_);    \
+#define LACKS(text, part)                                                                 \
+	do {                                                                              \
+		const char *t_ = (text);                                                  \
+		if (strstr(t_, (part)))                                                   \
+			test_fail(__FILE__, __LINE__, "\"%s\" in:\n%.2000s", (part), t_); \
 	} while (0)
 
 #define GET(path)       "GET " path " HTTP/1.1\r\nHost: x\r\n\r\n"

@@ -24,7 +24,8 @@ static int nap(const weir_ctx *ctx, weir_http *x, void *arg)
 	n->result = weir_sleep(n->until_drain ? &live : ctx, WEIR_SEC(20));
 	n->cause = weir_ctx_cause(ctx, NULL);
 	n->over = true;
-	return n->result == -ECANCELED ? n->result : weir_http_printf(ctx, x, "result %d\n", n->result);
+	return n->result == -ECANCELED ? n->result :
+	                                 weir_http_printf(ctx, x, "result %d\n", n->result);
 }
 
 static void wait_for(const weir_ctx *ctx, const bool *flag)
