@@ -55,7 +55,7 @@ WEIR_API ssize_t weir_http_client_read(const weir_ctx *ctx, weir_http_client *c,
 WEIR_API ssize_t weir_http_client_read_all(const weir_ctx *ctx, weir_http_client *c, char *buf, size_t cap);
 
 /* One Server-Sent Event of a text/event-stream answer (WHATWG): 1, 0 at the end. Strings live until the next call.
- * Comments only reset the wait. */
+ * Comments are passed over. */
 typedef struct weir_sse_event { const char *id, *event, *data; size_t len; int64_t retry_ns; } weir_sse_event;
 WEIR_API int weir_http_client_event(const weir_ctx *ctx, weir_http_client *c, weir_sse_event *ret);
 

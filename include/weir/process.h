@@ -6,6 +6,8 @@
  *	r = weir_process_run(ctx, &(weir_process_spec){ .argv = argv, .in = data, .in_len = n }, &res);
  *
  * When the context ends: SIGTERM to the process group, after `kill_ns` SIGKILL, then reap; only then does the call return.
+ * When the command ends by itself, what is left of its group is killed: nothing stays behind but what left the group. It
+ * starts with no signal blocked or ignored, and with no descriptor but 0, 1 and 2; its stdin is a file in memory.
  */
 #ifndef WEIR_PROCESS_H
 #define WEIR_PROCESS_H
@@ -23,7 +25,7 @@ typedef struct weir_process_spec {
 	int64_t kill_ns;       /* between SIGTERM and SIGKILL; default 5 s */
 	bool die_with_parent;  /* its whole group is killed when this process dies, however it dies */
 	int hold_fd;           /* with that: the peer of this connection sees its end only when the group is dead, should this process
-	                        * die. The caller closes it, after the start or later. 0: none */
+	                        * die. Still the caller's, to be closed after the call. 0: none */
 } weir_process_spec;
 
 typedef struct weir_process_result {
