@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* The beginning and the end of a run: workers, the root task, the supervisor, and what is told at
  * the exit. */
+#include <dlfcn.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,6 +67,22 @@ static int worker_count(const weir_options *opt)
 	return n < 1 ? 1 : n > 1024 ? 1024 : (int)n;
 }
 
+/*
+ * glibc takes thread-local storage out of a thread's stack, and a program may have any amount of
+ * it. Its own word for that is not public, but stable, and others look it up as well.
+ */
+__attribute__((unused)) static size_t worker_stack(const pthread_attr_t *attr)
+{
+	size_t (*minstack)(const pthread_attr_t *) = NULL;
+	size_t min;
+
+	*(void **)&minstack = dlsym(RTLD_DEFAULT, "__pthread_get_minstack");
+	if (!minstack)
+		return WORKER_STACK;
+	min = minstack(attr);
+	return WORKER_STACK + (min > (size_t)PTHREAD_STACK_MIN ? min - (size_t)PTHREAD_STACK_MIN : 0);
+}
+
 static int start_workers(void)
 {
 	pthread_attr_t attr;
@@ -72,7 +90,7 @@ static int start_workers(void)
 
 	pthread_attr_init(&attr);
 #if !defined(WEIR__ASAN) && !defined(WEIR__TSAN)
-	pthread_attr_setstacksize(&attr, WORKER_STACK);
+	pthread_attr_setstacksize(&attr, worker_stack(&attr));
 #endif
 	for (; n < weir__rt.count && r == 0; n++)
 		r = -pthread_create(&weir__rt.workers[n].thread, &attr, worker_main,

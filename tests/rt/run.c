@@ -24,6 +24,20 @@ TEST(run_gives_the_roots_result_and_can_be_repeated)
 		CHECK_EQ(weir_run(NULL, give_five, NULL), 5);
 }
 
+static __thread char large[256 * 1024];
+
+static int touch_large(const weir_ctx *ctx, void *arg)
+{
+	(void)arg;
+	large[weir_random(sizeof large)] = 1;
+	return weir_sleep(ctx, WEIR_US(10));
+}
+
+TEST(workers_have_room_for_much_thread_local_storage)
+{
+	CHECK_EQ(weir_run(NULL, touch_large, NULL), 0);
+}
+
 static int until_drain(const weir_ctx *ctx, void *arg)
 {
 	weir_ctx live = weir_ctx_until_drain(ctx);
