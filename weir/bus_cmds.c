@@ -71,11 +71,7 @@ static int request(const weir_ctx *ctx, struct client *c)
 		weir__buf_json(&c->out, a.body.data, a.body.len);
 		weir__buf_str(&c->out, "}\n");
 	} else if (r == 0) {
-		weir__buf_add(&c->out, a.body.data, a.body.len);
-		if (c->color && a.body.len && a.body.data[a.body.len - 1] != '\n')
-			weir__buf_byte(
-				&c->out,
-				'\n'); /* A terminal's prompt belongs into a line of its own. */
+		put_shown(c, a.body.data, a.body.len);
 	}
 	answer_free(&a);
 	weir__buf_free(&target);
@@ -188,18 +184,21 @@ static int print_message(const weir_ctx *ctx, struct client *c, const weir_sse_e
 {
 	struct subscription *s = arg;
 	json_t *m = c->o->json ? NULL : json_loadb(e->data, e->len, JSON_ALLOW_NUL, NULL);
+	struct weir__buf data = WEIR__BUF_INIT;
 	int r;
 
 	if (c->o->json) {
-		weir__buf_add(&c->out, e->data, e->len);
+		weir__buf_printf(&c->out, "%s\n", e->data);
 	} else {
 		/* The subject only where somebody looks: lines in a pipe are the messages. */
 		if (c->color && strpbrk(c->o->args[0], "*>"))
 			weir__buf_printf(&c->out, "\033[2m%s\033[0m  ", get_text(m, "subject"));
-		(void)get_bytes(m, "data", &c->out);
+		(void)get_bytes(m, "data", &data);
+		weir__buf_byte(&data, '\n');
+		put_shown(c, data.data, data.len);
 	}
-	weir__buf_byte(&c->out, '\n');
 	json_decref(m);
+	weir__buf_free(&data);
 	r = client_flush(ctx, c);
 	if (r)
 		return FOLLOW_END + (weir_ctx_err(ctx) < 0 ? EXIT_DONE : r);

@@ -195,9 +195,11 @@ int client_copy(struct client *c, const struct client *from)
 {
 	int r;
 
-	*c = (struct client){
-		.o = from->o, .subject = from->subject, .color = from->color, .arg = from->arg
-	};
+	*c = (struct client){ .o = from->o,
+		              .subject = from->subject,
+		              .tty = from->tty,
+		              .color = from->color,
+		              .arg = from->arg };
 	r = weir_http_client_new(from->o->server, &c->http);
 	if (r < 0)
 		return r;
@@ -247,7 +249,8 @@ int client_run(const struct options *o, client_fn *fn, void *arg)
 	if (r)
 		return r;
 	f.c.arg = arg;
-	f.c.color = isatty(STDOUT_FILENO) && !(no_color && *no_color);
+	f.c.tty = isatty(STDOUT_FILENO);
+	f.c.color = f.c.tty && !(no_color && *no_color);
 	r = weir_run(&opt, root, &f);
 	if (r < 0)
 		r = client_say_error(&f.c, r);
@@ -470,6 +473,31 @@ int client_say_refusal(const struct client *c, const struct answer *a)
 }
 
 /* ---- JSON and names ---- */
+
+void put_shown(struct client *c, const void *data, size_t n)
+{
+	const unsigned char *p = data;
+	bool valid;
+
+	if (!c->tty) {
+		weir__buf_add(&c->out, data, n);
+		return;
+	}
+	valid = weir__utf8_valid(data, n);
+	for (size_t i = 0; i < n; i++) {
+		bool c1 = valid && i + 1 < n && p[i] == 0xc2 &&
+		          p[i + 1] < 0xa0; /* U+0080 to U+009F */
+
+		if ((p[i] < 0x20 && p[i] != '\n' && p[i] != '\t') || p[i] == 0x7f || c1 ||
+		    (!valid && p[i] >= 0x80))
+			weir__buf_byte(&c->out, '.');
+		else
+			weir__buf_byte(&c->out, (char)p[i]);
+		i += c1;
+	}
+	if (n && p[n - 1] != '\n')
+		weir__buf_byte(&c->out, '\n');
+}
 
 void put_escaped(struct weir__buf *b, const char *text)
 {

@@ -21,7 +21,8 @@ struct client {
 	char *auth;          /* "authorization: Bearer …", or NULL */
 	const char *subject; /* what a refusal is about: a queue, a job; may be NULL */
 	struct weir__buf out;
-	bool color; /* standard output is a terminal and NO_COLOR is not set */
+	bool tty;   /* standard output is a terminal */
+	bool color; /* … and NO_COLOR is not set */
 	void *arg;
 };
 
@@ -72,6 +73,8 @@ ssize_t client_read(const weir_ctx *ctx, int fd, void *buf, size_t n);
 /* PAYLOAD as an argument, or all of standard input when it is absent or "-". Outside of tasks. 0 or an exit status. */
 int client_payload(const struct options *o, int arg, struct weir__buf *ret);
 
+/* Adds a payload to c->out: as it is for a pipe or file; for a terminal without what it would obey, and with an end of line. */
+void put_shown(struct client *c, const void *data, size_t n);
 /* "name: value"; NULL without memory, to be freed. A NULL value gives an empty text. */
 char *client_header(const char *name, const char *value);
 /* text with all but unreserved characters as %XX (RFC 3986 §2.1). */

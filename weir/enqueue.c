@@ -31,6 +31,7 @@ static void put_target(struct weir__buf *b, const char *queue, const char *rest)
 
 static int say_end(struct client *c, const char *state, const json_t *job)
 {
+	struct weir__buf result = WEIR__BUF_INIT;
 	const char *why = get_text(job, "error");
 
 	if (!strcmp(state, "done")) {
@@ -40,8 +41,10 @@ static int say_end(struct client *c, const char *state, const json_t *job)
 			weir__buf_printf(&c->out, "%s\n", text ? text : "");
 			free(text);
 		} else {
-			(void)get_bytes(job, "result",
-			                &c->out); /* A job without a result prints nothing. */
+			/* Without one nothing is printed. */
+			if (get_bytes(job, "result", &result) == 0)
+				put_shown(c, result.data, result.len);
+			weir__buf_free(&result);
 		}
 		return EXIT_DONE;
 	}

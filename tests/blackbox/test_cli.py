@@ -199,28 +199,42 @@ def columns_are_aligned():
             check_eq([m.end() for m in re.finditer(r'\S+', line)][1:7], ends[1:7], line)
 
 
+def on_terminal(w, *args, env=None):
+    """What a subcommand writes to a terminal."""
+    master, slave = os.openpty()
+    p = subprocess.Popen([program(), *args], stdout=slave, stdin=subprocess.DEVNULL,
+                         env={**{k: v for k, v in os.environ.items() if k != 'NO_COLOR'}, 'WEIR_SERVER': w.url, **(env or {})})
+    os.close(slave)
+    text = b''
+    with contextlib.suppress(OSError):  # a terminal ends with EIO
+        while chunk := os.read(master, 4096):
+            text += chunk
+    os.close(master)
+    check_eq(p.wait(), 0)
+    return text
+
+
 @test
 def pipes_get_no_colours_and_terminals_do():
     with Weir() as w:
         w.enqueue('mail')
         check('\033' not in run(w, 'jobs', 'mail')[0], 'colour in a pipe')
-        for env, want in (({}, True), ({'NO_COLOR': '1'}, False)):
-            master, slave = os.openpty()
-            p = subprocess.Popen([program(), 'jobs', 'mail'], stdout=slave, stdin=subprocess.DEVNULL,
-                                 env={**{k: v for k, v in os.environ.items() if k != 'NO_COLOR'}, 'WEIR_SERVER': w.url, **env})
-            os.close(slave)
-            text = b''
-            while True:
-                try:
-                    chunk = os.read(master, 4096)
-                except OSError:
-                    break
-                if not chunk:
-                    break
-                text += chunk
-            os.close(master)
-            check_eq(p.wait(), 0)
-            check_eq(b'\033' in text, want, text)
+        check_in(b'\033[1mID', on_terminal(w, 'jobs', 'mail'))
+        check(b'\033' not in on_terminal(w, 'jobs', 'mail', env={'NO_COLOR': '1'}), 'colour in spite of NO_COLOR')
+
+
+@test
+def payloads_cannot_command_a_terminal_but_pass_a_pipe_unchanged():
+    with Weir() as w:
+        evil = b'\033]0;title\007\xc2\x9b31m red \xc3\xa9'
+        with Client(w, 'work', 'q', '--', 'cat'):
+            check_eq(run(w, 'enqueue', 'q', '--wait', input=evil)[0].encode(), evil)
+            with Client(w, 'reply', 's', '--', 'printf', '\\033[31mx'):
+                streaming(w)
+                check_eq(on_terminal(w, 'request', 's', 'x', '--timeout', '10s'), b'.[31mx\r\n')
+            w.post('/v1/queues/q/jobs', evil, headers={'Idempotency-Key': 'k'})
+            check_eq(on_terminal(w, 'enqueue', 'q', 'x', '--idempotency-key', 'k', '--wait'),
+                     b'.]0;title..31m red \xc3\xa9\r\n')
 
 
 # ---- messages ----
