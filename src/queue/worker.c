@@ -92,7 +92,7 @@ static void run(const weir_ctx *ctx, const struct crew *c, weir_job *job)
 	int r;
 
 	weir_group_init(&g, ctx);
-	r = weir_group_go(&g, guard, job);
+	r = weir_group_go_on(&g, weir_worker(), guard, job); /* Its wakes stay on this thread. */
 	if (r < 0) {
 		weir_group_wait(&g);
 		weir_job_return(job); /* Unguarded nothing runs. */
