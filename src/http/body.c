@@ -200,10 +200,12 @@ int weir_http_body(const weir_ctx *ctx, weir_http *x, char **ret, size_t *ret_le
 
 bool weir__http_discard(const weir_ctx *ctx, weir_http *x)
 {
+	weir_ctx soon = weir_ctx_timeout(
+		ctx, WEIR__HTTP_LINGER_NS); /* Progress alone would let it trickle for weeks. */
 	uint64_t before = x->body_read;
 
 	while (!x->body_done) {
-		if (body_read(ctx, x, x->conn->block->out, WEIR__HTTP_OUT) < 0 ||
+		if (body_read(&soon, x, x->conn->block->out, WEIR__HTTP_OUT) < 0 ||
 		    x->body_read - before > WEIR__HTTP_DISCARD)
 			return false;
 	}

@@ -7,7 +7,7 @@
  * who got through the handshake is reset; the connections' group hears the drain by itself, being a scope below the caller's. Then
  * the group is joined: every connection holds it until it has ended.
  */
-#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -193,15 +193,21 @@ static void look(struct weir__tick *t)
 	}
 }
 
+/* RFC 9110 §5.6.7. Not strftime(), which speaks the program's language. */
 const char *weir__http_date(struct weir__http_worker *w)
 {
+	static const char days[] = "SunMonTueWedThuFriSat",
+			  months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
 	int64_t now = weir_wall() / WEIR_SEC(1);
 	time_t t = (time_t)now;
 	struct tm tm;
 
 	if (now != w->date_s || !w->date[0]) {
 		gmtime_r(&t, &tm);
-		strftime(w->date, sizeof w->date, "%a, %d %b %Y %H:%M:%S GMT", &tm);
+		snprintf(w->date, sizeof w->date, "%.3s, %02u %.3s %04u %02u:%02u:%02u GMT",
+		         days + 3 * tm.tm_wday, (unsigned)tm.tm_mday % 100, months + 3 * tm.tm_mon,
+		         (unsigned)(tm.tm_year + 1900) % 10000, (unsigned)tm.tm_hour % 100,
+		         (unsigned)tm.tm_min % 100, (unsigned)tm.tm_sec % 100);
 		w->date_s = now;
 	}
 	return w->date;

@@ -133,6 +133,28 @@ SIM(a_client_that_stops_reading_is_cut, 50)
 	site_stop(&s);
 }
 
+SIM(a_body_that_trickles_behind_its_answer_is_not_waited_for, 50)
+{
+	struct site s;
+	weir_conn *c;
+	int64_t from;
+
+	site_new(&s, NULL);
+	site_route(&s, "POST /", hello, NULL);
+	site_start(ctx, &s);
+	c = dial(ctx);
+	say(ctx, c, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nx");
+	HAS(hear(ctx, c, "hello\n"), "HTTP/1.1 200 OK\r\n");
+	from = weir_now();
+	say(ctx, c, "x");
+	CHECK_EQ(weir_sleep(ctx, WEIR_SEC(1)), 0);
+	say(ctx, c, "x");
+	CHECK_STR(hear(ctx, c, NULL), "");
+	took(from, 1.9, 2.1);
+	weir_conn_free(c);
+	site_stop(&s);
+}
+
 /* ---- the handler limit ---- */
 
 struct seen {
