@@ -231,6 +231,7 @@ struct weir_store {
 	weir_job_listener *listener; /* set before use */
 	void *listener_arg;
 
+	int telling;     /* 1 + the worker that calls the listener now; 0: none. Atomic */
 	weir__lock tell; /* held while the listener is called, so that changes are told in order */
 	weir__lock lock; /* guards what follows */
 	bool draining, closed;

@@ -129,8 +129,12 @@ void weir__job_tell_progress(weir_store *s, struct weir__record *j)
 void weir__told_deliver(weir_store *s)
 {
 	struct weir__told *t, *next, *rest = NULL;
+	int self = weir_worker() + 1;
 
+	weir__assert(!self || __atomic_load_n(&s->telling, __ATOMIC_RELAXED) != self,
+	             "a job listener changed a job: it would wait for itself");
 	weir__lock_acquire(&s->tell);
+	__atomic_store_n(&s->telling, self, __ATOMIC_RELAXED);
 	weir__lock_acquire(&s->lock);
 	t = s->told;
 	s->told = NULL;
@@ -151,6 +155,7 @@ void weir__told_deliver(weir_store *s)
 		s->told_free_n++;
 	}
 	weir__lock_release(&s->lock);
+	__atomic_store_n(&s->telling, 0, __ATOMIC_RELAXED);
 	weir__lock_release(&s->tell);
 	for (; rest; rest = next) {
 		next = rest->next;

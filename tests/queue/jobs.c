@@ -498,6 +498,32 @@ SIM(the_listener_hears_every_change_in_order, 50)
 	store_end(ctx, s);
 }
 
+static void meddle(const weir_job_info *i, const char *event, void *arg)
+{
+	(void)event;
+	weir_job_cancel(arg, i->id);
+}
+
+static int meddling(const weir_ctx *ctx, void *arg)
+{
+	weir_store *s = store(ctx);
+
+	(void)arg;
+	weir_store_listen(s, meddle, s);
+	put(ctx, s, "q", "x");
+	return 0;
+}
+
+static void run_meddling(void)
+{
+	weir_sim(1, meddling, NULL);
+}
+
+TEST(a_listener_that_changes_a_job_is_a_wrong_program)
+{
+	CHECK_DIES(run_meddling, "a job listener changed a job");
+}
+
 SIM(history_keeps_the_last_changes_and_counts_all, 5)
 {
 	weir_store *s = store(ctx);
