@@ -185,6 +185,12 @@ def a_good_file_is_checked_and_shown_with_its_origins():
 
 
 @test
+def the_sample_file_is_fine():
+    sample = os.path.join(ROOT, 'doc/weir.yaml')
+    check_in(b'is fine: 2 queues, 1 cron', cli('config', 'check', sample, check_status=0)[1])
+
+
+@test
 def config_show_gives_json_too():
     status, out, _ = cli('config', 'show', '--json', check_status=0)
     shown = json.loads(out)
