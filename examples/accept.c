@@ -2,13 +2,16 @@
 /*
  * A closable accept loop: an echo server that stops at once when it is told to, and loses nobody.
  *
- * In many languages accept() cannot be woken, so loops poll: accept with a limit of 2 s, look whether to stop, again. Here every
- * wait hears its context, so there is nothing to poll:
+ * In many languages accept() cannot be woken, so loops poll: accept with a limit of 2 s, look
+ * whether to stop, again. Here every wait hears its context, so there is nothing to poll:
  *
- *  - SIGTERM (or ^C) begins the drain. Accept waits under `live`, which ends with it: the loop is left in microseconds.
- *  - Closing the listener then hands out what the kernel had accepted already: those clients think they are connected, and get an end too.
- *  - Each connection has a task; the group joins them all. A task waits for new lines under its own `live`, so an idle client is told
- *    goodbye, but what was read is answered under the plain context, drain or not.
+ *  - SIGTERM (or ^C) begins the drain. Accept waits under `live`, which ends with it: the loop is
+ *    left in microseconds.
+ *  - Closing the listener then hands out what the kernel had accepted already: those clients think
+ *    they are connected, and get an end too.
+ *  - Each connection has a task; the group joins them all. A task waits for new lines under its own
+ *    `live`, so an idle client is told goodbye, but what was read is answered under the plain
+ *    context, drain or not.
  *  - Any task may close the listener, too: here a client who says "close". Accept then returns 0.
  *
  *	$ ./example-accept :7777 &
@@ -64,7 +67,8 @@ static void serve(struct server *s, weir_conn *conn)
 
 	if (c)
 		*c = (struct client){ .server = s, .conn = conn };
-	/* An accepted task always runs and frees its argument; one that could not start leaves it to us. */
+	/* An accepted task always runs and frees its argument; one that could not start leaves it
+	 * to us. */
 	if (c && weir_group_go(&s->conns, echo, c) == 0) {
 		s->served++;
 		return;
@@ -91,7 +95,8 @@ static int app(const weir_ctx *ctx, void *arg)
 	while ((r = weir_accept(&live, s->listener, &conn)) > 0)
 		serve(s, conn);
 
-	/* Stopped (-ESHUTDOWN), or closed by a client (0): either way take in who had got through. */
+	/* Stopped (-ESHUTDOWN), or closed by a client (0): either way take in who had got
+	 * through. */
 	weir_listener_close(s->listener);
 	while (weir_accept(ctx, s->listener, &conn) > 0)
 		serve(s, conn);

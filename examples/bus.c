@@ -2,9 +2,11 @@
 /*
  * A bus between the parts of a program. Two questions everyone has who wraps one:
  *
- *  - The program publishes and exits, and the handler never ran. Here subscribing returns once the subscription is live, and draining the
- *    bus delivers what has arrived and joins the handlers, so leaving is safe, without a sleep.
- *  - A receiver is to answer, but the message names no reply address. Its subscription names a subject for that case.
+ *  - The program publishes and exits, and the handler never ran. Here subscribing returns once the
+ *    subscription is live, and draining the bus delivers what has arrived and joins the handlers,
+ *    so leaving is safe, without a sleep.
+ *  - A receiver is to answer, but the message names no reply address. Its subscription names a
+ *    subject for that case.
  *
  *	$ ./example-bus
  *	price of a pen: 3 (asked and answered)
@@ -26,11 +28,13 @@ struct counter {
 	int n;
 };
 
-/* A handler gets one message at a time, in a task of its own: it may wait, and needs no lock for what only it uses. */
+/* A handler gets one message at a time, in a task of its own: it may wait, and needs no lock for
+ * what only it uses. */
 static int on_order(const weir_ctx *ctx, const weir_msg *m, void *arg)
 {
 	struct counter *c = arg;
-	int r = weir_sleep(ctx, WEIR_MS(5)); /* Slower than the publisher: messages wait in the subscription's queue. */
+	/* Slower than the publisher: messages wait in the subscription's queue. */
+	int r = weir_sleep(ctx, WEIR_MS(5));
 
 	if (r < 0)
 		return r;
@@ -59,7 +63,8 @@ static void ask(const weir_ctx *ctx, weir_bus *bus, const char *thing)
 	} else if (r < 0) {
 		printf("price of a %s: %s\n", thing, strerror(-r));
 	} else {
-		printf("price of a %s: %.*s (asked and answered)\n", thing, (int)answer.len, (const char *)answer.data);
+		printf("price of a %s: %.*s (asked and answered)\n", thing, (int)answer.len,
+		       (const char *)answer.data);
 		weir_msg_free(&answer);
 	}
 }
@@ -87,7 +92,8 @@ static int app(const weir_ctx *ctx, void *arg)
 		r = weir_bus_publish(ctx, bus, "orders.new", "2 pens", 6);
 	/* A handler that answers. */
 	if (r == 0)
-		r = weir_bus_subscribe_with(ctx, bus, "price.pen", &with_address, on_price, NULL, &sub);
+		r = weir_bus_subscribe_with(ctx, bus, "price.pen", &with_address, on_price, NULL,
+		                            &sub);
 	/* No handler: messages are taken one by one, and whoever follows also closes. */
 	if (r == 0)
 		r = weir_bus_follow(ctx, bus, "receipts", NULL, &receipts);
@@ -97,10 +103,12 @@ static int app(const weir_ctx *ctx, void *arg)
 	ask(ctx, bus, "car");
 	r = weir_bus_publish(ctx, bus, "price.pen", NULL, 0);
 	if (r == 0 && weir_sub_next(ctx, receipts, &m) > 0)
-		printf("receipt: %.*s (no reply address, but the subscription has one)\n", (int)m.len, (const char *)m.data);
+		printf("receipt: %.*s (no reply address, but the subscription has one)\n",
+		       (int)m.len, (const char *)m.data);
 	weir_sub_close(receipts);
 out:
-	/* The end: returns when every message above has been handled. Nothing sleeps and nothing is lost. */
+	/* The end: returns when every message above has been handled. Nothing sleeps and nothing is
+	 * lost. */
 	weir_bus_drain(ctx, bus);
 	printf("stock handled %d, mail handled %d\n", stock.n, mail.n);
 	return r;

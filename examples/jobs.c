@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Fire and forget, under control: HTTP answers at once, a bounded queue holds the jobs, a pool of workers runs them.
+ * Fire and forget, under control: HTTP answers at once, a queue holds jobs, workers run them.
  *
  *	build/examples/example-jobs :8080 10 10 0 &     # a queue of 10, jobs of 10 s, no limit
  *	curl -i 'localhost:8080?user_id=1'              # 202; the eleventh: 503 with Retry-After; without user_id: 400
  *	curl localhost:8080/jobs/ID                     # what became of it
  *
- * With ":8080 10 5 2" each job wants 5 s and may run for 2 s: it is cancelled, tried once more, and dead.
- * A stop lets running jobs finish; what still waits then is kept only by a store that is given a spool.
+ * With ":8080 10 5 2" a job wants 5 s and may run for 2: cancelled, tried once more, and dead. A
+ * stop lets running jobs finish; what waits then is kept only by a store with a spool.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,8 +23,8 @@ struct app {
 	weir_store *store;
 };
 
-/* Runs in a worker. Its context ends when the job is cancelled, at its limit, or when the program stops.
- * The job is a copy of what it needs, never the request: that is over long before. */
+/* Runs in a worker. Its context ends when the job is cancelled, at its limit, or when the program
+ * stops. The job is a copy of what it needs, never the request: that is over long before. */
 static int send_mail(const weir_ctx *ctx, weir_job *job, void *arg)
 {
 	const long *user = weir_job_data(job, NULL);
@@ -34,7 +34,7 @@ static int send_mail(const weir_ctx *ctx, weir_job *job, void *arg)
 	fprintf(stderr, "user %ld: attempt %u begins\n", *user, weir_job_attempt(job));
 	r = weir_sleep(ctx, (int64_t)(app->job_s * 1e9)); /* the work */
 	fprintf(stderr, "user %ld: %s\n", *user, r == 0 ? "sent" : "stopped");
-	return r; /* 0: done. Else it is tried again later, or, if the program stops, goes back uncounted. */
+	return r; /* 0: done. Else it is tried later, or, when the program stops, goes back. */
 }
 
 /* A service: workers that take jobs until the server drains, then finish what they run. */

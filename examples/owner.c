@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Many requests, one state: two ways. The accounts belong to one task, which handlers ask through a port,
- * for at most a second. The notes belong to a State with load and save that sees to its own safety.
+ * Many requests, one state: two ways. The accounts belong to one task, which handlers ask through
+ * a port, for at most a second. The notes belong to a State that sees to its own safety.
  *	build/examples/example-owner 127.0.0.1:8080 &
  *	curl localhost:8080/accounts/7/25          # adds 25, says 25
  *	curl localhost:8080/accounts/7/3000        # a coin a millisecond: 504 after 1 s, the late reply is dropped
