@@ -25,6 +25,11 @@ def chunked(body):
     return post(b'Transfer-Encoding: chunked', body=body)
 
 
+def put_json(body):
+    return b'\r\n'.join([b'PUT /v1/queues/hostile HTTP/1.1', b'Host: localhost', b'Content-Type: application/json',
+                         b'Content-Length: %d' % len(body), b'', body])
+
+
 H = b'Host: localhost'
 CLOSES, GOES_ON = True, False
 
@@ -164,6 +169,11 @@ TABLE = [
     ('trailer_without_colon', chunked(b'0\r\nA b\r\n\r\n'), 400, CLOSES),
     ('trailers_too_long', chunked(b'0\r\n' + b'A: b\r\n' * 2000 + b'\r\n'), 400, CLOSES),
     ('chunked_body_too_large', chunked(b'10000\r\n' + b'x' * 65536 + b'\r\n') + b'100000\r\n' + b'x' * 1048576, 413, CLOSES),
+    # JSON, where a body has to be.
+    ('json_cut', put_json(b'{"max": 1'), 400, GOES_ON),
+    ('json_with_a_nul', put_json(b'{"max\0": 1}'), 400, GOES_ON),
+    ('json_of_another_shape', put_json(b'[1, 2]'), 400, GOES_ON),
+    ('json_too_deep', put_json(b'[' * 50000), 400, GOES_ON),
     # Expect.
     ('expectation_unknown', post(b'Expect: 200-ok', b'Content-Length: 5', body=b'hello'), 417, CLOSES),
     ('expectation_not_believed', post(b'Expect: 100-continue', b'Content-Length: 2000000'), 413, CLOSES),
@@ -237,6 +247,23 @@ def a_refusal_can_be_read_although_more_was_sent():
                     pass
                 a = c.answer()
                 check(a is not None and a.status == 413, a)
+
+
+@test
+def a_head_that_trickles_in_gets_408():
+    with Weir() as w, w.raw(timeout=30) as c:
+        begin = time.monotonic()
+        c.send(b'GET /healthz HTTP/1.1\r\nHost: localhost\r\n')
+        c.sock.settimeout(1)
+        got = b''
+        while not got:
+            try:
+                c.send(b'A: b\r\n')
+                got = c.sock.recv(65536)
+            except TimeoutError:
+                check(time.monotonic() - begin < 15, 'it waits for ever')
+        check(got.startswith(b'HTTP/1.1 408 '), got)
+        check(9.9 < time.monotonic() - begin < 13, time.monotonic() - begin)
 
 
 @test
