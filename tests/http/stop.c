@@ -53,6 +53,9 @@ SIM(a_client_that_leaves_cancels_its_handler, 200)
 	CHECK_EQ(n.result, -ECANCELED);
 	CHECK_EQ(n.cause, -EPIPE);
 	CHECK_EQ(site_stats(&s).client_gone, 1);
+	while (site_stats(&s).conns)
+		CHECK_EQ(weir_sleep(ctx, WEIR_MS(1)), 0);
+	CHECK_EQ(site_stats(&s).finished_in_drain, 0);
 	site_stop(&s);
 }
 
