@@ -186,7 +186,7 @@ static void on_step(const char *step, void *arg)
 }
 
 /* ---- The program ---- */
-static int run(const weir_ctx *ctx, void *arg)
+int serve(const weir_ctx *ctx, void *arg)
 {
 	struct app *app = arg;
 	const struct options *o = app->opt;
@@ -260,7 +260,7 @@ int cmd_serve(const struct options *o)
 		if (!app.auth)
 			return EXIT_FAILED;
 	}
-	r = weir_run(&rt, run, &app);
+	r = weir_run(&rt, serve, &app);
 	auth_free(app.auth);
 	return r < 0 ? EXIT_FAILED : r;
 }
