@@ -38,12 +38,13 @@ static bool too_late(const weir_http *x)
 /* What ends a call that writes before it does anything. */
 static int check(const weir_ctx *ctx, const weir_http *x, const char *call)
 {
+	int r;
+
 	weir__http_live(x, call);
+	r = weir__wait_check(ctx);
 	if (too_late(x))
 		return -ETIMEDOUT;
-	if (x->broken)
-		return -EPIPE;
-	return weir_ctx_err(ctx);
+	return x->broken ? -EPIPE : r;
 }
 
 /* Sends all, some bytes in each write_ns. What can leave at once leaves whatever the context says. */

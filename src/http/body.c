@@ -132,7 +132,7 @@ ssize_t weir_http_read(const weir_ctx *ctx, weir_http *x, void *buf, size_t n)
 	ssize_t r;
 
 	weir__http_live(x, __func__);
-	r = weir_ctx_err(ctx);
+	r = weir__wait_check(ctx);
 	if (r < 0)
 		return r;
 	if (x->head.sized && x->head.length > max && !x->body_error)
