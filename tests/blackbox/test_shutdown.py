@@ -304,6 +304,28 @@ def a_second_weir_on_the_data_directory_is_refused_and_told_the_pid():
 
 
 @test
+def a_spool_that_cannot_be_read_is_left_alone_and_said_so():
+    with tempfile.TemporaryDirectory() as d:
+        with Weir(data=d) as w:
+            w.enqueue('q', b'kept')
+        path = os.path.join(d, 'spool')
+        with open(path, 'rb') as f:
+            good = f.read()
+        for bad in (b'nonsense', good[:-1], good[:30] + bytes([good[30] ^ 1]) + good[31:], good + b'x'):
+            with open(path, 'wb') as f:
+                f.write(bad)
+            status, out, err = cli('serve', '--data', d, '--listen', '127.0.0.1:0')
+            check_eq((bad, status), (bad, 1), err)
+            check_in('spool', err)
+            with open(path, 'rb') as f:
+                check_eq(f.read(), bad)
+        with open(path, 'wb') as f:
+            f.write(good)
+        with Weir(data=d) as w:
+            check_eq([j['payload'] for j in w.take('q')], ['kept'])
+
+
+@test
 def an_address_in_use_is_said_so():
     with Weir() as w, tempfile.TemporaryDirectory() as d:
         status, out, err = cli('serve', '--data', d, '--listen', w.addr.replace('http://', ''))
