@@ -133,7 +133,10 @@ char *client_header(const char *name, const char *value)
 	struct weir__buf b = WEIR__BUF_INIT;
 
 	weir__buf_printf(&b, "%s: %s", name, value ? value : "");
-	return b.failed ? NULL : b.data;
+	if (!b.failed)
+		return b.data;
+	weir__buf_free(&b);
+	return NULL;
 }
 
 /* The first line of a file. */

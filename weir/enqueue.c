@@ -145,7 +145,11 @@ static int enqueue_one(const weir_ctx *ctx, struct client *c)
 	if (o->content_type)
 		q.headers[n++] = type = client_header("content-type", o->content_type);
 	q.target = target.data;
-	r = client_call(&live, c, &q, &a);
+	if (target.failed || (o->key && !key) || (o->idempotency_key && !idempotency) ||
+	    (o->content_type && !type))
+		r = client_say_error(c, -ENOMEM);
+	else
+		r = client_call(&live, c, &q, &a);
 	if (r == 0 && !o->wait) {
 		if (o->json)
 			weir__buf_printf(&c->out, "%s\n", a.body.data);
