@@ -12,6 +12,8 @@
 const JOBS_KEPT = 400;
 const LANE_MAX = 6;
 const LOG_MAX = 14;
+const FLOOD = 60; /* events a second from which on the page is drawn four times a second, without movement */
+const EVENTS_MAX = 100; /* events looked at in a quarter of a second */
 const ROWS_MAX = 200;
 const SAMPLES = 60;
 const FINISHED = { done: true, dead: true, cancelled: true };
@@ -88,7 +90,8 @@ function when(t)
 	return d && !isNaN(d) ? d : null;
 }
 
-const clock = (d) => d.toLocaleTimeString([], { hour12: false });
+const two = (n) => String(n).padStart(2, "0");
+const clock = (d) => two(d.getHours()) + ":" + two(d.getMinutes()) + ":" + two(d.getSeconds());
 const tail = (id) => "…" + String(id).slice(-6).toLowerCase();
 
 let toastTimer;
@@ -161,7 +164,21 @@ async function act(what, path, options)
 
 const jobs = new Map(); /* id → job, the one that changed last at the end */
 const chips = new Map(); /* id → its element, while it is shown */
-let held = false, lanesDirty = false, recent = [];
+let held = false, lanesDirty = false;
+
+/* How many events came in the last second: four counts of a quarter each. */
+const quarters = [0, 0, 0, 0];
+const eventRate = () => quarters.reduce((a, b) => a + b);
+let skipped = false;
+setInterval(() => {
+	quarters.unshift(0);
+	quarters.pop();
+	if (skipped && eventRate() < FLOOD) {
+		skipped = false;
+		seededAt = 0;
+		seed();
+	}
+}, 250);
 
 function remember(job)
 {
@@ -220,8 +237,9 @@ function drawLanes()
 	lanesDirty = false;
 	if (held)
 		return;
+	drawLog();
 	const lanes = { queued: [], running: [], done: [], dead: [] }, known = { queued: 0, running: 0, done: 0, dead: 0 };
-	const calm = recent.length < 40 && !matchMedia("(prefers-reduced-motion: reduce)").matches;
+	const calm = eventRate() < FLOOD && !matchMedia("(prefers-reduced-motion: reduce)").matches;
 	const before = new Map();
 
 	for (const job of [...jobs.values()].reverse()) {
@@ -287,7 +305,7 @@ function lanesSoon()
 		return;
 	lanesDirty = true;
 	/* In a flood the eye gains nothing from more than a few pictures a second. */
-	if (recent.length > 60)
+	if (eventRate() > FLOOD)
 		setTimeout(drawLanes, 250);
 	else
 		requestAnimationFrame(drawLanes);
@@ -340,6 +358,12 @@ function onEvent(e)
 {
 	let m;
 
+	/* The counts do not depend on it, and the lanes are filled anew when it is over. */
+	if (++quarters[0] > EVENTS_MAX) {
+		skipped = true;
+		pollSoon();
+		return;
+	}
 	try {
 		m = JSON.parse(e.data);
 	} catch {
@@ -350,7 +374,6 @@ function onEvent(e)
 	remember(m.job);
 	if (seeding)
 		seeding.set(m.job.id, m.job);
-	recent.push(performance.now());
 	logEvent(m.event || m.job.state, m.job);
 	lanesSoon();
 	pollSoon();
@@ -391,19 +414,34 @@ function listen()
 	};
 }
 
+const happened = []; /* since the page was last drawn */
+
 function logEvent(event, job)
+{
+	if (event === "progress")
+		return;
+	happened.push([event, job, new Date()]);
+	if (happened.length > LOG_MAX)
+		happened.shift();
+}
+
+function drawLog()
 {
 	const list = $("log");
 
-	if (held || (recent.length > 60 && Math.random() < .8) || event === "progress")
-		return;
-	$("log-empty").hidden = true;
-	const b = make("button", { type: "button", state: event }, make("i"), make("b", {}, event), make("span", {}, job.queue + " " + tail(job.id)),
-		make("time", {}, clock(new Date())));
-	b.onclick = () => showJob(job.id);
-	list.prepend(make("li", {}, b));
+	for (const [event, job, at] of happened.splice(0))
+		list.prepend(logLine(event, job, at));
 	while (list.children.length > LOG_MAX)
 		list.lastChild.remove();
+	$("log-empty").hidden = list.children.length > 0;
+}
+
+function logLine(event, job, at)
+{
+	const b = make("button", { type: "button", state: event }, make("i"), make("b", {}, event), make("span", {}, job.queue + " " + tail(job.id)),
+		make("time", {}, clock(at)));
+	b.onclick = () => showJob(job.id);
+	return make("li", {}, b);
 }
 
 /* ---- Counts and queues ---- */
@@ -415,7 +453,7 @@ function pollSoon()
 {
 	if (!pollAgain) {
 		pollAgain = true;
-		setTimeout(poll, recent.length > 60 ? 700 : 250);
+		setTimeout(poll, eventRate() > FLOOD ? 700 : 250);
 	}
 }
 
@@ -477,7 +515,6 @@ function takeQueues(list)
 			queues.delete(name);
 		}
 	}
-	recent = recent.filter((t) => performance.now() - t < 1000);
 	text($("n-waiting"), number(totals.queued + totals.delayed));
 	text($("n-waiting-note"), totals.delayed ? number(totals.delayed) + " of them delayed" : "none delayed");
 	text($("n-running"), number(totals.running));
@@ -487,7 +524,7 @@ function takeQueues(list)
 	text($("n-dead"), number(totals.dead));
 	text($("n-dead-note"), totals.dead ? "redrive brings them back" : "nothing to redrive");
 	$("n-dead").parentNode.classList.toggle("warm", totals.dead > 0);
-	text($("flow-rate"), recent.length ? many(recent.length, "event") + " in the last second" : "");
+	text($("flow-rate"), eventRate() ? many(eventRate(), "event") + " in the last second" : "");
 	text($("queues-note"), list.length ? rate(inRate) + " in, " + rate(outRate) + " done a second" : "");
 	drawQueues();
 	drawLaneCounts();
