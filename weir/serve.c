@@ -133,9 +133,15 @@ static int add_services(struct app *app)
 }
 
 /* ---- Listening ---- */
-static bool everywhere(const char *addr)
+/* Can other machines reach it? */
+static bool is_public(const char *addr)
 {
-	return addr[0] == ':' || !strncmp(addr, "0.0.0.0:", 8) || !strncmp(addr, "[::]:", 5);
+	static const char *const local[] = { "127.", "[::1]:", "localhost:", "unix:", "mem:" };
+
+	for (size_t i = 0; i < sizeof local / sizeof *local; i++)
+		if (!strncmp(addr, local[i], strlen(local[i])))
+			return false;
+	return true;
 }
 
 static int listen_all(struct app *app)
@@ -160,7 +166,7 @@ static int listen_all(struct app *app)
 			                         strerror(-r));
 			return r;
 		}
-		if (everywhere(o->listen[i]) && !o->token_file)
+		if (is_public(o->listen[i]) && !o->token_file)
 			weir__log(WEIR__WARN, "server",
 			          "%s is reachable from other machines and asks for no token; see "
 			          "--token-file",

@@ -226,6 +226,8 @@ def listening_everywhere_without_a_token_is_warned_of():
         check_in('asks for no token', w.err)
     with token_file() as f, Weir('--token-file', f.name, listen=':0') as w:
         check('asks for no token' not in w.err)
+    with Weir(listen='localhost:0') as w:
+        check('asks for no token' not in w.err)
 
 
 if __name__ == '__main__':
