@@ -326,6 +326,16 @@ def a_spool_that_cannot_be_read_is_left_alone_and_said_so():
 
 
 @test
+def every_line_of_a_json_log_is_json():
+    with Weir('--log', 'json') as w:
+        w.enqueue('q')
+        w.stop()
+        lines = [json.loads(l) for l in w.err.splitlines()]
+        check(all(l['time'] and l['level'] and l['area'] and l['msg'] for l in lines), w.err)
+        check_in('stopped cleanly', lines[-1]['msg'])
+
+
+@test
 def an_address_in_use_is_said_so():
     with Weir() as w, tempfile.TemporaryDirectory() as d:
         status, out, err = cli('serve', '--data', d, '--listen', w.addr.replace('http://', ''))

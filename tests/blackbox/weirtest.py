@@ -254,7 +254,7 @@ class Weir(Program):
             args += ['--listen', l]
         super().__init__(args + list(flags), env=env, **kw)
         try:
-            m = self.wait_err(r'listening on (?:http://)?(\S+)')
+            m = self.wait_err(r'listening on (?:http://)?([^\s"]+)')
         except BaseException:
             self.kill()
             raise
