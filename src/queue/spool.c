@@ -546,7 +546,7 @@ static int read_record(struct reader *in, unsigned char *ret_type, struct body *
 static int read_records(weir_store *s, struct reader *in, const bool *stop)
 {
 	for (uint64_t n = 0;; n++) {
-		unsigned char type;
+		unsigned char type = 0;
 		struct body b;
 		uint64_t at = in->at;
 		bool good;
