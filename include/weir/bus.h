@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A bus carries messages by subject: "orders.new". Subscriptions may hold wildcards: "orders.*" (one
- * token), "orders.>" (one or more, last). At most once, in order per publisher.
+ * A bus carries messages by subject: "orders.new". Subscriptions may hold wildcards: "orders.*"
+ * (one token), "orders.>" (one or more, last). At most once, in order per publisher.
  *
  *	r = weir_bus_open(ctx, "mem:", &bus);
  *	r = weir_bus_subscribe(ctx, bus, "orders.*", on_order, &state, &sub);
@@ -20,8 +20,8 @@ typedef struct weir_sub weir_sub;
 
 #define WEIR_SUBJECT_MAX 1024 /* bytes */
 
-/* Valid inside the handler, or until the next weir_sub_next() on its subscription. headers: "Name: value\r\n…" or NULL. data is followed
- * by a NUL that len does not count. */
+/* Valid inside the handler, or until the next weir_sub_next() on its subscription. headers:
+ * "Name: value\r\n…" or NULL. data is followed by a NUL that len does not count. */
 typedef struct weir_msg {
 	const char *subject, *reply, *headers;
 	const void *data;
@@ -31,83 +31,107 @@ typedef struct weir_msg {
 
 typedef int weir_msg_fn(const weir_ctx *ctx, const weir_msg *m, void *arg);
 
-enum weir_sub_overflow { WEIR_SUB_DROP_OLDEST = 0, WEIR_SUB_DROP_NEW, WEIR_SUB_CLOSE, WEIR_SUB_BLOCK };
+enum weir_sub_overflow {
+	WEIR_SUB_DROP_OLDEST = 0,
+	WEIR_SUB_DROP_NEW,
+	WEIR_SUB_CLOSE,
+	WEIR_SUB_BLOCK
+};
 
 typedef struct weir_sub_options {
-	const char *queue;               /* queue group: one member gets each message */
-	const char *ack_subject;         /* where weir_msg_reply() goes for a message without a reply address */
-	size_t pending_max;              /* messages; default 1024 */
-	size_t pending_bytes;            /* default 8 MiB; an empty queue takes one message whatever its size */
-	enum weir_sub_overflow overflow; /* BLOCK: the publisher waits, under its context. CLOSE: takes no more, delivers what it has */
-	uint64_t max;                    /* takes no more after so many messages; 0: never */
+	const char *queue;       /* queue group: one member gets each message */
+	const char *ack_subject; /* where answers go for messages without a reply address */
+	size_t pending_max;      /* messages; default 1024 */
+	size_t pending_bytes;    /* default 8 MiB; an empty queue takes any one message */
+	/* BLOCK: the publisher waits, under its context. CLOSE: takes no more, delivers what it has. */
+	enum weir_sub_overflow overflow;
+	uint64_t max; /* takes no more after so many messages; 0: never */
 } weir_sub_options;
 
-/* "mem:" is a broker of its own in this process; "mem:name" is shared by all that open the name. Its tasks belong to ctx's scope, whose
- * cancel ends them; its drain does not, since what still runs may publish: the owner drains the bus when it is time.
- * 0, -EINVAL, -EPROTONOSUPPORT, -ENOMEM. */
+/*
+ * "mem:" is a broker of its own in this process; "mem:name" is shared by all that open the name.
+ * Its tasks belong to ctx's scope, whose cancel ends them; its drain does not, since what still
+ * runs may publish: the owner drains the bus when it is time. 0, -EINVAL, -EPROTONOSUPPORT,
+ * -ENOMEM.
+ */
 WEIR_API int weir_bus_open(const weir_ctx *ctx, const char *url, weir_bus **ret);
 
-/* Deliver what has arrived to every subscription, join the handlers, and free the bus and its subscriptions; one that is followed is left to
- * its owner, who still gets what has arrived, then 0, and closes it. When the context ends the handlers are cancelled, and still
- * joined. By the task that opened the bus; nobody else may be using it, but for the handlers, which may publish to the end.
- * 0, or the context's error. From a handler of its own: -EDEADLK. */
+/*
+ * Deliver what has arrived to every subscription, join the handlers, and free the bus and its
+ * subscriptions; one that is followed is left to its owner, who still gets what has arrived, then
+ * 0, and closes it. When the context ends the handlers are cancelled, and still joined. By the task
+ * that opened the bus; nobody else may be using it, but for the handlers, which may publish to the
+ * end. 0, or the context's error. From a handler of its own: -EDEADLK.
+ */
 WEIR_API int weir_bus_drain(const weir_ctx *ctx, weir_bus *b);
 /* The same without delivering: cancels the handlers; their publishing gets -EPIPE. NULL is fine. */
 WEIR_API void weir_bus_close(weir_bus *b);
 
-/* Waits only for a BLOCK subscriber that is full. 0; -EINVAL (bad subject: no empty token, no white space or wildcard); -EMSGSIZE
- * (payload and headers > 1 MiB); -EPIPE; -ENOMEM; the context's error only under a BLOCK subscriber (others may have got it). */
-WEIR_API int weir_bus_publish(const weir_ctx *ctx, weir_bus *b, const char *subject, const void *data,
-                              size_t len);
+/* Waits only for a BLOCK subscriber that is full. 0; -EINVAL (bad subject: no empty token, no
+ * white space or wildcard); -EMSGSIZE (payload and headers > 1 MiB); -EPIPE; -ENOMEM; the
+ * context's error only under a BLOCK subscriber (others may have got it). */
+WEIR_API int weir_bus_publish(const weir_ctx *ctx, weir_bus *b, const char *subject,
+                              const void *data, size_t len);
 /* All of it: reply address and headers. Returns how many subscriptions got it. */
 WEIR_API int weir_bus_publish_msg(const weir_ctx *ctx, weir_bus *b, const weir_msg *m);
 
-/* Live when it returns. The handler runs in a task of the subscription, one message at a time; what it returns is counted and logged if < 0.
- * 0, -EINVAL, -ENOMEM, -EPIPE (the bus closes). */
-WEIR_API int weir_bus_subscribe(const weir_ctx *ctx, weir_bus *b, const char *subject, weir_msg_fn *fn,
-                                void *arg, weir_sub **ret);
+/* Live when it returns. The handler runs in a task of the subscription, one message at a time;
+ * what it returns is counted and logged if < 0. 0, -EINVAL, -ENOMEM, -EPIPE (the bus closes). */
+WEIR_API int weir_bus_subscribe(const weir_ctx *ctx, weir_bus *b, const char *subject,
+                                weir_msg_fn *fn, void *arg, weir_sub **ret);
 WEIR_API int weir_bus_subscribe_with(const weir_ctx *ctx, weir_bus *b, const char *subject,
                                      const weir_sub_options *opt, weir_msg_fn *fn, void *arg,
                                      weir_sub **ret);
 
-/* Synchronous: no task; take messages with weir_sub_next(), one task at a time. opt may be NULL. Close or drain it before the bus
- * or after. */
+/* Synchronous: no task; take messages with weir_sub_next(), one task at a time. opt may be NULL.
+ * Close or drain it before the bus or after. */
 WEIR_API int weir_bus_follow(const weir_ctx *ctx, weir_bus *b, const char *subject,
                              const weir_sub_options *opt, weir_sub **ret);
 
 /* 1, 0 when closed and empty, -EBUSY (another task waits in it), or the context's error. */
 WEIR_API int weir_sub_next(const weir_ctx *ctx, weir_sub *s, weir_msg *ret);
 
-/* Waits until n messages (since its start) have been handled, or taken by next. 0, -EPIPE (it ended before), or the context's error. */
+/* Waits until n messages (since its start) have been handled, or taken by next. 0, -EPIPE (it
+ * ended before), or the context's error. */
 WEIR_API int weir_sub_wait(const weir_ctx *ctx, weir_sub *s, uint64_t n);
 
-/* Take no more, deliver what has arrived, join, free. Always consumes; the context only decides when the handler gets cancelled (then: its
- * error). What a followed one still holds is dropped. From its own handler: -EDEADLK, and nothing is consumed. */
+/* Take no more, deliver what has arrived, join, free. Always consumes; the context only decides
+ * when the handler gets cancelled (then: its error). What a followed one still holds is dropped.
+ * From its own handler: -EDEADLK, and nothing is consumed. */
 WEIR_API int weir_sub_drain(const weir_ctx *ctx, weir_sub *s);
-/* The same without delivering: the handler is cancelled and joined. From its own handler: -EDEADLK. NULL is fine. */
+/* The same without delivering: the handler is cancelled and joined. From its own handler:
+ * -EDEADLK. NULL is fine. */
 WEIR_API int weir_sub_close(weir_sub *s);
 
 /* delivered: put into the queue. dropped: by overflow, or still in the queue when it was closed. */
-typedef struct weir_sub_stats { uint64_t delivered, handled, failed, dropped; size_t pending, pending_bytes; } weir_sub_stats;
+typedef struct weir_sub_stats {
+	uint64_t delivered, handled, failed, dropped;
+	size_t pending, pending_bytes;
+} weir_sub_stats;
 WEIR_API void weir_sub_stats_get(const weir_sub *s, weir_sub_stats *ret);
 
-/* All that was published before has been put into its subscribers' queues. 0 or the context's error. */
+/* All that was published before has been put into its subscribers' queues. 0 or the context's
+ * error. */
 WEIR_API int weir_bus_flush(const weir_ctx *ctx, weir_bus *b);
 
-/* Ask and wait for the first answer: 1 and *ret (free with weir_msg_free), -ENETUNREACH (no responders), -ENOBUFS (all of them are full and
- * dropped it), or as weir_bus_publish(). */
-WEIR_API int weir_bus_request(const weir_ctx *ctx, weir_bus *b, const char *subject, const void *data,
-                              size_t len, weir_msg *ret);
+/* Ask and wait for the first answer: 1 and *ret (free with weir_msg_free), -ENETUNREACH (no
+ * responders), -ENOBUFS (all of them are full and dropped it), or as weir_bus_publish(). */
+WEIR_API int weir_bus_request(const weir_ctx *ctx, weir_bus *b, const char *subject,
+                              const void *data, size_t len, weir_msg *ret);
 WEIR_API void weir_msg_free(weir_msg *m);
 
-/* Answer a message. -EDESTADDRREQ when it carries no reply address and its subscription named no ack subject. */
+/* Answer a message. -EDESTADDRREQ when it carries no reply address and its subscription named no
+ * ack subject. */
 WEIR_API int weir_msg_reply(const weir_ctx *ctx, const weir_msg *m, const void *data, size_t len);
 
 /* Does a subject match a pattern? Are they well formed? Pure. */
 WEIR_API bool weir_subject_match(const char *pattern, const char *subject);
 WEIR_API bool weir_subject_valid(const char *subject, bool wildcards);
 
-typedef struct weir_bus_stats { size_t subs; uint64_t published, delivered, dropped, bytes; } weir_bus_stats;
+typedef struct weir_bus_stats {
+	size_t subs;
+	uint64_t published, delivered, dropped, bytes;
+} weir_bus_stats;
 WEIR_API void weir_bus_stats_get(const weir_bus *b, weir_bus_stats *ret);
 
 WEIR_END

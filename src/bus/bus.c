@@ -2,13 +2,14 @@
 /*
  * The broker in memory, and a program's handle on it, the bus.
  *
- * A publish encodes the message once, finds the subscriptions under the broker's lock (taking a reference on each), and delivers after
- * letting it go, to one queue after the other in the publisher's own task: so order per publisher holds, a publish that has returned has
- * delivered, and a flush has nothing to do. Of a queue group one member is drawn by lot; if it is closing or full the next is
- * tried, and only if all are full does the first one's overflow policy decide.
+ * A publish encodes the message once, finds the subscriptions under the broker's lock (taking a
+ * reference on each), and delivers after letting it go, to one queue after the other in the
+ * publisher's own task: so order per publisher holds, a publish that has returned has delivered,
+ * and a flush has nothing to do. Of a queue group one member is drawn by lot; if it is closing or
+ * full the next is tried, and only if all are full does the first one's overflow policy decide.
  *
- * A bus has one group for the tasks of its handlers. The bus holds it open, so that any task may subscribe; the group, and so the
- * bus, is closed by the task that opened it.
+ * A bus has one group for the tasks of its handlers. The bus holds it open, so that any task may
+ * subscribe; the group, and so the bus, is closed by the task that opened it.
  *
  * Lock order: none of the locks (registry, broker, subscription) is taken under another.
  */
@@ -44,7 +45,8 @@ static struct weir__broker *broker_new(const char *name)
 		return NULL;
 	k->refs = 1;
 	k->buses = 1;
-	weir__trie_init(&k->trie, (uint64_t)weir_random(UINT32_MAX) << 32 | weir_random(UINT32_MAX));
+	weir__trie_init(&k->trie,
+	                (uint64_t)weir_random(UINT32_MAX) << 32 | weir_random(UINT32_MAX));
 	k->name = *name ? strdup(name) : NULL;
 	if (*name && !k->name) {
 		free(k);
@@ -61,7 +63,7 @@ static struct weir__broker *broker_open(const char *name)
 	if (!fresh || !*name)
 		return fresh;
 	weir__lock_acquire(&registry_lock);
-	weir__list_each(l, &registry) {
+	weir__list_each (l, &registry) {
 		struct weir__broker *k = weir__container(l, struct weir__broker, link);
 
 		if (strcmp(k->name, name))
@@ -97,7 +99,8 @@ int weir__broker_add(struct weir__broker *k, weir_sub *s)
 		k->subs++;
 	}
 	weir__lock_release(&k->lock);
-	/* Who ends a subscription marks it before it removes it: if it had not been in yet, that falls to us. */
+	/* Who ends a subscription marks it before it removes it: if it had not been in yet, that
+	 * falls to us. */
 	if (r == 0 && !weir__sub_open(s))
 		weir__broker_remove(k, s);
 	return r;
@@ -154,7 +157,7 @@ static bool inside(weir_bus *b)
 	bool found = false;
 
 	weir__lock_acquire(&b->broker->lock);
-	weir__list_each(l, &b->subs)
+	weir__list_each (l, &b->subs)
 		if (weir__sub_inside(weir__container(l, weir_sub, link)))
 			found = true;
 	weir__lock_release(&b->broker->lock);
@@ -162,8 +165,8 @@ static bool inside(weir_bus *b)
 }
 
 /*
- * All subscriptions stop taking before the first is waited for, so that they empty side by side. One that is followed stays its owner's, who may
- * be closing it right now: hence the reference.
+ * All subscriptions stop taking before the first is waited for, so that they empty side by side.
+ * One that is followed stays its owner's, who may be closing it right now: hence the reference.
  */
 static void finish(const weir_ctx *ctx, weir_bus *b, bool discard)
 {
@@ -360,7 +363,8 @@ int weir_bus_publish_msg(const weir_ctx *ctx, weir_bus *b, const weir_msg *m)
 	return weir__bus_send(ctx, b, m, &found);
 }
 
-int weir_bus_publish(const weir_ctx *ctx, weir_bus *b, const char *subject, const void *data, size_t len)
+int weir_bus_publish(const weir_ctx *ctx, weir_bus *b, const char *subject, const void *data,
+                     size_t len)
 {
 	weir_msg m = { .subject = subject, .data = data, .len = len };
 	int r = weir_bus_publish_msg(ctx, b, &m);
@@ -427,8 +431,8 @@ static int start(weir_bus *b, weir_sub *s)
 	return r;
 }
 
-static int subscribe(weir_bus *b, const char *subject, const weir_sub_options *opt, weir_msg_fn *fn, void *arg,
-                     weir_sub **ret)
+static int subscribe(weir_bus *b, const char *subject, const weir_sub_options *opt, weir_msg_fn *fn,
+                     void *arg, weir_sub **ret)
 {
 	weir_sub *s;
 	int r;
@@ -456,8 +460,8 @@ static int subscribe(weir_bus *b, const char *subject, const weir_sub_options *o
 	return 0;
 }
 
-int weir_bus_subscribe_with(const weir_ctx *ctx, weir_bus *b, const char *subject, const weir_sub_options *opt,
-                            weir_msg_fn *fn, void *arg, weir_sub **ret)
+int weir_bus_subscribe_with(const weir_ctx *ctx, weir_bus *b, const char *subject,
+                            const weir_sub_options *opt, weir_msg_fn *fn, void *arg, weir_sub **ret)
 {
 	int r = weir_ctx_err(ctx);
 
@@ -465,14 +469,14 @@ int weir_bus_subscribe_with(const weir_ctx *ctx, weir_bus *b, const char *subjec
 	return r < 0 ? r : subscribe(b, subject, opt, fn, arg, ret);
 }
 
-int weir_bus_subscribe(const weir_ctx *ctx, weir_bus *b, const char *subject, weir_msg_fn *fn, void *arg,
-                       weir_sub **ret)
+int weir_bus_subscribe(const weir_ctx *ctx, weir_bus *b, const char *subject, weir_msg_fn *fn,
+                       void *arg, weir_sub **ret)
 {
 	return weir_bus_subscribe_with(ctx, b, subject, NULL, fn, arg, ret);
 }
 
-int weir_bus_follow(const weir_ctx *ctx, weir_bus *b, const char *subject, const weir_sub_options *opt,
-                    weir_sub **ret)
+int weir_bus_follow(const weir_ctx *ctx, weir_bus *b, const char *subject,
+                    const weir_sub_options *opt, weir_sub **ret)
 {
 	int r = weir_ctx_err(ctx);
 

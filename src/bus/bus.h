@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What the files of the bus share: messages, brokers, subscriptions. Who guards what is said at each field. */
+/* What the files of the bus share: messages, brokers, subscriptions. Who guards what is said at
+ * each field. */
 #ifndef WEIR_BUS_BUS_H
 #define WEIR_BUS_BUS_H
 
@@ -11,7 +12,8 @@
 
 enum { WEIR__BUS_PAYLOAD_MAX = 1 << 20 };
 
-/* A message, encoded once and shared by reference count between all queues that hold it. Immutable. */
+/* A message, encoded once and shared by reference count between all queues that hold it.
+ * Immutable. */
 struct weir__bus_msg {
 	uint32_t refs; /* atomic */
 	size_t cost;   /* bytes it holds: what pending_bytes counts */
@@ -25,11 +27,12 @@ struct weir__bus_msg *weir__bus_msg_new(const weir_msg *m);
 void weir__bus_msg_ref(struct weir__bus_msg *m);
 void weir__bus_msg_unref(struct weir__bus_msg *m);
 
-/* The broker: what "mem:name" names. Shared by the buses that opened it; their subscriptions keep its memory. */
+/* The broker: what "mem:name" names. Shared by the buses that opened it; their subscriptions
+ * keep its memory. */
 struct weir__broker {
-	struct weir__list link; /* in the registry while a bus has it open, under the registry's lock */
+	struct weir__list link; /* in the registry while a bus has it open; under that lock */
 	char *name;             /* NULL: not shared */
-	size_t buses;           /* under the registry's lock */
+	size_t buses;           /* under that lock, too */
 	uint32_t refs;          /* atomic */
 	weir__lock lock;        /* guards the rest; held while nothing else is locked */
 	struct weir__trie trie;
@@ -45,7 +48,8 @@ struct weir_bus {
 	uint32_t magic;
 	struct weir__broker *broker;
 	weir_group group;
-	struct weir__list subs; /* under the broker's lock, as the next two, which are also read without */
+	/* Under the broker's lock; the flags are also read without. */
+	struct weir__list subs;
 	bool draining, closed;
 };
 
@@ -56,17 +60,18 @@ enum weir__sub_state {
 };
 
 /*
- * References: one of the user (or of the bus), one of the index while it is in there, one of the handler's task, and those of publishers
- * which have found it and are about to deliver. The memory goes with the last; the bus may be gone by then.
+ * References: one of the user (or of the bus), one of the index while it is in there, one of the
+ * handler's task, and those of publishers which have found it and are about to deliver. The memory
+ * goes with the last; the bus may be gone by then.
  */
 struct weir_sub {
 	uint32_t magic;
 	uint32_t refs; /* atomic */
 	weir_bus *bus; /* may be gone unless there is a handler; not to be touched by publishers */
 	struct weir__broker *broker;
-	struct weir__trie_entry entry;    /* under the broker's lock */
-	struct weir__list link;           /* in bus->subs, under the broker's lock; unlinked once the bus is being closed */
-	weir_msg_fn *fn;                  /* NULL: followed */
+	struct weir__trie_entry entry; /* under the broker's lock */
+	struct weir__list link; /* in bus->subs until it is closed; under the broker's lock */
+	weir_msg_fn *fn;        /* NULL: followed */
 	void *arg;
 	char *subject, *queue, *ack_subject;
 	size_t pending_max, pending_bytes_max;
@@ -80,19 +85,19 @@ struct weir_sub {
 	struct weir__bus_msg *current; /* what the last next() gave */
 	uint64_t accepted, handled, failed, dropped;
 	struct weir__list reader, writers, counters, joiners; /* of waiters */
-	weir__task *task;    /* runs the handler; written under the lock, read also without */
-	weir_scope *scope;   /* of that task; NULL before and after */
+	weir__task *task;  /* runs the handler; written under the lock, read also without */
+	weir_scope *scope; /* of that task; NULL before and after */
 	bool cancelled, cancelling;
 };
 
-int weir__sub_new(weir_bus *b, const char *subject, const weir_sub_options *opt, weir_msg_fn *fn, void *arg,
-                  weir_sub **ret);
+int weir__sub_new(weir_bus *b, const char *subject, const weir_sub_options *opt, weir_msg_fn *fn,
+                  void *arg, weir_sub **ret);
 void weir__sub_ref(weir_sub *s);
 void weir__sub_unref(weir_sub *s);
 
 /*
- * Put a message into the queue. 1: done; 0: dropped; -EPIPE: takes no more; the context's error under BLOCK; with `only_room` never
- * drops and never waits: -EAGAIN when full.
+ * Put a message into the queue. 1: done; 0: dropped; -EPIPE: takes no more; the context's error
+ * under BLOCK; with `only_room` never drops and never waits: -EAGAIN when full.
  */
 int weir__sub_push(const weir_ctx *ctx, weir_sub *s, struct weir__bus_msg *m, bool only_room);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A message is one piece of memory: the struct, then subject, reply address, headers and payload, each closed by a NUL. */
+/* A message is one piece of memory: the struct, then subject, reply address, headers and
+ * payload, each closed by a NUL. */
 #include "bus/bus.h"
 
 #include <stdlib.h>

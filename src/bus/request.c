@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Request and reply: an inbox is a subject of its own, followed for one message, so that whatever comes later finds nobody. Delivery is
- * synchronous, so a request that found no subscription knows at once that there are no responders.
+ * Request and reply: an inbox is a subject of its own, followed for one message, so that whatever
+ * comes later finds nobody. Delivery is synchronous, so a request that found no subscription knows
+ * at once that there are no responders.
  */
 #include "bus/bus.h"
 
@@ -17,8 +18,8 @@ static void inbox_name(char *buf, size_t n)
 	         (unsigned long long)__atomic_add_fetch(&last, 1, __ATOMIC_RELAXED));
 }
 
-int weir_bus_request(const weir_ctx *ctx, weir_bus *b, const char *subject, const void *data, size_t len,
-                     weir_msg *ret)
+int weir_bus_request(const weir_ctx *ctx, weir_bus *b, const char *subject, const void *data,
+                     size_t len, weir_msg *ret)
 {
 	weir_sub_options one = { .pending_max = 1, .max = 1 };
 	struct weir__bus_msg *answer;

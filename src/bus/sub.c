@@ -1,21 +1,25 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Subscriptions: a bounded queue of messages between publishers and one reader, which is the handler's task or whoever follows.
+ * Subscriptions: a bounded queue of messages between publishers and one reader, which is the
+ * handler's task or whoever follows.
  *
  * Invariants, all under s->lock:
  *  - state only goes OPEN, DRAINING, ENDED. Only OPEN takes messages; ENDED has an empty queue.
  *  - delivered = handled + dropped while queued + in the queue + (0 or 1 in the handler's hands).
  *  - count <= pending_max, and bytes <= pending_bytes_max unless the queue holds a single message.
  *
- * The queue is a ring that grows to pending_max on demand; it grows outside of the lock, by a publisher that then looks again. All waits are
- * of one form (park below): a node in one of four lists, woken by a signal after which the waiter looks again. A reader which was signalled takes
- * what is there before it looks at its context again, and a writer which fits wakes the next, so no signal is lost.
+ * The queue is a ring that grows to pending_max on demand; it grows outside of the lock, by a
+ * publisher that then looks again. All waits are of one form (park below): a node in one of four
+ * lists, woken by a signal after which the waiter looks again. A reader which was signalled takes
+ * what is there before it looks at its context again, and a writer which fits wakes the next, so no
+ * signal is lost.
  *
- * The handler's task opens a scope of its own, so that closing one subscription cancels one handler. Cancelling happens outside of the lock
- * (it runs hooks), so `cancelling` keeps the task from closing the scope under the canceller's hands.
+ * The handler's task opens a scope of its own, so that closing one subscription cancels one
+ * handler. Cancelling happens outside of the lock (it runs hooks), so `cancelling` keeps the task
+ * from closing the scope under the canceller's hands.
  *
- * Rejected: weir_chan as the queue (it cannot drop the oldest, nor count bytes), a group per subscription (a group is joined by its maker
- * only, a subscription by whoever closes it).
+ * Rejected: weir_chan as the queue (it cannot drop the oldest, nor count bytes), a group per
+ * subscription (a group is joined by its maker only, a subscription by whoever closes it).
  */
 #include "bus/bus.h"
 
@@ -33,7 +37,8 @@ struct waiter {
 	uint64_t n; /* counters: how many must have been handled */
 };
 
-/* Wake-ups decided under the lock, to be sent after it. A claimed waiter stays on its stack until it is woken, so its link can carry it. */
+/* Wake-ups decided under the lock, to be sent after it. A claimed waiter stays on its stack
+ * until it is woken, so its link can carry it. */
 struct wakes {
 	struct weir__list list;
 };
@@ -67,8 +72,10 @@ static void release_and_wake(weir_sub *s, struct wakes *wakes)
 		weir__wait_wake(&weir__container(l, struct waiter, link)->wait);
 }
 
-/* Waits in a list, the lock being held before and after. Without a context only a signal ends it. */
-static int park(const weir_ctx *ctx, weir_sub *s, struct weir__list *waiters, struct waiter *w, const char *what)
+/* Waits in a list, the lock being held before and after. Without a context only a signal ends
+ * it. */
+static int park(const weir_ctx *ctx, weir_sub *s, struct weir__list *waiters, struct waiter *w,
+                const char *what)
 {
 	int r;
 
@@ -100,7 +107,8 @@ static struct weir__bus_msg *pop(weir_sub *s)
 
 static bool fits(const weir_sub *s, const struct weir__bus_msg *m)
 {
-	return s->count == 0 || (s->count < s->pending_max && s->bytes + m->cost <= s->pending_bytes_max);
+	return s->count == 0 ||
+	       (s->count < s->pending_max && s->bytes + m->cost <= s->pending_bytes_max);
 }
 
 /* Called without the lock: others may grow it meanwhile. */
@@ -130,8 +138,8 @@ static int copy(const char *from, char **ret)
 	return from && !*ret ? -ENOMEM : 0;
 }
 
-int weir__sub_new(weir_bus *b, const char *subject, const weir_sub_options *opt, weir_msg_fn *fn, void *arg,
-                  weir_sub **ret)
+int weir__sub_new(weir_bus *b, const char *subject, const weir_sub_options *opt, weir_msg_fn *fn,
+                  void *arg, weir_sub **ret)
 {
 	static const weir_sub_options none;
 	weir_sub *s = calloc(1, sizeof *s);
@@ -185,7 +193,8 @@ void weir__sub_unref(weir_sub *s)
 	free(s);
 }
 
-/* Makes room by the policy. 1: there is room; 0: the message is dropped; -EPIPE; the context's error. */
+/* Makes room by the policy. 1: there is room; 0: the message is dropped; -EPIPE; the context's
+ * error. */
 static int overflow(const weir_ctx *ctx, weir_sub *s, struct weir__bus_msg *m, struct wakes *wakes)
 {
 	struct waiter w;
@@ -301,7 +310,7 @@ static void handled(weir_sub *s, int result)
 	s->handled++;
 	if (result < 0)
 		s->failed++;
-	weir__list_each_safe(l, &s->counters) {
+	weir__list_each_safe (l, &s->counters) {
 		struct waiter *w = weir__container(l, struct waiter, link);
 
 		if (w->n > s->handled)
@@ -358,7 +367,8 @@ static void deliver(const weir_ctx *ctx, weir_sub *s)
 		weir__sub_msg(s, m, &view);
 		r = s->fn(ctx, &view, s->arg);
 		if (r < 0 && r != -ECANCELED)
-			weir__log_rare(WEIR__WARN, "bus", "the handler of %s returned %d (%s)", s->subject, r,
+			weir__log_rare(WEIR__WARN, "bus", "the handler of %s returned %d (%s)",
+			               s->subject, r,
 			               strerrordesc_np(-r) ? strerrordesc_np(-r) : "unknown error");
 		weir__bus_msg_unref(m);
 		handled(s, r);
@@ -478,8 +488,12 @@ void weir__sub_join(const weir_ctx *ctx, weir_sub *s)
 
 void weir__sub_msg(weir_sub *s, struct weir__bus_msg *m, weir_msg *ret)
 {
-	*ret = (weir_msg){ .subject = m->subject, .reply = m->reply, .headers = m->headers, .data = m->data,
-		           .len = m->len, .priv = { m, s->bus, s } };
+	*ret = (weir_msg){ .subject = m->subject,
+		           .reply = m->reply,
+		           .headers = m->headers,
+		           .data = m->data,
+		           .len = m->len,
+		           .priv = { m, s->bus, s } };
 }
 
 int weir_sub_next(const weir_ctx *ctx, weir_sub *s, weir_msg *ret)
@@ -526,7 +540,11 @@ void weir_sub_stats_get(const weir_sub *s, weir_sub_stats *ret)
 	weir__lock *lock = (weir__lock *)&s->lock;
 
 	weir__lock_acquire(lock);
-	*ret = (weir_sub_stats){ .delivered = s->accepted, .handled = s->handled, .failed = s->failed,
-		                 .dropped = s->dropped, .pending = s->count, .pending_bytes = s->bytes };
+	*ret = (weir_sub_stats){ .delivered = s->accepted,
+		                 .handled = s->handled,
+		                 .failed = s->failed,
+		                 .dropped = s->dropped,
+		                 .pending = s->count,
+		                 .pending_bytes = s->bytes };
 	weir__lock_release(lock);
 }

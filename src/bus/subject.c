@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Subjects as NATS has them: tokens separated by dots, no token empty, no white space. In a pattern "*" stands for one token and a last
- * ">" for one or more; inside a longer token both are plain letters. Control bytes are refused too, since they would
- * break logs and the NATS protocol. Everything here is pure.
+ * Subjects as NATS has them: tokens separated by dots, no token empty, no white space. In a pattern
+ * "*" stands for one token and a last ">" for one or more; inside a longer token both are plain
+ * letters. Control bytes are refused too, since they would break logs and the NATS protocol.
+ * Everything here is pure.
  */
 #include <weir/bus.h>
 

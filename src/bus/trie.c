@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A node is a token below its parent. Plain children of all nodes live in one hash table keyed by (parent, token), so that a node with a million
- * children costs no more than one with two; the wildcards hang off their parent directly. The hash uses the parent's number, never its
- * address, since a simulation must not depend on addresses.
+ * A node is a token below its parent. Plain children of all nodes live in one hash table keyed by
+ * (parent, token), so that a node with a million children costs no more than one with two; the
+ * wildcards hang off their parent directly. The hash uses the parent's number, never its address,
+ * since a simulation must not depend on addresses.
  *
- * A match goes down level by level with the set of nodes reached so far (the frontier), linked through the nodes themselves: in a tree no
- * node is reached twice, so the walk needs neither memory nor recursion, and visits only nodes that exist. Rejected: recursion (a
- * subject may have 512 tokens, a task's stack is 64 KiB) and a cache of results per subject (it must be emptied at each
- * subscribe, and requests subscribe all the time).
+ * A match goes down level by level with the set of nodes reached so far (the frontier), linked
+ * through the nodes themselves: in a tree no node is reached twice, so the walk needs neither
+ * memory nor recursion, and visits only nodes that exist. Rejected: recursion (a subject may have
+ * 512 tokens, a task's stack is 64 KiB) and a cache of results per subject (it must be emptied at
+ * each subscribe, and requests subscribe all the time).
  */
 #include "bus/trie.h"
 
@@ -17,17 +19,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-static uint64_t hash_of(const struct weir__trie *t, const struct weir__trie_node *parent, const char *token, size_t len)
+static uint64_t hash_of(const struct weir__trie *t, const struct weir__trie_node *parent,
+                        const char *token, size_t len)
 {
 	uint64_t key[2] = { t->plain.seed[0] ^ parent->id, t->plain.seed[1] };
 
 	return weir__hash(key, token, len);
 }
 
-static struct weir__trie_node *find(struct weir__trie *t, struct weir__trie_node *parent, const char *token,
-                                    size_t len)
+static struct weir__trie_node *find(struct weir__trie *t, struct weir__trie_node *parent,
+                                    const char *token, size_t len)
 {
-	weir__hash_each(x, &t->plain, hash_of(t, parent, token, len)) {
+	weir__hash_each (x, &t->plain, hash_of(t, parent, token, len)) {
 		struct weir__trie_node *n = weir__container(x, struct weir__trie_node, node);
 
 		if (n->parent == parent && n->len == len && !memcmp(n->token, token, len))
@@ -37,7 +40,8 @@ static struct weir__trie_node *find(struct weir__trie *t, struct weir__trie_node
 }
 
 /* Where a wildcard child hangs, or NULL for a plain token. */
-static struct weir__trie_node **wild_place(struct weir__trie_node *parent, const char *token, size_t len)
+static struct weir__trie_node **wild_place(struct weir__trie_node *parent, const char *token,
+                                           size_t len)
 {
 	if (len == 1 && token[0] == '*')
 		return &parent->any;
@@ -138,9 +142,10 @@ void weir__trie_remove(struct weir__trie *t, struct weir__trie_entry *e)
 	prune(t, n);
 }
 
-static void visit(struct weir__trie_node *n, void (*fn)(struct weir__trie_entry *e, void *arg), void *arg)
+static void visit(struct weir__trie_node *n, void (*fn)(struct weir__trie_entry *e, void *arg),
+                  void *arg)
 {
-	weir__list_each(l, &n->entries)
+	weir__list_each (l, &n->entries)
 		fn(weir__container(l, struct weir__trie_entry, link), arg);
 }
 

@@ -1,18 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A hub: its life, publishing, and how a client joins. What a client gets, and when it is cut, is hub_part.c.
+ * A hub: its life, publishing, and how a client joins. What a client gets, and when it is cut, is
+ * hub_part.c.
  *
- * Publishing costs the publisher one encoding and, under the hub's lock, a number and a pointer for each worker that has clients; the
- * writing is done by those workers, told by one message each, however many events have come meanwhile. So the lock is taken once per
- * event, round, join and leave, and is never held while something is written.
+ * Publishing costs the publisher one encoding and, under the hub's lock, a number and a pointer for
+ * each worker that has clients; the writing is done by those workers, told by one message each,
+ * however many events have come meanwhile. So the lock is taken once per event, round, join and
+ * leave, and is never held while something is written.
  *
- * A client that comes back is served from the replay by its handler's own task, which may wait, in turns: take what the ring holds under the
- * lock, write it, look again. Only when nothing is left is it handed over, under the same lock that numbers the events, so nothing falls in between
- * and nothing comes twice. Rejected: handing over first with a private list of what to replay, which costs memory for each of
- * 10,000 clients that come back at once.
+ * A client that comes back is served from the replay by its handler's own task, which may wait, in
+ * turns: take what the ring holds under the lock, write it, look again. Only when nothing is left
+ * is it handed over, under the same lock that numbers the events, so nothing falls in between and
+ * nothing comes twice. Rejected: handing over first with a private list of what to replay, which
+ * costs memory for each of 10,000 clients that come back at once.
  *
- * The end: drain (of the hub's scope or by close) marks the hub; each part sends its clients what they have not got, `retry:` and the end. Cancel
- * cuts. Close waits until clients and messages have gone, `users`.
+ * The end: drain (of the hub's scope or by close) marks the hub; each part sends its clients what
+ * they have not got, `retry:` and the end. Cancel cuts. Close waits until clients and messages have
+ * gone, `users`.
  */
 #include "http/hub.h"
 
@@ -75,7 +79,8 @@ static void set_state(weir_hub *h, enum weir__hub_state state)
 
 static void stopped(weir_hook *hook, int step)
 {
-	set_state(weir__container(hook, weir_hub, hook), step == WEIR_DRAIN ? WEIR__HUB_DRAINING : WEIR__HUB_CUT);
+	set_state(weir__container(hook, weir_hub, hook),
+	          step == WEIR_DRAIN ? WEIR__HUB_DRAINING : WEIR__HUB_CUT);
 }
 
 static void hub_free(weir_hub *h)
@@ -103,7 +108,8 @@ int weir_hub_new(const weir_ctx *ctx, const weir_hub_options *opt, weir_hub **re
 		h->opt = *opt;
 	fill_in(&h->opt);
 	h->opt.name = strdup(opt && opt->name ? opt->name : "hub");
-	snprintf(h->epoch, sizeof h->epoch, "%08x%08x", weir_random(UINT32_MAX), weir_random(UINT32_MAX));
+	snprintf(h->epoch, sizeof h->epoch, "%08x%08x", weir_random(UINT32_MAX),
+	         weir_random(UINT32_MAX));
 	weir__buf_str(&ping, ":\n\n");
 	h->ping = weir__hub_chunk_new(&ping);
 	weir__buf_free(&ping);
@@ -272,8 +278,8 @@ static int write_gap(const weir_ctx *ctx, weir_http *x, struct weir__hub_part *p
 }
 
 /*
- * Write the events from *next on until none is left, and come back with the lock held and *next the number of the next one. On error
- * without the lock.
+ * Write the events from *next on until none is left, and come back with the lock held and *next the
+ * number of the next one. On error without the lock.
  */
 static int catch_up(const weir_ctx *ctx, weir_http *x, struct weir__hub_part *p, uint64_t *next)
 {
@@ -312,7 +318,8 @@ static int catch_up(const weir_ctx *ctx, weir_http *x, struct weir__hub_part *p,
 	}
 }
 
-/* Where the client's events begin; UINT64_MAX: with the next. *ret_gap: it comes from an earlier life, and nobody knows what it missed. */
+/* Where the client's events begin; UINT64_MAX: with the next. *ret_gap: it comes from an earlier
+ * life, and nobody knows what it missed. */
 static uint64_t resume_at(weir_http *x, weir_hub *h, bool *ret_gap)
 {
 	const char *id = weir_http_header(x, "last-event-id");
@@ -351,7 +358,8 @@ static int take_place(weir_hub *h)
 }
 
 /* Everything after the head. 0: handed over. */
-static int hand_over(const weir_ctx *ctx, weir_http *x, struct weir__hub_part *p, struct weir__hub_client *c)
+static int hand_over(const weir_ctx *ctx, weir_http *x, struct weir__hub_part *p,
+                     struct weir__hub_client *c)
 {
 	weir_hub *h = p->hub;
 	bool gap;
@@ -380,14 +388,16 @@ static int hand_over(const weir_ctx *ctx, weir_http *x, struct weir__hub_part *p
 	c->from = h->last + 1;
 	weir__hub_client_add(p, c);
 	weir__lock_release(&h->lock);
-	/* From here on nothing waits: what the part does with the client comes later, on this very worker. */
+	/* From here on nothing waits: what the part does with the client comes later, on this
+	 * very worker. */
 	r = weir__http_detach(x, weir__hub_client_stop, c, &c->stream);
 	if (r < 0)
 		weir__hub_client_drop(c);
 	return r;
 }
 
-int weir_hub_join(const weir_ctx *ctx, weir_http *x, weir_hub *h, const weir_hub_options *per_client)
+int weir_hub_join(const weir_ctx *ctx, weir_http *x, weir_hub *h,
+                  const weir_hub_options *per_client)
 {
 	struct weir__hub_client *c;
 	struct weir__hub_part *p;
@@ -404,7 +414,8 @@ int weir_hub_join(const weir_ctx *ctx, weir_http *x, weir_hub *h, const weir_hub
 		goto out;
 	c->magic = WEIR__CLIENT_MAGIC;
 	c->overflow = per_client ? per_client->overflow : h->opt.overflow;
-	c->pending_max = per_client && per_client->pending_max ? per_client->pending_max : h->opt.pending_max;
+	c->pending_max = per_client && per_client->pending_max ? per_client->pending_max :
+	                                                         h->opt.pending_max;
 	if (c->pending_max > h->opt.pending_max)
 		c->pending_max = h->opt.pending_max;
 	r = weir__sse_begin(ctx, x, h->opt.retry_ns);
@@ -428,7 +439,9 @@ void weir_hub_stats_get(const weir_hub *hub, weir_hub_stats *ret)
 
 	weir__magic_check(h, WEIR__HUB_MAGIC);
 	weir__lock_acquire(&h->lock);
-	*ret = (weir_hub_stats){ .clients = h->clients, .replay = h->replay.count, .published = h->last };
+	*ret = (weir_hub_stats){ .clients = h->clients,
+		                 .replay = h->replay.count,
+		                 .published = h->last };
 	for (int i = 0; i < h->part_count; i++) {
 		const struct weir__hub_part *p = h->parts[i];
 

@@ -1,18 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One worker's clients of a hub. A client is a record of a position: no task, no stack, no queue of its own. All of a worker's clients read one
- * log of chunks, which holds only what the slowest of them still needs and is empty when none lags.
+ * One worker's clients of a hub. A client is a record of a position: no task, no stack, no queue of
+ * its own. All of a worker's clients read one log of chunks, which holds only what the slowest of
+ * them still needs and is empty when none lags.
  *
- * A round: take what came into the inbox to the log's end, then visit every client, a slice per message so that the worker's tasks get their
- * turns. A visit writes all that the client has not got with one writev; when the socket is full the client is blocked: watched until it is
- * writable, and passed over by rounds but for the overflow policy. Events which come during a round wait for the next, so bursts are written
- * together. Invariants between rounds: a client that is not blocked has everything; a blocked one lags by at most
- * its pending_max events and the hub's pending_bytes (or by one event); the log begins where the furthest behind may be.
+ * A round: take what came into the inbox to the log's end, then visit every client, a slice per
+ * message so that the worker's tasks get their turns. A visit writes all that the client has not
+ * got with one writev; when the socket is full the client is blocked: watched until it is writable,
+ * and passed over by rounds but for the overflow policy. Events which come during a round wait for
+ * the next, so bursts are written together. Invariants between rounds: a client that is not blocked
+ * has everything; a blocked one lags by at most its pending_max events and the hub's pending_bytes
+ * (or by one event); the log begins where the furthest behind may be.
  *
- * If the worker is so busy that its inbox of pending_max events runs over, the oldest are lost to all its clients, who are told by a gap event.
+ * If the worker is so busy that its inbox of pending_max events runs over, the oldest are lost to
+ * all its clients, who are told by a gap event.
  *
- * One timer serves all clients, whose lists are in order of time: `quiet` by when something last left (heartbeat), `blocked` by when bytes
- * last left (the progress limit). It is armed for the earliest that may be due and looks again when it was too early.
+ * One timer serves all clients, whose lists are in order of time: `quiet` by when something last
+ * left (heartbeat), `blocked` by when bytes last left (the progress limit). It is armed for the
+ * earliest that may be due and looks again when it was too early.
  */
 #include "http/hub.h"
 
@@ -34,7 +39,8 @@ static bool pump(struct weir__hub_client *c, bool fresh);
 static struct weir__hub_part *part_new(weir_hub *h)
 {
 	struct weir__hub_part *p = calloc(1, sizeof *p);
-	size_t cap = 2 * h->opt.pending_max; /* what a blocked client may lag, and an inbox on top */
+	size_t cap =
+		2 * h->opt.pending_max; /* what a blocked client may lag, and an inbox on top */
 
 	if (!p)
 		return NULL;
@@ -164,7 +170,9 @@ static void want(struct weir__hub_part *p, int64_t at_ns)
 
 static struct weir__hub_client *first_of(struct weir__list *timed)
 {
-	return weir__list_empty(timed) ? NULL : weir__container(timed->next, struct weir__hub_client, timed);
+	return weir__list_empty(timed) ?
+	               NULL :
+	               weir__container(timed->next, struct weir__hub_client, timed);
 }
 
 static void to_list(struct weir__hub_client *c, struct weir__list *timed)
@@ -212,7 +220,9 @@ static void client_end(struct weir__hub_client *c, bool clean)
 	c->magic = 0;
 	free(c);
 	weir__hub_leave(h, 1, 1);
-	weir__stream_end(stream, clean); /* Last: whoever waits for the connections may then see that the client is not counted. */
+	weir__stream_end(
+		stream,
+		clean); /* Last: whoever waits for the connections may then see that the client is not counted. */
 }
 
 void weir__hub_client_stop(weir__stream *s, int why, void *arg)
@@ -251,8 +261,8 @@ static void writable(weir_conn *conn, void *arg)
 	pump(c, false);
 }
 
-static void iov_add(struct iovec *iov, int *n, const struct weir__hub_client *c, const struct weir__hub_chunk *k,
-                    size_t offset)
+static void iov_add(struct iovec *iov, int *n, const struct weir__hub_client *c,
+                    const struct weir__hub_chunk *k, size_t offset)
 {
 	bool chunked = weir__stream_chunked(c->stream);
 	const char *at = chunked ? k->frame : k->text;
@@ -278,7 +288,8 @@ static int gather(struct weir__hub_client *c, struct iovec *iov)
 		c->missed = 0;
 		weir__hub_count(p, gaps, 1);
 	}
-	if (!c->current && c->last_round && c->last_round <= p->rounds && !c->told && c->next == p->log_end) {
+	if (!c->current && c->last_round && c->last_round <= p->rounds && !c->told &&
+	    c->next == p->log_end) {
 		c->current = goodbye(p->hub);
 		if (!c->current)
 			return -ENOMEM;
@@ -331,7 +342,8 @@ static bool rest(struct weir__hub_client *c)
 	return true;
 }
 
-/* The socket is full; has it taken anything, or only now been given something? False: the client is gone. */
+/* The socket is full; has it taken anything, or only now been given something? False: the client
+ * is gone. */
 static bool block(struct weir__hub_client *c, bool moved)
 {
 	struct weir__hub_part *p = c->part;
@@ -347,7 +359,8 @@ static bool block(struct weir__hub_client *c, bool moved)
 	return true;
 }
 
-/* Writes what there is; fresh: it was not blocked, so its time to take bytes begins now. False: the client is gone. */
+/* Writes what there is; fresh: it was not blocked, so its time to take bytes begins now. False:
+ * the client is gone. */
 static bool pump(struct weir__hub_client *c, bool fresh)
 {
 	struct iovec iov[IOV];
@@ -383,7 +396,8 @@ static void enforce(struct weir__hub_client *c)
 	while (p->log_end - c->next > 1) {
 		struct weir__hub_log *first = &p->log[c->next % p->log_cap];
 
-		if (p->log_end - c->next <= c->pending_max && p->log_bytes - first->bytes <= p->hub->opt.pending_bytes)
+		if (p->log_end - c->next <= c->pending_max &&
+		    p->log_bytes - first->bytes <= p->hub->opt.pending_bytes)
 			return;
 		if (c->overflow == WEIR_CLOSE) {
 			weir__hub_count(p, closed_slow, 1);
@@ -398,13 +412,14 @@ static void enforce(struct weir__hub_client *c)
 	}
 }
 
-/* The events before n did not come, since the inbox ran over (or nobody was here): missed by everyone who was there, with all they had
- * not got yet. */
+/* The events before n did not come, since the inbox ran over (or nobody was here): missed by
+ * everyone who was there, with all they had not got yet. */
 static void lost(struct weir__hub_part *p, uint64_t n)
 {
-	weir__list_each(l, &p->all) {
+	weir__list_each (l, &p->all) {
 		struct weir__hub_client *c = weir__container(l, struct weir__hub_client, all);
-		uint64_t from = p->last + 1 > c->from ? p->last + 1 : c->from, missed = n > from ? n - from : 0;
+		uint64_t from = p->last + 1 > c->from ? p->last + 1 : c->from,
+			 missed = n > from ? n - from : 0;
 
 		for (; missed && c->next < p->log_end; c->next++)
 			missed += p->log[c->next % p->log_cap].chunk->n >= c->from;
@@ -487,7 +502,8 @@ static void run(struct weir__msg *m)
 	if (!p->cursor)
 		round_begin(p);
 	for (int left = slice(); left && p->cursor != &p->all; left--) {
-		struct weir__hub_client *c = weir__container(p->cursor, struct weir__hub_client, all);
+		struct weir__hub_client *c =
+			weir__container(p->cursor, struct weir__hub_client, all);
 
 		p->cursor = p->cursor->next;
 		visit(c);
@@ -496,7 +512,8 @@ static void run(struct weir__msg *m)
 	if (!again)
 		round_end(p);
 	weir__lock_acquire(&h->lock);
-	/* A message that was posted during the round may have been for what the round did not see. */
+	/* A message that was posted during the round may have been for what the round did not
+	 * see. */
 	again = again || p->more || p->inbox_count || p->state != h->state;
 	p->wanted = again || !weir__list_empty(&p->all);
 	again = again && weir__hub_part_nudge(p);
@@ -521,7 +538,8 @@ static void tick(struct weir__timer *t)
 		weir__hub_count(p, closed_slow, 1);
 		client_end(c, false);
 	}
-	while ((c = first_of(&p->quiet)) && after(c->since_ns, o->heartbeat_ns) <= now && beats-- > 0) {
+	while ((c = first_of(&p->quiet)) && after(c->since_ns, o->heartbeat_ns) <= now &&
+	       beats-- > 0) {
 		c->current = weir__hub_chunk_ref(p->hub->ping);
 		c->offset = 0;
 		pump(c, true);

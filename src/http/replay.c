@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * An event's number is known only under the hub's lock, its text before. So a chunk is encoded outside of the lock with room in front, and sealed
- * under it: the id's line and the chunk's length are written right to left before the text, a few dozen bytes.
+ * An event's number is known only under the hub's lock, its text before. So a chunk is encoded
+ * outside of the lock with room in front, and sealed under it: the id's line and the chunk's length
+ * are written right to left before the text, a few dozen bytes.
  */
 #include "http/replay.h"
 

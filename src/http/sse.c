@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Server-Sent Events by hand. Every call writes whole events and flushes: what is not on the wire is no event to its reader.
+ * Server-Sent Events by hand. Every call writes whole events and flushes: what is not on the wire
+ * is no event to its reader.
  *
- * Data is split where a reader would see the end of a line (CR, LF, CRLF; WHATWG HTML §9.2.6), one `data` field each; the reader joins them with LF. So
- * no data can smuggle in a field, and CR arrives as LF. Empty data makes one empty field, which readers do dispatch.
+ * Data is split where a reader would see the end of a line (CR, LF, CRLF; WHATWG HTML §9.2.6), one
+ * `data` field each; the reader joins them with LF. So no data can smuggle in a field, and CR
+ * arrives as LF. Empty data makes one empty field, which readers do dispatch.
  */
 #include "http/sse.h"
 
@@ -70,7 +72,8 @@ int weir__sse_begin(const weir_ctx *ctx, weir_http *x, int64_t retry_ns)
 	if (r == 0)
 		r = weir_http_set(x, "cache-control", "no-store");
 	if (r == 0)
-		r = weir_http_set(x, "x-accel-buffering", "no"); /* nginx in between would hold events back */
+		r = weir_http_set(x, "x-accel-buffering",
+		                  "no"); /* nginx in between would hold events back */
 	if (r < 0)
 		return r;
 	weir__sse_retry(&b, retry_ns);
@@ -82,8 +85,8 @@ int weir_sse_begin(const weir_ctx *ctx, weir_http *x)
 	return weir__sse_begin(ctx, x, WEIR__SSE_RETRY_NS);
 }
 
-int weir_sse_send_id(const weir_ctx *ctx, weir_http *x, const char *id, const char *event, const void *data,
-                     size_t len)
+int weir_sse_send_id(const weir_ctx *ctx, weir_http *x, const char *id, const char *event,
+                     const void *data, size_t len)
 {
 	struct weir__buf b = WEIR__BUF_INIT;
 	int r;
@@ -101,7 +104,8 @@ int weir_sse_send_id(const weir_ctx *ctx, weir_http *x, const char *id, const ch
 	return send_off(ctx, x, &b);
 }
 
-int weir_sse_send(const weir_ctx *ctx, weir_http *x, const char *event, const void *data, size_t len)
+int weir_sse_send(const weir_ctx *ctx, weir_http *x, const char *event, const void *data,
+                  size_t len)
 {
 	return weir_sse_send_id(ctx, x, NULL, event, data, len);
 }

@@ -9,7 +9,8 @@
 
 #define WEIR__SSE_RETRY_NS WEIR_SEC(2)
 
-/* "event: …" and a "data: …" for each line. 0, or -EINVAL. Without memory the buffer is marked failed. */
+/* "event: …" and a "data: …" for each line. 0, or -EINVAL. Without memory the buffer is marked
+ * failed. */
 int weir__sse_event(struct weir__buf *b, const char *event, const void *data, size_t len);
 
 /* Can it stand in one line? */

@@ -30,7 +30,8 @@ static int publish(const weir_ctx *ctx, weir_bus *b, const char *subject, int v)
 {
 	char text[16];
 
-	return weir_bus_publish(ctx, b, subject, text, (size_t)snprintf(text, sizeof text, "%d", v));
+	return weir_bus_publish(ctx, b, subject, text,
+	                        (size_t)snprintf(text, sizeof text, "%d", v));
 }
 
 static weir_bus *open_bus(const weir_ctx *ctx, const char *url)
@@ -41,7 +42,8 @@ static weir_bus *open_bus(const weir_ctx *ctx, const char *url)
 	return b;
 }
 
-static weir_sub *follow(const weir_ctx *ctx, weir_bus *b, const char *subject, const weir_sub_options *opt)
+static weir_sub *follow(const weir_ctx *ctx, weir_bus *b, const char *subject,
+                        const weir_sub_options *opt)
 {
 	weir_sub *s;
 
@@ -254,7 +256,8 @@ SIM(a_second_task_in_next_is_told_it_is_busy, 20)
 
 TASK(buses_of_one_name_share_a_broker_and_nameless_ones_do_not)
 {
-	weir_bus *a = open_bus(ctx, "mem:x"), *b = open_bus(ctx, "mem:x"), *c = open_bus(ctx, "mem:");
+	weir_bus *a = open_bus(ctx, "mem:x"), *b = open_bus(ctx, "mem:x"),
+		 *c = open_bus(ctx, "mem:");
 	weir_sub *s = follow(ctx, b, "a", NULL), *t = follow(ctx, c, "a", NULL);
 	weir_sub_stats st;
 
@@ -282,7 +285,8 @@ TASK(bad_urls_and_subjects_are_refused)
 	b = open_bus(ctx, "mem:");
 	CHECK_EQ(publish(ctx, b, "a.*", 1), -EINVAL);
 	CHECK_EQ(publish(ctx, b, "a..b", 1), -EINVAL);
-	CHECK_EQ(weir_bus_publish_msg(ctx, b, &(weir_msg){ .subject = "a", .reply = "b c" }), -EINVAL);
+	CHECK_EQ(weir_bus_publish_msg(ctx, b, &(weir_msg){ .subject = "a", .reply = "b c" }),
+	         -EINVAL);
 	CHECK_EQ(weir_bus_follow(ctx, b, "a.>.b", NULL, &s), -EINVAL);
 	CHECK_EQ(weir_bus_follow(ctx, b, "a", &(weir_sub_options){ .queue = "x y" }, &s), -EINVAL);
 	weir_bus_close(b);
@@ -300,7 +304,10 @@ TASK(a_payload_over_1_mib_is_refused)
 	CHECK_EQ(weir_bus_publish(ctx, b, "a", big, max + 1), -EMSGSIZE);
 	CHECK_EQ(weir_sub_next(ctx, s, &m), 1);
 	CHECK_EQ(m.len, max);
-	CHECK_EQ(weir_bus_publish_msg(ctx, b, &(weir_msg){ .subject = "a", .data = big, .len = max, .headers = "A: b\r\n" }),
+	CHECK_EQ(weir_bus_publish_msg(
+			 ctx, b,
+			 &(weir_msg){
+				 .subject = "a", .data = big, .len = max, .headers = "A: b\r\n" }),
 	         -EMSGSIZE);
 	free(big);
 	weir_sub_close(s);
@@ -311,7 +318,9 @@ TASK(reply_address_and_headers_arrive)
 {
 	weir_bus *b = open_bus(ctx, "mem:");
 	weir_sub *s = follow(ctx, b, "a", NULL);
-	weir_msg m = { .subject = "a", .reply = "r.s", .headers = "K: v\r\n", .data = "xy", .len = 2 };
+	weir_msg m = {
+		.subject = "a", .reply = "r.s", .headers = "K: v\r\n", .data = "xy", .len = 2
+	};
 
 	CHECK_EQ(weir_bus_publish_msg(ctx, b, &m), 1);
 	CHECK_EQ(weir_sub_next(ctx, s, &m), 1);
@@ -346,12 +355,16 @@ TASK(drop_oldest_keeps_the_newest_and_counts)
 TASK(drop_new_keeps_the_oldest_and_counts)
 {
 	weir_bus *b = open_bus(ctx, "mem:");
-	weir_sub *s = follow(ctx, b, "a", &(weir_sub_options){ .pending_max = 3, .overflow = WEIR_SUB_DROP_NEW });
+	weir_sub *s =
+		follow(ctx, b, "a",
+	               &(weir_sub_options){ .pending_max = 3, .overflow = WEIR_SUB_DROP_NEW });
 	weir_sub_stats st;
 	weir_msg m;
 
 	for (int i = 0; i < 10; i++)
-		CHECK_EQ(weir_bus_publish_msg(ctx, b, &(weir_msg){ .subject = "a", .data = "7", .len = 1 }), i < 3);
+		CHECK_EQ(weir_bus_publish_msg(ctx, b,
+		                              &(weir_msg){ .subject = "a", .data = "7", .len = 1 }),
+		         i < 3);
 	weir_sub_stats_get(s, &st);
 	CHECK_EQ(st.dropped, 7);
 	CHECK_EQ(st.delivered, 3);
@@ -363,7 +376,8 @@ TASK(drop_new_keeps_the_oldest_and_counts)
 TASK(close_on_overflow_delivers_what_was_there_and_ends)
 {
 	weir_bus *b = open_bus(ctx, "mem:");
-	weir_sub *s = follow(ctx, b, "a", &(weir_sub_options){ .pending_max = 2, .overflow = WEIR_SUB_CLOSE });
+	weir_sub *s = follow(ctx, b, "a",
+	                     &(weir_sub_options){ .pending_max = 2, .overflow = WEIR_SUB_CLOSE });
 	weir_bus_stats st;
 	weir_msg m;
 
@@ -383,7 +397,9 @@ TASK(close_on_overflow_delivers_what_was_there_and_ends)
 TASK(bytes_are_bounded_too_but_an_empty_queue_takes_any_one_message)
 {
 	weir_bus *b = open_bus(ctx, "mem:");
-	weir_sub *s = follow(ctx, b, "a", &(weir_sub_options){ .pending_bytes = 1000, .overflow = WEIR_SUB_DROP_NEW });
+	weir_sub *s =
+		follow(ctx, b, "a",
+	               &(weir_sub_options){ .pending_bytes = 1000, .overflow = WEIR_SUB_DROP_NEW });
 	static char big[4000];
 	weir_sub_stats st;
 	weir_msg m;
@@ -426,7 +442,8 @@ SIM(block_makes_the_publisher_wait_and_drops_nothing, 300)
 SIM(block_ends_with_the_publishers_context, 200)
 {
 	weir_bus *b = open_bus(ctx, "mem:");
-	weir_sub *s = follow(ctx, b, "a", &(weir_sub_options){ .pending_max = 1, .overflow = WEIR_SUB_BLOCK });
+	weir_sub *s = follow(ctx, b, "a",
+	                     &(weir_sub_options){ .pending_max = 1, .overflow = WEIR_SUB_BLOCK });
 	weir_ctx soon = weir_ctx_timeout(ctx, WEIR_MS(20));
 	weir_sub_stats st;
 
@@ -460,7 +477,8 @@ static int publisher(const weir_ctx *ctx, void *arg)
 SIM(closing_a_full_subscription_frees_its_blocked_publishers, 300)
 {
 	weir_bus *b = open_bus(ctx, "mem:");
-	weir_sub *s = follow(ctx, b, "a", &(weir_sub_options){ .pending_max = 1, .overflow = WEIR_SUB_BLOCK });
+	weir_sub *s = follow(ctx, b, "a",
+	                     &(weir_sub_options){ .pending_max = 1, .overflow = WEIR_SUB_BLOCK });
 	struct pub p[3];
 	weir_group g;
 
@@ -527,7 +545,9 @@ SIM(max_closes_after_so_many, 100)
 	weir_bus_stats st;
 	weir_sub *s;
 
-	CHECK_EQ(weir_bus_subscribe_with(ctx, b, "a", &(weir_sub_options){ .max = 3 }, note, &seen, &s), 0);
+	CHECK_EQ(weir_bus_subscribe_with(ctx, b, "a", &(weir_sub_options){ .max = 3 }, note, &seen,
+	                                 &s),
+	         0);
 	for (int i = 0; i < 5; i++)
 		publish(ctx, b, "a", i);
 	CHECK_EQ(weir_sub_wait(ctx, s, 3), 0);
@@ -585,10 +605,14 @@ SIM(one_member_of_a_queue_group_gets_each_message, 500)
 	bool got[40] = { false };
 
 	for (int i = 0; i < 3; i++)
-		CHECK_EQ(weir_bus_subscribe_with(ctx, b, i ? "job.*" : "job.x", &q, note, &seen[i], &s[i]), 0);
+		CHECK_EQ(weir_bus_subscribe_with(ctx, b, i ? "job.*" : "job.x", &q, note, &seen[i],
+		                                 &s[i]),
+		         0);
 	for (int i = 0; i < 20; i++)
 		CHECK_EQ(publish(ctx, b, "job.x", i), 0);
-	weir_sub_drain(ctx, s[1]); /* A member leaves: what it has it handles, the rest goes to the others. */
+	weir_sub_drain(
+		ctx,
+		s[1]); /* A member leaves: what it has it handles, the rest goes to the others. */
 	for (int i = 20; i < 40; i++)
 		CHECK_EQ(publish(ctx, b, "job.x", i), 0);
 	weir_bus_drain(ctx, b);
@@ -621,8 +645,10 @@ TASK(groups_and_plain_subscriptions_each_get_theirs)
 {
 	weir_bus *b = open_bus(ctx, "mem:");
 	weir_sub *s[5] = {
-		follow(ctx, b, "a", &(weir_sub_options){ .queue = "p" }), follow(ctx, b, "a", &(weir_sub_options){ .queue = "q" }),
-		follow(ctx, b, "*", &(weir_sub_options){ .queue = "p" }), follow(ctx, b, ">", &(weir_sub_options){ .queue = "q" }),
+		follow(ctx, b, "a", &(weir_sub_options){ .queue = "p" }),
+		follow(ctx, b, "a", &(weir_sub_options){ .queue = "q" }),
+		follow(ctx, b, "*", &(weir_sub_options){ .queue = "p" }),
+		follow(ctx, b, ">", &(weir_sub_options){ .queue = "q" }),
 		follow(ctx, b, "a", NULL),
 	};
 
@@ -668,7 +694,9 @@ TASK(a_request_without_responders_says_so_at_once)
 TASK(a_request_that_every_responder_drops_says_so)
 {
 	weir_bus *b = open_bus(ctx, "mem:");
-	weir_sub *s = follow(ctx, b, "a", &(weir_sub_options){ .pending_max = 1, .overflow = WEIR_SUB_DROP_NEW });
+	weir_sub *s =
+		follow(ctx, b, "a",
+	               &(weir_sub_options){ .pending_max = 1, .overflow = WEIR_SUB_DROP_NEW });
 	weir_msg m;
 
 	publish(ctx, b, "a", 1);
@@ -769,13 +797,18 @@ static int come_and_go(const weir_ctx *ctx, void *arg)
 	for (int i = 0; i < 4; i++) {
 		weir_ctx soon = weir_ctx_timeout(ctx, WEIR_US(50));
 
-		CHECK_EQ(weir_bus_subscribe(ctx, c->b, i % 2 ? "a.*" : "a.b", note, &c->seen, &s), 0);
+		CHECK_EQ(weir_bus_subscribe(ctx, c->b, i % 2 ? "a.*" : "a.b", note, &c->seen, &s),
+		         0);
 		weir_yield(ctx);
 		if (weir_random(2))
 			weir_sub_close(s);
 		else
 			weir_sub_drain(&soon, s);
-		CHECK_EQ(weir_bus_follow(ctx, c->b, ">", &(weir_sub_options){ .pending_max = 2, .overflow = weir_random(4) }, &s), 0);
+		CHECK_EQ(weir_bus_follow(ctx, c->b, ">",
+		                         &(weir_sub_options){ .pending_max = 2,
+		                                              .overflow = weir_random(4) },
+		                         &s),
+		         0);
 		weir_sub_next(&soon, s, &m);
 		weir_sub_close(s);
 	}

@@ -59,23 +59,24 @@ static const struct {
 	const char *pattern, *subject;
 	bool match;
 } cases[] = {
-	{ "a", "a", true },          { "a", "b", false },         { "a", "a.b", false },
-	{ "a.b", "a", false },       { "a.b", "a.b", true },      { "a.b", "a.bc", false },
-	{ "*", "a", true },          { "*", "a.b", false },       { "*.b", "a.b", true },
-	{ "*.b", "b", false },       { "a.*", "a.b", true },      { "a.*", "a", false },
-	{ "a.*", "a.b.c", false },   { "a.*.c", "a.b.c", true },  { "a.*.c", "a.b.d", false },
-	{ "*.*", "a.b", true },      { "*.*.*", "a.b", false },   { ">", "a", true },
-	{ ">", "a.b.c", true },      { "a.>", "a", false },       { "a.>", "a.b", true },
-	{ "a.>", "a.b.c.d", true },  { "a.>", "b.b", false },     { "*.>", "a", false },
-	{ "*.>", "a.b.c", true },    { "a.*.>", "a.b", false },   { "a.*.>", "a.b.c", true },
-	{ "*.b.*", "a.b.c", true },  { "*.b.*", "a.c.c", false }, { "a.b.c.d.e", "a.b.c.d.e", true },
+	{ "a", "a", true },         { "a", "b", false },         { "a", "a.b", false },
+	{ "a.b", "a", false },      { "a.b", "a.b", true },      { "a.b", "a.bc", false },
+	{ "*", "a", true },         { "*", "a.b", false },       { "*.b", "a.b", true },
+	{ "*.b", "b", false },      { "a.*", "a.b", true },      { "a.*", "a", false },
+	{ "a.*", "a.b.c", false },  { "a.*.c", "a.b.c", true },  { "a.*.c", "a.b.d", false },
+	{ "*.*", "a.b", true },     { "*.*.*", "a.b", false },   { ">", "a", true },
+	{ ">", "a.b.c", true },     { "a.>", "a", false },       { "a.>", "a.b", true },
+	{ "a.>", "a.b.c.d", true }, { "a.>", "b.b", false },     { "*.>", "a", false },
+	{ "*.>", "a.b.c", true },   { "a.*.>", "a.b", false },   { "a.*.>", "a.b.c", true },
+	{ "*.b.*", "a.b.c", true }, { "*.b.*", "a.c.c", false }, { "a.b.c.d.e", "a.b.c.d.e", true },
 };
 
 TEST(patterns_match_as_in_nats)
 {
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
 		if (weir_subject_match(cases[i].pattern, cases[i].subject) != cases[i].match)
-			test_fail(__FILE__, __LINE__, "%s against %s", cases[i].pattern, cases[i].subject);
+			test_fail(__FILE__, __LINE__, "%s against %s", cases[i].pattern,
+			          cases[i].subject);
 }
 
 struct item {
@@ -106,7 +107,8 @@ TEST(the_index_finds_what_the_patterns_say)
 		found = 0;
 		weir__trie_match(&t, cases[s].subject, hit, &found);
 		for (int i = 0; i < N; i++) {
-			CHECK_EQ(items[i].hits, weir_subject_match(cases[i].pattern, cases[s].subject));
+			CHECK_EQ(items[i].hits,
+			         weir_subject_match(cases[i].pattern, cases[s].subject));
 			items[i].hits = 0;
 		}
 	}
@@ -152,7 +154,8 @@ TEST(the_index_and_the_plain_match_agree_while_it_changes)
 		make(subject, false);
 		weir__trie_match(&t, subject, hit, &found);
 		for (int i = 0; i < N; i++)
-			want += items[i].entry.node && weir_subject_match(items[i].pattern, subject);
+			want += items[i].entry.node &&
+			        weir_subject_match(items[i].pattern, subject);
 		CHECK_EQ(found, want);
 	}
 	for (int i = 0; i < N; i++)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Hubs: everyone gets everything once and in order; who leaves, stalls or comes back is treated as promised. */
+/* Hubs: everyone gets everything once and in order; who leaves, stalls or comes back is treated
+ * as promised. */
 #include <weir/http_client.h>
 #include <weir/sse.h>
 #include <weir/sync.h>
@@ -61,7 +62,9 @@ static weir_http_client *client(const weir_ctx *ctx, const char *last_id)
 {
 	char line[80];
 	const char *const headers[] = { line, NULL };
-	weir_http_req get = { .method = "GET", .target = "/e", .headers = last_id ? headers : NULL };
+	weir_http_req get = { .method = "GET",
+		              .target = "/e",
+		              .headers = last_id ? headers : NULL };
 	weir_http_client *c;
 	weir_http_res res;
 
@@ -525,7 +528,9 @@ static void publish_big(struct stage *t, int n)
 
 SIM(a_client_that_takes_nothing_is_cut_and_does_not_delay_the_others, 50)
 {
-	weir_hub_options opt = { .write_ns = WEIR_SEC(2), .pending_max = 2000, .heartbeat_ns = WEIR_NEVER };
+	weir_hub_options opt = { .write_ns = WEIR_SEC(2),
+		                 .pending_max = 2000,
+		                 .heartbeat_ns = WEIR_NEVER };
 	weir_http_client *good;
 	struct stage t;
 	weir_conn *bad;
@@ -555,7 +560,9 @@ SIM(a_client_that_takes_nothing_is_cut_and_does_not_delay_the_others, 50)
 
 SIM(a_client_that_reads_slowly_but_reads_is_not_cut, 20)
 {
-	weir_hub_options opt = { .write_ns = WEIR_SEC(2), .pending_max = 2000, .heartbeat_ns = WEIR_NEVER };
+	weir_hub_options opt = { .write_ns = WEIR_SEC(2),
+		                 .pending_max = 2000,
+		                 .heartbeat_ns = WEIR_NEVER };
 	struct stage t;
 	weir_conn *slow;
 	char buf[16384];
@@ -566,7 +573,8 @@ SIM(a_client_that_reads_slowly_but_reads_is_not_cut, 20)
 	publish_big(&t, 500);
 	for (int i = 0; i < 60; i++) {
 		weir_sleep(ctx, WEIR_SEC(1));
-		weir_conn_read(&(weir_ctx){ ctx->scope, weir_now(), ctx->flags }, slow, buf, sizeof buf);
+		weir_conn_read(&(weir_ctx){ ctx->scope, weir_now(), ctx->flags }, slow, buf,
+		               sizeof buf);
 	}
 	CHECK_EQ(stats(&t).clients, 1);
 	CHECK_EQ(stats(&t).delivered, 500);
@@ -577,7 +585,9 @@ SIM(a_client_that_reads_slowly_but_reads_is_not_cut, 20)
 
 SIM(a_lagging_client_loses_the_oldest_and_is_told_how_many, 50)
 {
-	weir_hub_options opt = { .pending_max = 10, .heartbeat_ns = WEIR_NEVER, .write_ns = WEIR_NEVER };
+	weir_hub_options opt = { .pending_max = 10,
+		                 .heartbeat_ns = WEIR_NEVER,
+		                 .write_ns = WEIR_NEVER };
 	weir_http_client *c;
 	weir_sse_event e;
 	struct stage t;

@@ -24,7 +24,8 @@ TEST(data_is_split_at_every_end_of_line)
 	encodes(NULL, "a\rb\r\nc\n\nd", "data: a\ndata: b\ndata: c\ndata: \ndata: d\n");
 	encodes(NULL, "a\n", "data: a\ndata: \n");
 	encodes(NULL, "", "data: \n");
-	encodes(NULL, "x\nevent: evil\nid: 7\n\ndata: y", "data: x\ndata: event: evil\ndata: id: 7\ndata: \ndata: data: y\n");
+	encodes(NULL, "x\nevent: evil\nid: 7\n\ndata: y",
+	        "data: x\ndata: event: evil\ndata: id: 7\ndata: \ndata: data: y\n");
 }
 
 TEST(an_event_name_of_two_lines_is_refused)
