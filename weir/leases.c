@@ -4,6 +4,10 @@
  * returns what is still held when it closes, so a worker that is killed gives its jobs back at once
  * and no clock is needed.
  *
+ * While a lease is held its connection is kept (weir_http_conn_keep), also through a drain, so
+ * that a stop lets a remote worker finish what it runs and tell it; at the budget's last third
+ * the cancel ends the connection, and the job is returned.
+ *
  * One record a connection, found by its scope in a small table under a short lock. A record and its
  * hook are touched only on the connection's worker: by the handlers of that connection and by the
  * hook. What was acked meanwhile stays in the record until it is pruned, before it grows; returning
@@ -34,6 +38,7 @@ struct record {
 	struct weir__list link;
 	struct leases *all;
 	weir_scope *scope;
+	weir_http_conn *conn;
 	bool *ended; /* set when the hook has run; NULL but while it is being added */
 	struct held_lease *held;
 	size_t n, cap;
@@ -67,13 +72,41 @@ void leases_free(struct leases *l)
 	free(l);
 }
 
-/* The connection is gone. */
-static void connection_ended(weir_hook *hook, int step)
+/* Forget what has been acked or lost since. */
+static void prune(struct record *rec)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < rec->n; i++) {
+		weir_job_info job;
+		bool running = false;
+
+		if (weir_job_get(rec->all->app->store, rec->held[i].id, false, &job) == 0) {
+			running = job.state == WEIR_RUNNING && job.attempt == rec->held[i].attempt;
+			weir_job_info_free(&job);
+		}
+		if (running)
+			rec->held[kept++] = rec->held[i];
+	}
+	rec->n = kept;
+}
+
+static void keep_while_held(struct record *rec)
+{
+	weir_http_conn_keep(rec->conn, rec->n > 0);
+}
+
+/* A drain: what was acked over another connection keeps this one no longer. A cancel: it is gone.
+ */
+static void connection_stopped(weir_hook *hook, int step)
 {
 	struct record *rec = weir__container(hook, struct record, hook);
 
-	if (step != WEIR_CANCEL)
+	if (step != WEIR_CANCEL) {
+		prune(rec);
+		keep_while_held(rec);
 		return;
+	}
 	weir__lock_acquire(&rec->all->lock);
 	weir__list_remove(&rec->link);
 	weir__lock_release(&rec->all->lock);
@@ -104,9 +137,10 @@ static struct record *find(struct leases *l, weir_scope *scope)
 }
 
 /* 0, -ENOMEM, or -ECANCELED when the connection has ended already. */
-static int record_new(struct leases *l, weir_scope *scope, struct record **ret)
+static int record_new(struct leases *l, weir_http *x, struct record **ret)
 {
 	struct record *rec = calloc(1, sizeof *rec);
+	weir_scope *scope = weir_http_conn_scope(x);
 	bool ended = false;
 	int r;
 
@@ -114,8 +148,9 @@ static int record_new(struct leases *l, weir_scope *scope, struct record **ret)
 		return -ENOMEM;
 	rec->all = l;
 	rec->scope = scope;
+	rec->conn = weir_http_connection(x);
 	rec->ended = &ended;
-	rec->hook.fn = connection_ended;
+	rec->hook.fn = connection_stopped;
 	weir__lock_acquire(&l->lock);
 	weir__list_append(bucket(l, scope), &rec->link);
 	weir__lock_release(&l->lock);
@@ -133,25 +168,6 @@ static int record_new(struct leases *l, weir_scope *scope, struct record **ret)
 	weir__lock_release(&l->lock);
 	free(rec);
 	return r;
-}
-
-/* Forget what has been acked or lost since. */
-static void prune(struct record *rec)
-{
-	size_t kept = 0;
-
-	for (size_t i = 0; i < rec->n; i++) {
-		weir_job_info job;
-		bool running = false;
-
-		if (weir_job_get(rec->all->app->store, rec->held[i].id, false, &job) == 0) {
-			running = job.state == WEIR_RUNNING && job.attempt == rec->held[i].attempt;
-			weir_job_info_free(&job);
-		}
-		if (running)
-			rec->held[kept++] = rec->held[i];
-	}
-	rec->n = kept;
 }
 
 static int make_room(struct record *rec, size_t n)
@@ -182,7 +198,7 @@ int leases_hold(struct leases *l, weir_http *x, weir_job *const *jobs, size_t n)
 	int r = 0;
 
 	if (!rec)
-		r = record_new(l, scope, &rec);
+		r = record_new(l, x, &rec);
 	if (r == 0)
 		r = make_room(rec, n);
 	if (r < 0)
@@ -194,5 +210,22 @@ int leases_hold(struct leases *l, weir_http *x, weir_job *const *jobs, size_t n)
 		snprintf(h->lease, sizeof h->lease, "%s", weir_job_lease(jobs[i]));
 		h->attempt = weir_job_attempt(jobs[i]);
 	}
+	keep_while_held(rec);
 	return 0;
+}
+
+void leases_settled(const weir_ctx *ctx, struct leases *l, weir_http *x, const char *id)
+{
+	struct record *rec = find(l, weir_http_conn_scope(x));
+
+	if (!rec)
+		return;
+	for (size_t i = 0; i < rec->n; i++)
+		if (!strcmp(rec->held[i].id, id)) {
+			rec->held[i] = rec->held[--rec->n];
+			break;
+		}
+	if (weir_ctx_draining(ctx))
+		prune(rec);
+	keep_while_held(rec);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * HTTP server: a handler is written top to bottom, in blocking style, and runs in a task of its own.
+ * HTTP server: a handler is written top to bottom, in blocking style, and runs in a task of its
+ * own.
  *
  *	static int hello(const weir_ctx *ctx, weir_http *x, void *arg)
  *	{
@@ -12,14 +13,15 @@
  *	r = weir_http_route(s, "GET /hello/{name}", hello, NULL, NULL);
  *	r = weir_http_serve(ctx, s, listener);
  *
- * A handler returns 0 (answered; with nothing written an empty 200), a status from 100 to 599 ("answer that"), or
- * -errno: -ETIMEDOUT 504, -ECANCELED no answer and the connection closes, -EAGAIN and -ESHUTDOWN 503 with
- * Retry-After, -EMSGSIZE 413, -EINVAL 400, -ENOENT 404, -EACCES 403, else 500 and a line in the log.
- * Its context ends when the client leaves, when its limit passes, or when the server stops.
- * At its limit (limits.handler_ns) the server itself writes the 503, even if the handler never returns; the
- * handler's context ends with cause -ETIMEDOUT, and later writes return -ETIMEDOUT. Once the first byte of an answer is written
- * the limit is off and only progress counts.
- * Using an exchange after its handler returned aborts, naming the route.
+ * A handler returns 0 (answered; with nothing written an empty 200), a status from 100 to 599
+ * ("answer that"), or -errno: -ETIMEDOUT 504, -ECANCELED no answer and the connection closes,
+ * -EAGAIN and -ESHUTDOWN 503 with Retry-After, -EMSGSIZE 413, -EINVAL 400, -ENOENT 404, -EACCES
+ * 403, else 500 and a line in the log. Its context ends when the client leaves, when its limit
+ * passes, or when the server stops. At its limit (limits.handler_ns) the server itself writes the
+ * 503, even if the handler never returns; the handler's context ends with cause -ETIMEDOUT, and
+ * later writes return -ETIMEDOUT. Once the first byte of an answer is written the limit is off
+ * and only progress counts. Using an exchange after its handler returned aborts, naming the
+ * route.
  */
 #ifndef WEIR_HTTP_H
 #define WEIR_HTTP_H
@@ -54,30 +56,32 @@ WEIR_API weir_http_server *weir_http_server_new(const weir_http_limits *limits);
 WEIR_API void weir_http_server_free(weir_http_server *s);
 
 /*
- * Routes as in Go 1.22: "GET /users/{id}", "/files/{path...}", "/{$}". No method: any. GET serves HEAD too. The most
- * specific pattern wins. -EEXIST on a conflict (logged with both patterns), -EINVAL for a bad pattern.
- * Unknown path: 404; known path, other method: 405 with Allow. A trailing ":verb" in the last segment is
- * matched literally: "POST /v1/queues/{queue}/jobs:batch". `limits` may be NULL. Before serving.
+ * Routes as in Go 1.22: "GET /users/{id}", "/files/{path...}", "/{$}". No method: any. GET serves
+ * HEAD too. The most specific pattern wins. -EEXIST on a conflict (logged with both patterns),
+ * -EINVAL for a bad pattern. Unknown path: 404; known path, other method: 405 with Allow. A
+ * trailing ":verb" in the last segment is matched literally: "POST
+ * /v1/queues/{queue}/jobs:batch". `limits` may be NULL. Before serving.
  */
 WEIR_API int weir_http_route(weir_http_server *s, const char *pattern, weir_http_fn *fn, void *arg,
                              const weir_http_limits *limits);
 
 /*
- * A filter runs before every handler (also before 404): 0 goes on; anything else is taken as a handler's
- * result. At most one. For access checks.
+ * A filter runs before every handler (also before 404): 0 goes on; anything else is taken as a
+ * handler's result. At most one. For access checks.
  */
 WEIR_API void weir_http_filter(weir_http_server *s, weir_http_fn *fn, void *arg);
 
 /*
- * Accept and serve until the listener is closed or the context drains or is cancelled, then end all its connections: on
- * drain what is accepted is served ("Connection: close"), idle connections are half-closed and lingered so that a request
- * already on its way is served, streams hear drain; on cancel all stop. Returns when every connection has ended: 0, or an
- * error of the listener. Several calls may share a server. Borrowed: the listener.
+ * Accept and serve until the listener is closed or the context drains or is cancelled, then end
+ * all its connections: on drain what is accepted is served ("Connection: close"), idle
+ * connections are half-closed and lingered so that a request already on its way is served,
+ * streams hear drain; on cancel all stop. Returns when every connection has ended: 0, or an error
+ * of the listener. Several calls may share a server. Borrowed: the listener.
  */
 WEIR_API int weir_http_serve(const weir_ctx *ctx, weir_http_server *s, weir_listener *l);
 
-/* From now on every answer says "Connection: close", while new connections are still served: before a drain, so that clients
- * go elsewhere by themselves. Any thread. */
+/* From now on every answer says "Connection: close", while new connections are still served:
+ * before a drain, so that clients go elsewhere by themselves. Any thread. */
 WEIR_API void weir_http_server_goodbye(weir_http_server *s);
 
 typedef struct weir_http_stats {
@@ -87,7 +91,8 @@ typedef struct weir_http_stats {
 } weir_http_stats;
 WEIR_API void weir_http_server_stats(const weir_http_server *s, weir_http_stats *ret);
 
-/* Every exchange that runs now: for the report of a hard stop. Any thread; strings live during the call. */
+/* Every exchange that runs now: for the report of a hard stop. Any thread; strings live during
+ * the call. */
 typedef struct weir_http_info {
 	const char *route, *peer;
 	uint64_t task;        /* its task's id (weir_task_info.id), 0 for a stream that was handed over */
@@ -113,11 +118,12 @@ WEIR_API const char *weir_http_query(weir_http *x, const char *name);
 /* Memory that lives as long as the exchange; NULL without. Bounded by 1 MiB + body_max. */
 WEIR_API void *weir_http_alloc(weir_http *x, size_t n);
 
-/* Body bytes: > 0, 0 at the end, -EMSGSIZE beyond body_max, -ETIMEDOUT without progress, or the context's error.
- * Sends "100 Continue" first when the client waits for it. Waits. */
+/* Body bytes: > 0, 0 at the end, -EMSGSIZE beyond body_max, -ETIMEDOUT without progress, or the
+ * context's error. Sends "100 Continue" first when the client waits for it. Waits. */
 WEIR_API ssize_t weir_http_read(const weir_ctx *ctx, weir_http *x, void *buf, size_t n);
 
-/* The whole body into buf: its length, or -EMSGSIZE if it is longer than cap (or body_max). Waits. */
+/* The whole body into buf: its length, or -EMSGSIZE if it is longer than cap (or body_max).
+ * Waits. */
 WEIR_API ssize_t weir_http_read_all(const weir_ctx *ctx, weir_http *x, void *buf, size_t cap);
 
 /* The whole body in the exchange's memory, NUL-terminated. 0 or as weir_http_read(). Waits. */
@@ -126,13 +132,14 @@ WEIR_API int weir_http_body(const weir_ctx *ctx, weir_http *x, char **ret, size_
 /* ---- The answer. ---- */
 /* Default 200. Before the first byte; after it these two return -EALREADY. */
 WEIR_API int weir_http_status(weir_http *x, int status);
-/* Replace or add a header field. -EINVAL for bytes that a field cannot hold. Content-Length, Connection, Date and
- * Transfer-Encoding are the server's; setting content-length is allowed and then checked. */
+/* Replace or add a header field. -EINVAL for bytes that a field cannot hold. Content-Length,
+ * Connection, Date and Transfer-Encoding are the server's; setting content-length is allowed and
+ * then checked. */
 WEIR_API int weir_http_set(weir_http *x, const char *name, const char *value);
 WEIR_API int weir_http_add(weir_http *x, const char *name, const char *value);
 
-/* Part of the body. Small answers are collected and leave with a Content-Length when the handler returns; beyond 16 KiB, or
- * after weir_http_flush(), chunked. HEAD discards. Waits. */
+/* Part of the body. Small answers are collected and leave with a Content-Length when the handler
+ * returns; beyond 16 KiB, or after weir_http_flush(), chunked. HEAD discards. Waits. */
 WEIR_API int weir_http_write(const weir_ctx *ctx, weir_http *x, const void *data, size_t n);
 WEIR_API int weir_http_printf(const weir_ctx *ctx, weir_http *x, const char *fmt, ...) WEIR_PRINTF(3, 4);
 WEIR_API int weir_http_flush(const weir_ctx *ctx, weir_http *x);
@@ -148,12 +155,22 @@ WEIR_API int weir_http_problem(const weir_ctx *ctx, weir_http *x, int status, co
 /* Has the first byte of the answer been claimed? */
 WEIR_API bool weir_http_started(const weir_http *x);
 
-/* The connection's scope: it ends when the client's connection has gone, later than the exchange's. To be used only to
- * add hooks to, from the handler's task. */
+/* The connection's scope: it ends when the client's connection has gone, later than the
+ * exchange's. To be used only to add hooks to, from the handler's task. */
 WEIR_API weir_scope *weir_http_conn_scope(weir_http *x);
 
-/* Serve static files from memory (used by the dashboard). `path` starts with '/'; type by its suffix; with ETag
- * and 304. Data is borrowed. Before serving. */
+/*
+ * Keep the connection although it is idle, and through a drain: for what lives as long as it
+ * does, such as a lease. While kept it has no idle limit, drain leaves it open and its answers
+ * announce no close; cancel ends it as any other. Given up, it ends as it would have: soon, when
+ * drain has begun. From the handler's task and from hooks on the connection's scope.
+ */
+typedef struct weir__http_conn weir_http_conn;
+WEIR_API weir_http_conn *weir_http_connection(weir_http *x);
+WEIR_API void weir_http_conn_keep(weir_http_conn *c, bool keep);
+
+/* Serve static files from memory (used by the dashboard). `path` starts with '/'; type by its
+ * suffix; with ETag and 304. Data is borrowed. Before serving. */
 WEIR_API int weir_http_static(weir_http_server *s, const char *path, const void *data, size_t n,
                               const char *csp);
 

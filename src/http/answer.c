@@ -180,7 +180,8 @@ static int begin(weir_http *x, bool last, size_t total, struct iovec *ret)
 		x->chunked = x->head.minor == 1;
 	/* Leaving, the last of those requests that are here already tells the client to go. */
 	more = x->body_done && c->block->in_pos < c->block->in_len;
-	if ((c->draining || __atomic_load_n(&c->server->goodbye, __ATOMIC_RELAXED)) && !more)
+	if ((c->draining || __atomic_load_n(&c->server->goodbye, __ATOMIC_RELAXED)) && !more &&
+	    !c->kept)
 		x->close = true;
 	if (length < 0 && !x->chunked && !is_silent(x))
 		x->close = true;

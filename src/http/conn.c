@@ -203,6 +203,21 @@ static void client_gone(weir_conn *io, void *arg)
 
 /* ---- drain and cancel ---- */
 
+static int64_t idle_until(const struct weir__http_conn *c)
+{
+	if (c->kept)
+		return WEIR_NEVER;
+	return from_now(c->draining ? WEIR__HTTP_ON_ITS_WAY_NS : c->server->limits.idle_ns);
+}
+
+void weir_http_conn_keep(weir_http_conn *c, bool keep)
+{
+	weir__magic_check(c, WEIR__HTTP_CONN_MAGIC);
+	c->kept = keep;
+	if (c->state == WEIR__IDLE)
+		weir__http_deadline(c, idle_until(c));
+}
+
 static void stopped(weir_hook *hook, int step)
 {
 	struct weir__http_conn *c = weir__container(hook, struct weir__http_conn, hook);
@@ -211,7 +226,7 @@ static void stopped(weir_hook *hook, int step)
 	if (step == WEIR_DRAIN) {
 		c->draining = true;
 		if (c->state == WEIR__IDLE)
-			weir__http_deadline(c, from_now(WEIR__HTTP_ON_ITS_WAY_NS));
+			weir__http_deadline(c, idle_until(c));
 		else if (c->state == WEIR__STREAM)
 			c->stop((weir__stream *)c, -ESHUTDOWN, c->stop_arg);
 		return;
@@ -388,8 +403,7 @@ static void go_idle(struct weir__http_conn *c)
 	}
 	c->state = WEIR__IDLE;
 	weir__stat_add(c->worker, idle, 1);
-	weir__http_deadline(
-		c, from_now(c->draining ? WEIR__HTTP_ON_ITS_WAY_NS : c->server->limits.idle_ns));
+	weir__http_deadline(c, idle_until(c));
 }
 
 /* ---- lingering ---- */

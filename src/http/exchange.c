@@ -146,6 +146,12 @@ weir_scope *weir_http_conn_scope(weir_http *x)
 	return x->conn->scope;
 }
 
+weir_http_conn *weir_http_connection(weir_http *x)
+{
+	weir__http_live(x, __func__);
+	return x->conn;
+}
+
 bool weir_http_started(const weir_http *x)
 {
 	weir__http_live(x, __func__);

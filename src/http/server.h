@@ -152,6 +152,7 @@ struct weir__http_conn {
 	struct weir__http_worker *worker;
 	int worker_index;
 	bool draining, canceled;
+	bool kept;                    /* weir_http_conn_keep() */
 	bool peer_left; /* its end of the stream was seen */
 	weir_conn *io;
 	weir_scope *scope; /* of the connection; its requests run under it */

@@ -215,6 +215,12 @@ static int listen_ip(const struct weir__addr *a, struct fd_listener **ret)
 	if (fd < 0)
 		return fd;
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+	/* Accepted sockets inherit these: a peer that vanished without a word is noticed, also by
+	 * who holds an idle connection open. */
+	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &(int){ 60 }, sizeof(int));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &(int){ 15 }, sizeof(int));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &(int){ 4 }, sizeof(int));
 	if (at.ip.any.sa_family == AF_INET6)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, at.wildcard ? &off : &on, sizeof on);
 	if (bind(fd, &at.ip.any, at.len) < 0 || listen(fd, BACKLOG) < 0)
