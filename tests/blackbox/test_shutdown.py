@@ -50,7 +50,8 @@ def report(text):
 def sigterm_under_load_loses_nothing_and_says_so():
     data = tempfile.mkdtemp(prefix='weir-test-')
     try:
-        with Weir('--queue-max', '1000', data=data) as w:
+        # The workers that never answer keep their jobs until two thirds of the budget are used up.
+        with Weir('--queue-max', '1000', '--grace', '9s', data=data) as w:
             queued = [w.enqueue('later', b'%d' % n) for n in range(100)]
             for n in range(50):
                 w.enqueue('now', b'%d' % n)
@@ -208,6 +209,29 @@ def drain_over_http_stops_as_a_signal_does():
         check_eq((a.status, a.json['draining']), (202, True))
         check_eq(w.wait(), 0)
         check_in('stopped cleanly', w.err)
+
+
+@test
+def a_worker_finishes_its_job_over_the_connection_that_holds_the_lease():
+    with Weir() as w:
+        id = w.enqueue('q')
+        raw = w.raw()
+        raw.send('POST /v1/queues/q/take?lease=connection HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n')
+        [job] = raw.answer().json
+        other = w.raw()
+        other.send('GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n')
+        check_eq(other.answer().status, 200)
+        w.signal(signal.SIGTERM)
+        check_eq(other.read_all(), b'')  # Idle connections have been closed by now; the worker's has not.
+        target = f'/v1/jobs/{id}/%s?lease={job["lease"]} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n'
+        raw.send('POST ' + target % 'extend')
+        a = raw.answer()
+        check_eq((a.status, a.headers.get('connection')), (200, None))
+        raw.send('POST ' + target % 'ack')
+        a = raw.answer()
+        check_eq((a.status, a.headers.get('connection')), (200, 'close'))
+        check_eq(w.wait(), 0)
+        check_in('report: jobs: 1 finished, 0 failed, 0 returned', w.err)
 
 
 @test
