@@ -257,6 +257,8 @@ class Weir(Program):
             m = self.wait_err(r'listening on (?:http://)?([^\s"]+)')
         except BaseException:
             self.kill()
+            if self.own:
+                shutil.rmtree(self.own, ignore_errors=True)
             raise
         self.addr = m.group(1)
         self.port = int(self.addr.rsplit(':', 1)[1]) if ':' in self.addr and not self.addr.startswith('unix') else None
