@@ -115,6 +115,30 @@ TASK(a_drain_under_load_fails_no_request)
 	site_join(&s);
 }
 
+TASK(a_connection_whose_client_ended_its_side_is_answered_and_not_kept)
+{
+	struct site s;
+	int64_t from = weir_now();
+
+	site_new(&s, NULL);
+	site_route(&s, "GET /", hello, NULL);
+	start_tcp(ctx, &s);
+	for (int i = 0; i < 50; i++) {
+		weir_conn *c;
+
+		CHECK_EQ(weir_dial(ctx, weir_listener_addr(s.listener), &c), 0);
+		say(ctx, c, GET("/"));
+		hear(ctx, c, "hello\n");
+		say(ctx, c, GET("/"));
+		weir_conn_shutdown_write(c);
+		HAS(hear(ctx, c, NULL), "hello\n");
+		weir_conn_free(c);
+	}
+	CHECK(weir_now() - from <
+	      WEIR_SEC(30)); /* Their end has no second event; who misses it keeps them for 75 s. */
+	site_stop(&s);
+}
+
 TASK(beyond_the_limit_of_connections_the_others_wait_their_turn)
 {
 	struct crowd k = { .request = GET_CLOSE("/"), .rounds = 1 };

@@ -64,6 +64,7 @@ SIM(a_client_that_sent_all_and_its_end_is_answered, 200)
 	struct site s;
 	weir_conn *c;
 	const char *got;
+	int64_t from;
 
 	site_new(&s, NULL);
 	site_route(&s, "GET /", hello, NULL);
@@ -71,11 +72,43 @@ SIM(a_client_that_sent_all_and_its_end_is_answered, 200)
 	c = dial(ctx);
 	say(ctx, c, GET("/") GET("/") GET("/"));
 	weir_conn_shutdown_write(c);
+	from = weir_now();
 	got = hear(ctx, c, NULL);
+	CHECK(weir_now() - from < WEIR_SEC(1)); /* Nothing more can come: it is not kept. */
 	for (int i = 0; i < 3; i++) {
 		HAS(got, "hello\n");
 		got = strstr(got, "hello\n") + 1;
 	}
+	weir_conn_free(c);
+	site_stop(&s);
+}
+
+SIM(an_end_behind_further_requests_cancels_nothing, 200)
+{
+	struct nap n = { 0 };
+	struct site s;
+	weir_conn *c;
+	const char *got;
+
+	weir_sim_net_set(&(weir_sim_net){ .whole = true });
+	site_new(&s, NULL);
+	site_route(&s, "GET /nap", nap, &n);
+	site_route(&s, "GET /", hello, NULL);
+	site_start(ctx, &s);
+	c = dial(ctx);
+	if (weir_random(2)) {
+		say(ctx, c, GET("/nap") GET("/"));
+		wait_for(ctx, &n.begun);
+	} else {
+		say(ctx, c, GET("/nap"));
+		wait_for(ctx, &n.begun);
+		say(ctx, c, GET("/"));
+	}
+	weir_conn_shutdown_write(c);
+	got = hear(ctx, c, NULL);
+	HAS(got, "result 0\n");
+	HAS(got, "hello\n");
+	CHECK_EQ(site_stats(&s).client_gone, 0);
 	weir_conn_free(c);
 	site_stop(&s);
 }
