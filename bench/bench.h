@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A benchmark is a function that does `n` operations; it prints "name nanoseconds-per-operation". */
+/* A benchmark is a function that does `n` operations; it prints "name
+ * nanoseconds-per-operation". */
 #ifndef BENCH_H
 #define BENCH_H
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The yardstick: a bare epoll loop that answers every read with the same bytes and parses nothing. What a server needs beyond this is
- * its own cost. "epoll" prints the address it listens on and serves until it is killed.
+ * The yardstick: a bare epoll loop that answers every read with the same bytes and parses nothing.
+ * What a server needs beyond this is its own cost. "epoll" prints the address it listens on and
+ * serves until it is killed.
  */
 #include <arpa/inet.h>
 #include <errno.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Hello over HTTP, and a hub of events: GET / answers, GET /events follows, POST /events publishes its body. */
+/* Hello over HTTP, and a hub of events: GET / answers, GET /events follows, POST /events publishes
+ * its body. */
 #include <weir/server.h>
 #include <weir/sse.h>
 

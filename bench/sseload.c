@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Load for event streams: `sseload PORT CLIENTS EVENTS` follows GET /events with so many clients, then publishes one event
- * at a time by POST /events, each when the one before has reached all clients. Prints deliveries and seconds.
+ * Load for event streams: `sseload PORT CLIENTS EVENTS` follows GET /events with so many clients,
+ * then publishes one event at a time by POST /events, each when the one before has reached all
+ * clients. Prints deliveries and seconds.
  */
 #include <arpa/inet.h>
 #include <stdio.h>
@@ -46,7 +47,8 @@ static void say(int fd, const char *text)
 	must(send(fd, text, strlen(text), MSG_NOSIGNAL) == (ssize_t)strlen(text), "send");
 }
 
-/* How often the mark, a byte that is nowhere else in what the servers send, arrived on any of the streams. */
+/* How often the mark, a byte that is nowhere else in what the servers send, arrived on any of the
+ * streams. */
 static int collect(int epoll, int mark, int wanted)
 {
 	struct epoll_event events[256];

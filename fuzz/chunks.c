@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A chunked body gives the same bytes and the same verdict however it is cut, and takes nothing beyond its end. */
+/* A chunked body gives the same bytes and the same verdict however it is cut, and takes nothing
+ * beyond its end. */
 #include "fuzz.h"
 
 #include <errno.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Whatever stands in a weir.yaml, reading it ends, and says what is wrong or takes all of it; what is in force can be written. */
+/* Whatever stands in a weir.yaml, reading it ends, and says what is wrong or takes all of it; what
+ * is in force can be written. */
 #include "fuzz.h"
 
 #include <stdio.h>

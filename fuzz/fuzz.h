@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A target reads bytes and checks what must hold for all of them, beyond that no sanitizer speaks. One file a target; its corpus is in
- * corpus/<name>. Run by script/fuzz.
+ * A target reads bytes and checks what must hold for all of them, beyond that no sanitizer speaks.
+ * One file a target; its corpus is in corpus/<name>. Run by script/fuzz.
  */
 #ifndef WEIR_FUZZ_H
 #define WEIR_FUZZ_H

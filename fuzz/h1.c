@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A request's head is judged the same whether it comes at once or byte by byte, and what it gives lies inside it. */
+/* A request's head is judged the same whether it comes at once or byte by byte, and what it gives
+ * lies inside it. */
 #include "fuzz.h"
 
 #include "http/h1.h"

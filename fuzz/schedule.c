@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A schedule that is taken has a next time, later than the last and never standing still, or says that it has none. */
+/* A schedule that is taken has a next time, later than the last and never standing still, or says
+ * that it has none. */
 #include "fuzz.h"
 
 #include "queue/schedule.h"

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Records that nobody wrote, in a file that is whole: the CRCs are made right here, so that what is made up reaches the
- * reader. It is taken, and then the store lives and closes, or refused. Input: type, u16 length, body, and so on.
+ * Records that nobody wrote, in a file that is whole: the CRCs are made right here, so that what is
+ * made up reaches the reader. It is taken, and then the store lives and closes, or refused. Input:
+ * type, u16 length, body, and so on.
  */
 #include "fuzz.h"
 

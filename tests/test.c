@@ -63,7 +63,8 @@ static void run(struct test *t)
 		CHECK_EQ(weir_run(&two, task_body, t), 0);
 		break;
 	case TEST_SIM:
-		for (*test_seed = only_seed ? only_seed : 1; *test_seed <= (only_seed ? only_seed : seeds); ++*test_seed)
+		for (*test_seed = only_seed ? only_seed : 1;
+		     *test_seed <= (only_seed ? only_seed : seeds); ++*test_seed)
 			CHECK_EQ(weir_sim(*test_seed, task_body, t), 0);
 		*test_seed = 0;
 		break;
@@ -142,7 +143,10 @@ int main(int argc, char **argv)
 		else if (!strcmp(argv[a], "--seed") && a + 1 < argc)
 			only_seed = strtoull(argv[++a], NULL, 0);
 		else {
-			fprintf(stderr, "usage: %s [--long | --quick] [--no-sim] [--seed N] [NAME-PART …]\n", argv[0]);
+			fprintf(stderr,
+			        "usage: %s [--long | --quick] [--no-sim] [--seed N] [NAME-PART "
+			        "…]\n",
+			        argv[0]);
 			return 2;
 		}
 	}
@@ -172,11 +176,13 @@ int main(int argc, char **argv)
 			continue;
 		}
 		failed++;
-		printf("not ok %s (%ld ms)%s\n", t->name, ms, status == -1 ? ": took too long" : "");
+		printf("not ok %s (%ld ms)%s\n", t->name, ms,
+		       status == -1 ? ": took too long" : "");
 		if (status > 0 && WIFSIGNALED(status))
 			printf("  ended by signal %d\n", WTERMSIG(status));
 		if (*test_seed)
-			printf("  replay: %s --seed %llu %s\n", argv[0], (unsigned long long)*test_seed, t->name);
+			printf("  replay: %s --seed %llu %s\n", argv[0],
+			       (unsigned long long)*test_seed, t->name);
 	}
 	printf("%d passed, %d failed\n", passed, failed);
 	return failed != 0;

@@ -35,7 +35,8 @@ struct test {
 };
 
 void test_add(struct test *t);
-_Noreturn void test_fail(const char *file, int line, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+_Noreturn void test_fail(const char *file, int line, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
 
 /* For tests that expect the process to abort with a text on stderr: runs fn in a child of its
  * own. */
@@ -45,42 +46,43 @@ extern bool test_long;
 /* The seed of the running simulation. */
 extern volatile uint64_t *test_seed;
 
-#define CHECK(cond)                                                     \
-	do {                                                            \
-		if (!(cond))                                            \
-			test_fail(__FILE__, __LINE__, "%s", #cond);     \
+#define CHECK(cond)                                                 \
+	do {                                                        \
+		if (!(cond))                                        \
+			test_fail(__FILE__, __LINE__, "%s", #cond); \
 	} while (0)
-#define CHECK_EQ(a, b)                                                                          \
-	do {                                                                                    \
-		long long a_ = (long long)(a), b_ = (long long)(b);                             \
-		if (a_ != b_)                                                                   \
-			test_fail(__FILE__, __LINE__, "%s is %lld, not %s = %lld", #a, a_, #b, b_); \
+#define CHECK_EQ(a, b)                                                                         \
+	do {                                                                                   \
+		long long a_ = (long long)(a), b_ = (long long)(b);                            \
+		if (a_ != b_)                                                                  \
+			test_fail(__FILE__, __LINE__, "%s is %lld, not %s = %lld", #a, a_, #b, \
+			          b_);                                                         \
 	} while (0)
-#define CHECK_STR(a, b)                                                                         \
-	do {                                                                                    \
-		const char *a_ = (a), *b_ = (b);                                                \
-		if (!a_ || !b_ || strcmp(a_, b_))                                               \
-			test_fail(__FILE__, __LINE__, "%s is \"%s\", not \"%s\"", #a, a_ ? a_ : "(null)", \
-			          b_ ? b_ : "(null)");                                          \
+#define CHECK_STR(a, b)                                                               \
+	do {                                                                          \
+		const char *a_ = (a), *b_ = (b);                                      \
+		if (!a_ || !b_ || strcmp(a_, b_))                                     \
+			test_fail(__FILE__, __LINE__, "%s is \"%s\", not \"%s\"", #a, \
+			          a_ ? a_ : "(null)", b_ ? b_ : "(null)");            \
 	} while (0)
 #define CHECK_DIES(fn, text) test_dies(__FILE__, __LINE__, (fn), (text))
 
-#define TEST_REGISTER_(n, ...)                                          \
-	__attribute__((constructor)) static void n##_add_(void)         \
-	{                                                               \
-		static struct test t = { .name = #n, __VA_ARGS__ };     \
-		test_add(&t);                                           \
+#define TEST_REGISTER_(n, ...)                                      \
+	__attribute__((constructor)) static void n##_add_(void)     \
+	{                                                           \
+		static struct test t = { .name = #n, __VA_ARGS__ }; \
+		test_add(&t);                                       \
 	}
-#define TEST(n)                                                         \
-	static void n(void);                                            \
-	TEST_REGISTER_(n, .kind = TEST_PLAIN, .plain = n)               \
+#define TEST(n)                                           \
+	static void n(void);                              \
+	TEST_REGISTER_(n, .kind = TEST_PLAIN, .plain = n) \
 	static void n(void)
-#define TASK(n)                                                         \
-	static void n(const weir_ctx *ctx);                             \
-	TEST_REGISTER_(n, .kind = TEST_TASK, .task = n)                 \
+#define TASK(n)                                         \
+	static void n(const weir_ctx *ctx);             \
+	TEST_REGISTER_(n, .kind = TEST_TASK, .task = n) \
 	static void n(__attribute__((unused)) const weir_ctx *ctx)
-#define SIM(n, count)                                                   \
-	static void n(const weir_ctx *ctx);                             \
+#define SIM(n, count)                                                    \
+	static void n(const weir_ctx *ctx);                              \
 	TEST_REGISTER_(n, .kind = TEST_SIM, .seeds = (count), .task = n) \
 	static void n(__attribute__((unused)) const weir_ctx *ctx)
 

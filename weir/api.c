@@ -24,7 +24,7 @@ static const char login_policy[] =
 
 static const char dashboard_policy[] =
 	"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-        "connect-src 'self'; "
+	"connect-src 'self'; "
 	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 static const struct asset *asset(const char *path)

@@ -11,8 +11,8 @@ enum {
 	TAKE_BYTES = 8 << 20, /* payloads of one answer; at least one job is always given */
 	TAKERS_MAX = 10000,   /* waiting at a time */
 	WORKER_MAX = 63,
-	/* What a store keeps; as JSON it is longer. Not --body-max: a run that is over cannot be made
-	 * smaller. */
+	/* What a store keeps; as JSON it is longer. Not --body-max: a run that is over cannot be
+	 * made smaller. */
 	RESULT_MAX = 1 << 20,
 };
 

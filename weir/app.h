@@ -30,8 +30,8 @@ struct app {
 	uint64_t events_lost; /* atomic; changes that the bus did not hear of: too many at once */
 };
 
-/* serve.c: the root task of `weir serve`, with a struct app of which opt (and auth) is set. The exit
- * status. */
+/* serve.c: the root task of `weir serve`, with a struct app of which opt (and auth) is set. The
+ * exit status. */
 weir_task_fn serve;
 
 /* events.c: every change of a job becomes a message on weir.jobs.{queue}.{id}. */

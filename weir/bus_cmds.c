@@ -2,8 +2,9 @@
 /*
  * Messages from the command line: publish, request, subscribe, reply.
  *
- * subscribe and reply read the server's event stream (as JSON, which carries subject and reply address). A stream that breaks is
- * taken up again behind its last event, with growing pauses; what the server no longer remembers is told as a gap.
+ * subscribe and reply read the server's event stream (as JSON, which carries subject and reply
+ * address). A stream that breaks is taken up again behind its last event, with growing pauses; what
+ * the server no longer remembers is told as a gap.
  */
 #include "client.h"
 

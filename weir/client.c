@@ -2,8 +2,9 @@
 /*
  * The frame of a client subcommand, and its calls.
  *
- * Standard input and output may belong to somebody slow, so they are read and written by the offload pool with poll(2) beside
- * an eventfd: the end of the context rings that, and the wait is over.
+ * Standard input and output may belong to somebody slow, so they are read and written by the
+ * offload pool with poll(2) beside an eventfd: the end of the context rings that, and the wait is
+ * over.
  */
 #include "client.h"
 
@@ -45,7 +46,8 @@ static int transfer(void *arg)
 			return errno == EINTR ? 0 : -errno;
 		if (fds[1].revents)
 			return -EINTR;
-		/* A write to a pipe that is ready takes at least PIPE_BUF without blocking, and no more is promised. */
+		/* A write to a pipe that is ready takes at least PIPE_BUF without blocking, and no
+		 * more is promised. */
 		if (t->write)
 			n = write(t->fd, t->data + done, t->n - done < 4096 ? t->n - done : 4096);
 		else
@@ -317,7 +319,8 @@ static void no_interrupt(void *arg)
 	(void)arg; /* Parsing ends soon by itself. */
 }
 
-/* jansson recurses, and a task's stack is small: what might go deep is parsed by the offload pool. */
+/* jansson recurses, and a task's stack is small: what might go deep is parsed by the offload
+ * pool. */
 static json_t *parse_json(const weir_ctx *ctx, const struct weir__buf *b)
 {
 	struct parse p = { .text = b };

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the client subcommands share: the frame in which they run, a call to the server, tables, and output.
+ * What the client subcommands share: the frame in which they run, a call to the server, tables, and
+ * output.
  *
- * A subcommand is `return client_run(o, fn, arg)`. fn runs as the root task, says itself on standard error what went
- * wrong, and returns an exit status. What it adds to c->out is printed when it has returned, so that no task waits for a slow
- * terminal; who prints as it goes uses client_flush().
+ * A subcommand is `return client_run(o, fn, arg)`. fn runs as the root task, says itself on
+ * standard error what went wrong, and returns an exit status. What it adds to c->out is printed
+ * when it has returned, so that no task waits for a slow terminal; who prints as it goes uses
+ * client_flush().
  */
 #ifndef WEIR_CLIENT_H
 #define WEIR_CLIENT_H
@@ -29,7 +31,8 @@ struct client {
 typedef int client_fn(const weir_ctx *ctx, struct client *c);
 int client_run(const struct options *o, client_fn *fn, void *arg);
 
-/* Another connection for another task, with the same server and token. 0 or -ENOMEM. The out buffer is its own. */
+/* Another connection for another task, with the same server and token. 0 or -ENOMEM. The out buffer
+ * is its own. */
 int client_copy(struct client *c, const struct client *from);
 void client_close(struct client *c);
 
@@ -52,7 +55,8 @@ struct request {
 /* One exchange: 0 with any status, or -Exxx without a word. */
 int client_exchange(const weir_ctx *ctx, struct client *c, const struct request *q,
                     struct answer *a);
-/* The same, and what is not 2xx is said on standard error: 0 or an exit status. *a can be freed in any case. */
+/* The same, and what is not 2xx is said on standard error: 0 or an exit status. *a can be freed in
+ * any case. */
 int client_call(const weir_ctx *ctx, struct client *c, const struct request *q, struct answer *a);
 /* Begins a stream of events at target, behind last_id if not NULL: the status, or -Exxx. */
 int client_stream(const weir_ctx *ctx, struct client *c, const char *target, const char *last_id,
@@ -62,7 +66,8 @@ int client_stream(const weir_ctx *ctx, struct client *c, const char *target, con
 int client_say_error(const struct client *c, int error);
 int client_say_refusal(const struct client *c, const struct answer *a);
 
-/* A pause before the next try: twice as long each time up to 10 s, ± 50 %. *tries counts. 0 or the context's error. */
+/* A pause before the next try: twice as long each time up to 10 s, ± 50 %. *tries counts. 0 or the
+ * context's error. */
 int client_pause(const weir_ctx *ctx, unsigned *tries, int64_t at_least_ns);
 
 /* Prints c->out now; waits for whoever reads it. 0 or an exit status. */
@@ -70,10 +75,12 @@ int client_flush(const weir_ctx *ctx, struct client *c);
 /* Reads what standard input (or another descriptor) has: bytes, 0 at the end, or -Exxx. */
 ssize_t client_read(const weir_ctx *ctx, int fd, void *buf, size_t n);
 
-/* PAYLOAD as an argument, or all of standard input when it is absent or "-". Outside of tasks. 0 or an exit status. */
+/* PAYLOAD as an argument, or all of standard input when it is absent or "-". Outside of tasks. 0 or
+ * an exit status. */
 int client_payload(const struct options *o, int arg, struct weir__buf *ret);
 
-/* Adds a payload to c->out: as it is for a pipe or file; for a terminal without what it would obey, and with an end of line. */
+/* Adds a payload to c->out: as it is for a pipe or file; for a terminal without what it would obey,
+ * and with an end of line. */
 void put_shown(struct client *c, const void *data, size_t n);
 /* "name: value"; NULL without memory, to be freed. A NULL value gives an empty text. */
 char *client_header(const char *name, const char *value);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * weir.yaml, read strictly: unknown and repeated keys, wrong types, aliases, tags and further documents are mistakes, and all of
- * them are told at once, with line and column. The file's top level holds the keys of the settings' table;
+ * weir.yaml, read strictly: unknown and repeated keys, wrong types, aliases, tags and further
+ * documents are mistakes, and all of them are told at once, with line and column. The file's top
+ * level holds the keys of the settings' table;
  *
  *	queue-max: 1000
  *	listen: [":8080", "unix:/run/weir.sock"]
@@ -10,8 +11,8 @@
  *	crons:
  *	  nightly: { schedule: "0 3 * * *", queue: mail, payload: report }
  *
- * The parser works on libyaml's events and not on its documents: those forget where a key stood when it is twice there,
- * and follow aliases. A file is read whole, at most 1 MiB.
+ * The parser works on libyaml's events and not on its documents: those forget where a key stood
+ * when it is twice there, and follow aliases. A file is read whole, at most 1 MiB.
  */
 #include "settings.h"
 #include "suggest.h"
@@ -109,7 +110,8 @@ static bool is_null(const yaml_event_t *e)
 	return !*text || !strcmp(text, "~") || !strcmp(text, "null");
 }
 
-/* Is the current event a scalar of plain content? Otherwise says what it is; `expected` is "a duration". */
+/* Is the current event a scalar of plain content? Otherwise says what it is; `expected` is "a
+ * duration". */
 static bool is_text(struct reader *r, const char *name, const char *expected)
 {
 	const yaml_event_t *e = &r->event;
@@ -190,7 +192,8 @@ static bool read_setting(struct reader *r, const struct setting *s, void *base, 
 	return good && !first;
 }
 
-/* Reads the key that is the current event and moves to its value. False when there is no such key. */
+/* Reads the key that is the current event and moves to its value. False when there is no such
+ * key. */
 static bool read_key(struct reader *r, const char *section, struct key *ret)
 {
 	const yaml_event_t *e = &r->event;
@@ -434,7 +437,8 @@ static void read_crons(struct reader *r)
 
 /* ---- The top ---- */
 
-/* A key that is none: what was meant? Underscores, flags' dashes and nested spellings lead to the right one too. */
+/* A key that is none: what was meant? Underscores, flags' dashes and nested spellings lead to the
+ * right one too. */
 static void unknown_key(struct reader *r, const struct key *k)
 {
 	struct suggest near = SUGGEST_INIT(k->name);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* weir config check|show. All reading was done by options_load(), which has also told every mistake. */
+/* weir config check|show. All reading was done by options_load(), which has also told every
+ * mistake. */
 #include "settings.h"
 #include "suggest.h"
 

@@ -2,9 +2,10 @@
 /*
  * weir enqueue: one job, or one for each line of a file.
  *
- * A file is sent in batches of at most 500 lines. A queue that is full refuses single lines; those, and only those, are sent
- * again after a pause, in front of what comes next, so that a file of any length goes through a queue of any bound, in
- * about its order and with no line lost or doubled. Other refusals are told with their line's number and make the end a failure.
+ * A file is sent in batches of at most 500 lines. A queue that is full refuses single lines; those,
+ * and only those, are sent again after a pause, in front of what comes next, so that a file of any
+ * length goes through a queue of any bound, in about its order and with no line lost or doubled.
+ * Other refusals are told with their line's number and make the end a failure.
  */
 #include "client.h"
 
@@ -52,7 +53,8 @@ static int say_end(struct client *c, const char *state, const json_t *job)
 	return EXIT_FAILED;
 }
 
-/* Reads events until the job has ended: an exit status, or -Exxx when the stream broke. *last_id is where to resume. */
+/* Reads events until the job has ended: an exit status, or -Exxx when the stream broke. *last_id is
+ * where to resume. */
 static int read_events(const weir_ctx *ctx, struct client *c, char last_id[64])
 {
 	bool tty = isatty(STDERR_FILENO);

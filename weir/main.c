@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The table of subcommands, and nothing else: options.c reads the command line, each command its options. */
+/* The table of subcommands, and nothing else: options.c reads the command line, each command its
+ * options. */
 #include "weir.h"
 
 const struct command commands[] = {

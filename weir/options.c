@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The command line, and how the four sources of a setting come together: default < file < environment < flag.
+ * The command line, and how the four sources of a setting come together: default < file <
+ * environment < flag.
  *
- * Flags are first only collected, because the file that --config names weighs less than they do. A list given by a
- * stronger source replaces the weaker one's whole list. All mistakes of the command line are told, each with the
- * nearest right name. Nothing here waits or prints, but for options_load().
+ * Flags are first only collected, because the file that --config names weighs less than they do. A
+ * list given by a stronger source replaces the weaker one's whole list. All mistakes of the command
+ * line are told, each with the nearest right name. Nothing here waits or prints, but for
+ * options_load().
  */
 #include "settings.h"
 #include "suggest.h"
@@ -106,7 +108,8 @@ static void collect(struct line *l, const struct setting *s, const char *shown, 
 	snprintf(g->shown, sizeof g->shown, "%s", shown);
 }
 
-/* The value of a flag that needs one: the rest of its own argument, or the next. NULL after a problem. */
+/* The value of a flag that needs one: the rest of its own argument, or the next. NULL after a
+ * problem. */
 static const char *value_of(struct line *l, const struct setting *s, const char *shown,
                             const char *own, char ***argv)
 {
@@ -415,8 +418,8 @@ void options_free(struct options *o)
 	owned_free(&o->owned);
 }
 
-/* A name of the environment that was probably meant for us. Others begin with WEIR_ too (Kubernetes sets
- * WEIR_SERVICE_HOST for a service called weir), so that this is a hint and no mistake. */
+/* A name of the environment that was probably meant for us. Others begin with WEIR_ too (Kubernetes
+ * sets WEIR_SERVICE_HOST for a service called weir), so that this is a hint and no mistake. */
 static void hint_at_env(const struct options *o)
 {
 	char name[64], known[64], best[64];

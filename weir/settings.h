@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The one table of settings. A row is a flag (--queue-max), for some also a key of weir.yaml (`queue-max:`) and a
- * name of the environment (WEIR_QUEUE_MAX); it knows its type, bounds, default, place in struct options and help text.
- * The command line, the file, the environment, `--help`, the manual and `weir config` all read it and know no
- * setting by name.
+ * The one table of settings. A row is a flag (--queue-max), for some also a key of weir.yaml
+ * (`queue-max:`) and a name of the environment (WEIR_QUEUE_MAX); it knows its type, bounds,
+ * default, place in struct options and help text. The command line, the file, the environment,
+ * `--help`, the manual and `weir config` all read it and know no setting by name.
  *
- * Keys are flat and the same as the flags, so that there is one name for a thing wherever it is set. Only `queues:` and
- * `crons:` are sections, because they hold many of a kind.
+ * Keys are flat and the same as the flags, so that there is one name for a thing wherever it is
+ * set. Only `queues:` and `crons:` are sections, because they hold many of a kind.
  */
 #ifndef WEIR_SETTINGS_H
 #define WEIR_SETTINGS_H
@@ -56,8 +56,9 @@ extern const size_t queue_settings_n;
 bool setting_of(const struct setting *s, const struct command *c);
 
 /*
- * Reads text into its place below `base`. With `first` a list starts anew. Texts are copied into *owned.
- * 0, or -EINVAL and in *why what is wrong, to be put behind the setting's name: `: "30" is not a duration; …`.
+ * Reads text into its place below `base`. With `first` a list starts anew. Texts are copied into
+ * *owned. 0, or -EINVAL and in *why what is wrong, to be put behind the setting's name: `: "30" is
+ * not a duration; …`.
  */
 int setting_store(const struct setting *s, void *base, struct owned **owned, const char *text,
                   bool first, struct weir__buf *why);
@@ -78,7 +79,8 @@ void setting_env_name(const struct setting *s, char out[64]);
 char *owned_copy(struct owned **owned, const char *text);
 void owned_free(struct owned **owned);
 
-/* Mistakes are collected, so that all those of a file are told at once. At most 20 are kept as text. */
+/* Mistakes are collected, so that all those of a file are told at once. At most 20 are kept as
+ * text. */
 struct problems {
 	struct weir__buf text; /* lines "weir: …\n" */
 	unsigned count;

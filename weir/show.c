@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Looking at a server and steering it: jobs, queues, status, tasks, drain. Tables for people, --json for programs. */
+/* Looking at a server and steering it: jobs, queues, status, tasks, drain. Tables for people,
+ * --json for programs. */
 #include "client.h"
 #include "suggest.h"
 

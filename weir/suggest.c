@@ -50,7 +50,8 @@ void suggest_offer(struct suggest *s, const char *candidate)
 {
 	unsigned d = suggest_distance(s->wrong, candidate);
 	size_t n = strlen(s->wrong), m = strlen(candidate);
-	/* A third of the letters may be wrong; a name that was only begun ("--queue-m") is as near as one letter. */
+	/* A third of the letters may be wrong; a name that was only begun ("--queue-m") is as near
+	 * as one letter. */
 	size_t limit = (n > m ? n : m) / 3 + (n < 3 && m < 3);
 
 	if (n >= 3 && n < m && !strncmp(s->wrong, candidate, n))

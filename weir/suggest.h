@@ -3,8 +3,9 @@
 #ifndef WEIR_SUGGEST_H
 #define WEIR_SUGGEST_H
 
-/* How many letters have to be inserted, deleted, replaced or swapped with their neighbour to get from a to b. Only
- * the first 63 bytes of each count. Upper and lower case, and '-', '_' and '.', are the same. */
+/* How many letters have to be inserted, deleted, replaced or swapped with their neighbour to get
+ * from a to b. Only the first 63 bytes of each count. Upper and lower case, and '-', '_' and '.',
+ * are the same. */
 unsigned suggest_distance(const char *a, const char *b);
 
 struct suggest {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The values of settings: read from text, checked, and written again. What is wrong is said in a way that tells how to do it right. */
+/* The values of settings: read from text, checked, and written again. What is wrong is said in a
+ * way that tells how to do it right. */
 #include "settings.h"
 #include "suggest.h"
 

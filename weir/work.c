@@ -2,17 +2,20 @@
 /*
  * weir work: a command for each job.
  *
- * Every slot (--jobs N) is a task with a connection of its own, on which it takes one job after the other with lease=connection. So a
- * lease lives exactly as long as the slot's connection: when weir is killed, its command dies with it (die_with_parent), and the server
- * gives the job back at once. The kernel would close our end a moment before the command has gone; so the command's guard
- * holds the connection too (hold_fd), and the server sees its end only when both are dead. There is no moment in which a job runs beside an orphan of ours.
+ * Every slot (--jobs N) is a task with a connection of its own, on which it takes one job after the
+ * other with lease=connection. So a lease lives exactly as long as the slot's connection: when weir
+ * is killed, its command dies with it (die_with_parent), and the server gives the job back at once.
+ * The kernel would close our end a moment before the command has gone; so the command's guard holds
+ * the connection too (hold_fd), and the server sees its end only when both are dead. There is no
+ * moment in which a job runs beside an orphan of ours.
  *
- * While a command runs, its slot asks once a second over the same connection whether the lease is still good and
- * the job still wanted. When it is not, or when the server cannot be reached any more, the command is ended: somebody else
- * may have the job by now.
+ * While a command runs, its slot asks once a second over the same connection whether the lease is
+ * still good and the job still wanted. When it is not, or when the server cannot be reached any
+ * more, the command is ended: somebody else may have the job by now.
  *
- * A stop (SIGTERM) ends the waiting for jobs at once; what runs may finish. At the end of two thirds of --grace the runtime cancels it:
- * the command is ended, and closing the connection gives the job back without counting the attempt.
+ * A stop (SIGTERM) ends the waiting for jobs at once; what runs may finish. At the end of two
+ * thirds of --grace the runtime cancels it: the command is ended, and closing the connection gives
+ * the job back without counting the attempt.
  */
 #include "client.h"
 
@@ -56,7 +59,8 @@ struct taken {
 struct run {
 	struct crew *crew;
 	const struct taken *job;
-	int conn; /* a descriptor of the connection on which it was taken, to be held by the command */
+	/* a descriptor of the connection on which it was taken, to be held by the command */
+	int conn;
 	weir_process_result res;
 	int r;
 	weir_latch done;
@@ -82,7 +86,8 @@ static int run_command(const weir_ctx *ctx, void *arg)
 	const struct options *o = run->crew->o;
 	char id[96], queue[96], attempt[48];
 	char *const env[] = { id, queue, attempt, NULL };
-	/* What a stop leaves us is the last third of its budget; SIGKILL has to come within that. */
+	/* What a stop leaves us is the last third of its budget; SIGKILL has to come within
+	 * that. */
 	int64_t kill_ns = o->kill_after_ns < o->grace_ns / 4 ? o->kill_after_ns : o->grace_ns / 4;
 	weir_ctx limit = run->job->timeout_ns ? weir_ctx_timeout(ctx, run->job->timeout_ns) : *ctx;
 
@@ -153,7 +158,8 @@ static enum verdict guard(const weir_ctx *ctx, struct client *c, struct run *run
 
 /* ---- Telling ---- */
 
-/* The end of the run, to the server: its status (2xx all is well, 413 the result is too large), or -Exxx. */
+/* The end of the run, to the server: its status (2xx all is well, 413 the result is too large), or
+ * -Exxx. */
 static int tell(const weir_ctx *ctx, struct client *c, const struct taken *j, const char *verb,
                 const char *query, const weir_process_result *res)
 {
@@ -199,7 +205,8 @@ static int tell_failure(const weir_ctx *ctx, struct client *c, const struct take
 	return -EIO;
 }
 
-/* The job is done even when its result does not fit: some servers have then counted it as done already (409 to the second ack). */
+/* The job is done even when its result does not fit: some servers have then counted it as done
+ * already (409 to the second ack). */
 static int tell_success(const weir_ctx *ctx, struct client *c, const struct run *run)
 {
 	const struct taken *j = run->job;
@@ -286,7 +293,8 @@ static int read_job(const json_t *o, struct taken *j)
 	return get_bytes(o, "payload", &j->payload);
 }
 
-/* 1 and a job; 0 there was none; < 0 no answer, or a refusal that may pass; an exit status in crew->fatal for others. */
+/* 1 and a job; 0 there was none; < 0 no answer, or a refusal that may pass; an exit status in
+ * crew->fatal for others. */
 static int take(const weir_ctx *ctx, struct client *c, struct crew *crew, struct taken *j)
 {
 	weir_ctx live = weir_ctx_until_drain(ctx);

@@ -43,7 +43,8 @@ typedef struct weir_sub_options {
 	const char *ack_subject; /* where answers go for messages without a reply address */
 	size_t pending_max;      /* messages; default 1024 */
 	size_t pending_bytes;    /* default 8 MiB; an empty queue takes any one message */
-	/* BLOCK: the publisher waits, under its context. CLOSE: takes no more, delivers what it has. */
+	/* BLOCK: the publisher waits, under its context. CLOSE: takes no more, delivers what it
+	 * has. */
 	enum weir_sub_overflow overflow;
 	uint64_t max; /* takes no more after so many messages; 0: never */
 } weir_sub_options;

@@ -23,14 +23,15 @@ WEIR_BEGIN
 typedef struct weir_chan weir_chan;
 
 /* NULL without memory. The caller owns it. */
-#define weir_chan_new(size, cap) weir_chan_new_((size), (cap), false, WEIR_HERE)
+#define weir_chan_new(size, cap)         weir_chan_new_((size), (cap), false, WEIR_HERE)
 #define weir_chan_new_foreign(size, cap) weir_chan_new_((size), (cap), true, WEIR_HERE)
 WEIR_API weir_chan *weir_chan_new_(size_t size, size_t cap, bool foreign, const char *place);
 
 /* Closing twice aborts. */
 WEIR_API void weir_chan_close(weir_chan *c);
 
-/* Nobody may wait on it any more (else it aborts); values still buffered are dropped. NULL is fine. */
+/* Nobody may wait on it any more (else it aborts); values still buffered are dropped. NULL is
+ * fine. */
 WEIR_API void weir_chan_free(weir_chan *c);
 
 /* Waits for a receiver or a place. 0, -EPIPE, or the context's error (the value was not sent). */

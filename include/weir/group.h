@@ -30,30 +30,32 @@ WEIR_API void weir_group_init(weir_group *g, const weir_ctx *ctx);
 WEIR_API void weir_group_cancel_on_error(weir_group *g);
 
 /*
- * Start a task. 0; -ENOMEM (names vm.max_map_count in the log when mappings ran out); -ECANCELED after
- * cancel. An accepted task always runs, even if cancelled meanwhile, so that it can free its argument.
- * From the maker, from tasks of the group, and from any thread that holds it (weir_group_hold).
- * The worker is the least busy one's choice; weir_group_go_on() pins it from the start.
+ * Start a task. 0; -ENOMEM (names vm.max_map_count in the log when mappings ran out); -ECANCELED
+ * after cancel. An accepted task always runs, even if cancelled meanwhile, so that it can free its
+ * argument. From the maker, from tasks of the group, and from any thread that holds it
+ * (weir_group_hold). The worker is the least busy one's choice; weir_group_go_on() pins it from the
+ * start.
  */
 #define weir_group_go(g, fn, arg)       weir_group_go_((g), -1, (fn), (arg), #fn, WEIR_HERE)
 #define weir_group_go_on(g, w, fn, arg) weir_group_go_((g), (w), (fn), (arg), #fn, WEIR_HERE)
-WEIR_API int weir_group_go_(weir_group *g, int worker, weir_task_fn *fn, void *arg, const char *name,
-                            const char *place);
+WEIR_API int weir_group_go_(weir_group *g, int worker, weir_task_fn *fn, void *arg,
+                            const char *name, const char *place);
 
-/* Join all tasks; consumes the group. The first error a task returned, or 0 (stop codes that follow the
- * group's own drain or cancel are no errors). Only its context
- * decides when what is joined gets cancelled. From the maker. From a task of the group itself: -EDEADLK. */
+/* Join all tasks; consumes the group. The first error a task returned, or 0 (stop codes that follow
+ * the group's own drain or cancel are no errors). Only its context decides when what is joined gets
+ * cancelled. From the maker. From a task of the group itself: -EDEADLK. */
 WEIR_API int weir_group_wait(weir_group *g);
 
-/* Cancel or drain all its tasks; any task or holding thread. weir_group_wait() still has to follow. */
+/* Cancel or drain all its tasks; any task or holding thread. weir_group_wait() still has to
+ * follow. */
 WEIR_API void weir_group_cancel(weir_group *g);
 WEIR_API void weir_group_drain(weir_group *g);
 
 /* Tasks (and holds) alive. */
 WEIR_API size_t weir_group_count(const weir_group *g);
 
-/* Keep the group open for posting from elsewhere; counted as a task by weir_group_wait(). Release from any
- * thread. */
+/* Keep the group open for posting from elsewhere; counted as a task by weir_group_wait(). Release
+ * from any thread. */
 WEIR_API int weir_group_hold(weir_group *g);
 WEIR_API void weir_group_release(weir_group *g);
 

@@ -31,22 +31,23 @@
 
 WEIR_BEGIN
 
-typedef struct weir_http weir_http;               /* an exchange: one request and its answer */
+typedef struct weir_http weir_http; /* an exchange: one request and its answer */
 typedef struct weir_http_server weir_http_server;
 typedef int weir_http_fn(const weir_ctx *ctx, weir_http *x, void *arg);
 
 /* 0 means: the default, or for a route, the server's. WEIR_NEVER and SIZE_MAX lift a limit. */
 typedef struct weir_http_limits {
-	int64_t header_ns;       /* 10 s: the whole request head has to arrive */
-	int64_t idle_ns;         /* 75 s: between requests */
-	int64_t read_ns;         /* 10 s: progress, some bytes of a body have to arrive */
-	int64_t write_ns;        /* 10 s: progress, some bytes of an answer have to leave */
-	int64_t handler_ns;      /* 30 s: until the first byte of the answer */
-	size_t header_max;       /* 32 KiB */
-	unsigned fields_max;     /* 100 */
-	size_t body_max;         /* 1 MiB */
-	unsigned requests_max;   /* at a time, per route; beyond: 503. Default 10000 */
-	unsigned conns_max;      /* connections of the server; beyond it the listener waits. Default 100000 */
+	int64_t header_ns;     /* 10 s: the whole request head has to arrive */
+	int64_t idle_ns;       /* 75 s: between requests */
+	int64_t read_ns;       /* 10 s: progress, some bytes of a body have to arrive */
+	int64_t write_ns;      /* 10 s: progress, some bytes of an answer have to leave */
+	int64_t handler_ns;    /* 30 s: until the first byte of the answer */
+	size_t header_max;     /* 32 KiB */
+	unsigned fields_max;   /* 100 */
+	size_t body_max;       /* 1 MiB */
+	unsigned requests_max; /* at a time, per route; beyond: 503. Default 10000 */
+	/* connections of the server; beyond it the listener waits. Default 100000 */
+	unsigned conns_max;
 } weir_http_limits;
 
 /* NULL without memory. `limits` may be NULL and is copied. */
@@ -87,7 +88,7 @@ WEIR_API void weir_http_server_goodbye(weir_http_server *s);
 typedef struct weir_http_stats {
 	uint64_t requests, conns_total, conns, active, idle, status[6]; /* status[2] counts 2xx */
 	uint64_t bytes_in, bytes_out, refused, timeouts, client_gone;
-	uint64_t finished_in_drain, cut;  /* of the stop */
+	uint64_t finished_in_drain, cut; /* of the stop */
 } weir_http_stats;
 WEIR_API void weir_http_server_stats(const weir_http_server *s, weir_http_stats *ret);
 
@@ -95,18 +96,22 @@ WEIR_API void weir_http_server_stats(const weir_http_server *s, weir_http_stats 
  * the call. */
 typedef struct weir_http_info {
 	const char *route, *peer;
-	uint64_t task;        /* its task's id (weir_task_info.id), 0 for a stream that was handed over */
+	/* its task's id (weir_task_info.id), 0 for a stream that was handed over */
+	uint64_t task;
 	int64_t since_ns;
 } weir_http_info;
-WEIR_API void weir_http_each(weir_http_server *s, void (*fn)(const weir_http_info *, void *), void *arg);
+WEIR_API void weir_http_each(weir_http_server *s, void (*fn)(const weir_http_info *, void *),
+                             void *arg);
 
 /* ---- The request. Strings belong to the exchange and live until its handler returns. ---- */
 WEIR_API const char *weir_http_method(const weir_http *x);
-WEIR_API const char *weir_http_target(const weir_http *x);   /* as sent: "/a%20b?q=1" */
-WEIR_API const char *weir_http_url_path(const weir_http *x); /* decoded and normal, without query: "/a b" */
+WEIR_API const char *weir_http_target(const weir_http *x); /* as sent: "/a%20b?q=1" */
+/* decoded and normal, without query: "/a b" */
+WEIR_API const char *weir_http_url_path(const weir_http *x);
 WEIR_API const char *weir_http_peer(const weir_http *x);
-WEIR_API const char *weir_http_pattern(const weir_http *x);  /* the route's, or NULL */
-WEIR_API const char *weir_http_header(const weir_http *x, const char *name); /* NULL if absent; the first */
+WEIR_API const char *weir_http_pattern(const weir_http *x); /* the route's, or NULL */
+/* NULL if absent; the first */
+WEIR_API const char *weir_http_header(const weir_http *x, const char *name);
 
 /* A {name} of the route, decoded; a wrong name aborts. As a number: 0 or -EINVAL. */
 WEIR_API const char *weir_http_path(weir_http *x, const char *name);
@@ -141,7 +146,8 @@ WEIR_API int weir_http_add(weir_http *x, const char *name, const char *value);
 /* Part of the body. Small answers are collected and leave with a Content-Length when the handler
  * returns; beyond 16 KiB, or after weir_http_flush(), chunked. HEAD discards. Waits. */
 WEIR_API int weir_http_write(const weir_ctx *ctx, weir_http *x, const void *data, size_t n);
-WEIR_API int weir_http_printf(const weir_ctx *ctx, weir_http *x, const char *fmt, ...) WEIR_PRINTF(3, 4);
+WEIR_API int weir_http_printf(const weir_ctx *ctx, weir_http *x, const char *fmt, ...)
+	WEIR_PRINTF(3, 4);
 WEIR_API int weir_http_flush(const weir_ctx *ctx, weir_http *x);
 
 /* Status, type and body at once. */

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Child processes: started in a group of their own, fed and read by the task that waits for them, and ended with it.
+ * Child processes: started in a group of their own, fed and read by the task that waits for them,
+ * and ended with it.
  *
  *	weir_process_result res;
  *	r = weir_process_run(ctx, &(weir_process_spec){ .argv = argv, .in = data, .in_len = n }, &res);
  *
- * When the context ends: SIGTERM to the process group, after `kill_ns` SIGKILL, then reap; only then does the call return.
- * When the command ends by itself, what is left of its group is killed: nothing stays behind but what left the group. It
- * starts with no signal blocked or ignored, and with no descriptor but 0, 1 and 2; its stdin is a file in memory.
+ * When the context ends: SIGTERM to the process group, after `kill_ns` SIGKILL, then reap; only
+ * then does the call return. When the command ends by itself, what is left of its group is killed:
+ * nothing stays behind but what left the group. It starts with no signal blocked or ignored, and
+ * with no descriptor but 0, 1 and 2; its stdin is a file in memory.
  */
 #ifndef WEIR_PROCESS_H
 #define WEIR_PROCESS_H
@@ -18,26 +20,29 @@ WEIR_BEGIN
 
 typedef struct weir_process_spec {
 	char *const *argv;
-	char *const *env;      /* additions, "NAME=value", NULL at the end; or NULL */
-	const void *in;        /* its stdin */
+	char *const *env; /* additions, "NAME=value", NULL at the end; or NULL */
+	const void *in;   /* its stdin */
 	size_t in_len;
-	size_t out_max;        /* bytes of stdout kept; the rest is read and dropped. 0: stdout is inherited */
-	int64_t kill_ns;       /* between SIGTERM and SIGKILL; default 5 s */
-	bool die_with_parent;  /* its whole group is killed when this process dies, however it dies */
-	int hold_fd;           /* with that: the peer of this connection sees its end only when the group is dead, should this process
+	/* bytes of stdout kept; the rest is read and dropped. 0: stdout is inherited */
+	size_t out_max;
+	int64_t kill_ns; /* between SIGTERM and SIGKILL; default 5 s */
+	/* its whole group is killed when this process dies, however it dies */
+	bool die_with_parent;
+	int hold_fd; /* with that: the peer of this connection sees its end only when the group is dead, should this process
 	                        * die. Still the caller's, to be closed after the call. 0: none */
 } weir_process_spec;
 
 typedef struct weir_process_result {
-	int code;              /* exit status, or -signal */
+	int code; /* exit status, or -signal */
 	bool truncated;
-	char *out;             /* malloc'd, NUL-terminated; the caller frees */
+	char *out; /* malloc'd, NUL-terminated; the caller frees */
 	size_t out_len;
 } weir_process_result;
 
-/* Waits until the process and all readers have ended. 0 (see ret->code), -ENOENT and other errors of its start, or the context's
- * error after it was killed (ret is then filled too). */
-WEIR_API int weir_process_run(const weir_ctx *ctx, const weir_process_spec *spec, weir_process_result *ret);
+/* Waits until the process and all readers have ended. 0 (see ret->code), -ENOENT and other errors
+ * of its start, or the context's error after it was killed (ret is then filled too). */
+WEIR_API int weir_process_run(const weir_ctx *ctx, const weir_process_spec *spec,
+                              weir_process_result *ret);
 
 WEIR_END
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Jobs: work that is put into a named queue, taken under a lease, and acknowledged. At least once: a job whose worker
- * vanished or whose lease ran out is run again, until its attempts are used up; then it is dead.
+ * Jobs: work that is put into a named queue, taken under a lease, and acknowledged. At least once:
+ * a job whose worker vanished or whose lease ran out is run again, until its attempts are used up;
+ * then it is dead.
  *
  *	r = weir_store_open(ctx, "mem:", NULL, &store);
  *	r = weir_job_put(ctx, store, "mail", &(weir_job_spec){ .data = "hi", .len = 2 }, id);
@@ -10,8 +11,9 @@
  *		weir_job_ack(ctx, job, NULL, 0);
  *	}
  *
- * A lease carries a fencing token: an ack with a lease that has ended is refused (-ESTALE).
- * All functions may be called from any task. Times are nanoseconds; `_at` are on the wall clock (weir_wall()).
+ * A lease carries a fencing token: an ack with a lease that has ended is refused (-ESTALE). All
+ * functions may be called from any task. Times are nanoseconds; `_at` are on the wall clock
+ * (weir_wall()).
  */
 #ifndef WEIR_QUEUE_H
 #define WEIR_QUEUE_H
@@ -21,31 +23,42 @@
 WEIR_BEGIN
 
 typedef struct weir_store weir_store; /* an engine with all its queues */
-typedef struct weir_job weir_job;     /* a job that was taken: held until ack, nack or weir_job_release() */
+/* a job that was taken: held until ack, nack or weir_job_release() */
+typedef struct weir_job weir_job;
 
-enum weir_job_state { WEIR_QUEUED, WEIR_DELAYED, WEIR_RUNNING, WEIR_DONE, WEIR_DEAD, WEIR_CANCELLED };
+enum weir_job_state {
+	WEIR_QUEUED,
+	WEIR_DELAYED,
+	WEIR_RUNNING,
+	WEIR_DONE,
+	WEIR_DEAD,
+	WEIR_CANCELLED
+};
 WEIR_API const char *weir_job_state_name(enum weir_job_state s);
 
 #define WEIR_JOB_ID_LEN 26 /* base32, sorts by time (ULID-like), plus NUL in ids of [27] */
 
-typedef struct weir_store_options {   /* 0: the default */
-	size_t queue_max;         /* jobs a queue holds (queued, delayed, running); 100000 */
-	size_t queue_bytes;       /* payload bytes a queue holds; 256 MiB */
-	size_t memory_max;        /* over all queues, finished jobs too; 1 GiB */
-	unsigned queues_max;      /* 1000 */
-	size_t finished_max;      /* finished jobs kept per queue; 10000 */
-	int64_t finished_ns;      /* … for so long; 24 h */
-	int64_t idempotency_ns;   /* 24 h */
-	const char *spool;        /* file that a clean close writes and open reads back; NULL for none */
+typedef struct weir_store_options { /* 0: the default */
+	size_t queue_max;           /* jobs a queue holds (queued, delayed, running); 100000 */
+	size_t queue_bytes;         /* payload bytes a queue holds; 256 MiB */
+	size_t memory_max;          /* over all queues, finished jobs too; 1 GiB */
+	unsigned queues_max;        /* 1000 */
+	size_t finished_max;        /* finished jobs kept per queue; 10000 */
+	int64_t finished_ns;        /* … for so long; 24 h */
+	int64_t idempotency_ns;     /* 24 h */
+	/* file that a clean close writes and open reads back; NULL for none */
+	const char *spool;
 } weir_store_options;
 
-/* "mem:". 0, -EINVAL, -EPROTONOSUPPORT, -ENOMEM, -EIO/-EBADMSG for a spool that cannot be read (left untouched). Its tasks belong to ctx's scope. */
+/* "mem:". 0, -EINVAL, -EPROTONOSUPPORT, -ENOMEM, -EIO/-EBADMSG for a spool that cannot be read
+ * (left untouched). Its tasks belong to ctx's scope. */
 WEIR_API int weir_store_open(const weir_ctx *ctx, const char *url, const weir_store_options *opt,
                              weir_store **ret);
 
-/* Takes end with 0 and puts with -EPIPE; what is still leased is returned; the spool is written (through a temporary file, fsync, rename).
- * 0 or the error of the spool; consumes the store. *ret_spooled may be NULL. By the task that opened it. Handles that are still held stay
- * usable: what they say is -ESTALE. */
+/* Takes end with 0 and puts with -EPIPE; what is still leased is returned; the spool is written
+ * (through a temporary file, fsync, rename). 0 or the error of the spool; consumes the store.
+ * *ret_spooled may be NULL. By the task that opened it. Handles that are still held stay usable:
+ * what they say is -ESTALE. */
 WEIR_API int weir_store_close(const weir_ctx *ctx, weir_store *s, size_t *ret_spooled);
 
 /* Stop giving out jobs (takers get -ESHUTDOWN… as 0 = closed); puts, acks and extends go on. */
@@ -54,15 +67,15 @@ WEIR_API void weir_store_drain(weir_store *s);
 /* Settings of a queue; 0 = default. A queue is made by its first put or take or by this. */
 typedef struct weir_queue_settings {
 	size_t max, max_bytes;
-	int64_t lease_ns;        /* 30 s */
-	unsigned attempts_max;   /* 10 */
-	int64_t timeout_ns;      /* limit of one run; none */
-	int64_t backoff_ns;      /* 1 s: 1 s · 2ⁿ ± 20 % */
-	int64_t backoff_max_ns;  /* 1 h */
-	double rate;             /* jobs given out a second; 0: no limit */
+	int64_t lease_ns;       /* 30 s */
+	unsigned attempts_max;  /* 10 */
+	int64_t timeout_ns;     /* limit of one run; none */
+	int64_t backoff_ns;     /* 1 s: 1 s · 2ⁿ ± 20 % */
+	int64_t backoff_max_ns; /* 1 h */
+	double rate;            /* jobs given out a second; 0: no limit */
 	unsigned rate_burst;
-	unsigned concurrency;    /* running at a time; 0: no limit */
-	unsigned key_concurrency;/* running at a time per key; 0: no limit */
+	unsigned concurrency;     /* running at a time; 0: no limit */
+	unsigned key_concurrency; /* running at a time per key; 0: no limit */
 	size_t finished_max;
 	int64_t finished_ns;
 	bool paused;
@@ -71,13 +84,15 @@ WEIR_API int weir_queue_configure(weir_store *s, const char *queue, const weir_q
 
 typedef struct weir_queue_info {
 	char name[65];
-	weir_queue_settings set;    /* in force */
+	weir_queue_settings set; /* in force */
 	size_t queued, delayed, running, done, dead, cancelled, bytes;
-	uint64_t put_total, taken_total, acked_total, failed_total, dead_total, refused_total, expired_total;
+	uint64_t put_total, taken_total, acked_total, failed_total, dead_total, refused_total,
+		expired_total;
 	double put_rate, done_rate; /* a second, smoothed over about 10 s */
 	int64_t oldest_ns;          /* age of the oldest queued job */
-	int64_t retry_after_ns;     /* what a refused producer is told: from the measured rate, 1–60 s */
-	const char *durability;     /* "memory" */
+	/* what a refused producer is told: from the measured rate, 1–60 s */
+	int64_t retry_after_ns;
+	const char *durability; /* "memory" */
 } weir_queue_info;
 /* 0 or -ENOENT. Names: 1–64 of [A-Za-z0-9._-], not starting with a dot. */
 WEIR_API int weir_queue_info_get(weir_store *s, const char *queue, weir_queue_info *ret);
@@ -90,26 +105,31 @@ WEIR_API int64_t weir_queue_redrive(weir_store *s, const char *queue);
 typedef struct weir_job_spec {
 	const void *data;
 	size_t len;
-	const char *content_type;     /* default application/octet-stream */
-	const char *idempotency_key;  /* up to 255 bytes; the same key within the window gives the first job's id */
-	const char *key;              /* for key_concurrency; up to 255 bytes */
+	const char *content_type; /* default application/octet-stream */
+	/* up to 255 bytes; the same key within the window gives the first job's id */
+	const char *idempotency_key;
+	const char *key; /* for key_concurrency; up to 255 bytes */
 	int64_t delay_ns;
-	int priority;                 /* 0 is normal, smaller is sooner; −1000 … 1000 */
-	int64_t timeout_ns;           /* 0: the queue's */
-	unsigned attempts_max;        /* 0: the queue's */
+	int priority;          /* 0 is normal, smaller is sooner; −1000 … 1000 */
+	int64_t timeout_ns;    /* 0: the queue's */
+	unsigned attempts_max; /* 0: the queue's */
 } weir_job_spec;
 
-/* Never waits on a full queue. 0, 1 (an earlier job with this idempotency key: its id), -EAGAIN (full), -ENOSPC (memory_max or queues_max), -EINVAL, -EMSGSIZE, -EPIPE. */
-WEIR_API int weir_job_put(const weir_ctx *ctx, weir_store *s, const char *queue, const weir_job_spec *spec,
-                          char ret_id[27]);
+/* Never waits on a full queue. 0, 1 (an earlier job with this idempotency key: its id), -EAGAIN
+ * (full), -ENOSPC (memory_max or queues_max), -EINVAL, -EMSGSIZE, -EPIPE. */
+WEIR_API int weir_job_put(const weir_ctx *ctx, weir_store *s, const char *queue,
+                          const weir_job_spec *spec, char ret_id[27]);
 
 typedef struct weir_take_options {
-	int64_t lease_ns;       /* 0: the queue's */
-	const char *worker;     /* shown; up to 63 bytes */
-	bool renew;             /* the holder vouches for the lease by other means (connection, local task): it does not run out by time */
+	int64_t lease_ns;   /* 0: the queue's */
+	const char *worker; /* shown; up to 63 bytes */
+	/* the holder vouches for the lease by other means (connection, local task): it does not run
+	 * out by time */
+	bool renew;
 } weir_take_options;
 
-/* Waits for a job (put a deadline or until-drain on ctx). 1, 0 (store draining or closed), -EINVAL, -ENOSPC, or the context's error. */
+/* Waits for a job (put a deadline or until-drain on ctx). 1, 0 (store draining or closed), -EINVAL,
+ * -ENOSPC, or the context's error. */
 WEIR_API int weir_job_take(const weir_ctx *ctx, weir_store *s, const char *queue,
                            const weir_take_options *opt, weir_job **ret);
 
@@ -122,59 +142,78 @@ WEIR_API const char *weir_job_content_type(const weir_job *j);
 WEIR_API unsigned weir_job_attempt(const weir_job *j);
 WEIR_API int64_t weir_job_timeout(const weir_job *j); /* ns; 0: none */
 
-/* The handle's ways to end; each consumes the handle, whatever it returns. 0, or -ESTALE when the lease had ended. ack: -EMSGSIZE when the
- * result is over 1 MiB or memory_max leaves no room for it: the job is done then, without its result. */
+/* The handle's ways to end; each consumes the handle, whatever it returns. 0, or -ESTALE when the
+ * lease had ended. ack: -EMSGSIZE when the result is over 1 MiB or memory_max leaves no room for
+ * it: the job is done then, without its result. */
 WEIR_API int weir_job_ack(const weir_ctx *ctx, weir_job *j, const void *result, size_t len);
-WEIR_API int weir_job_nack(const weir_ctx *ctx, weir_job *j, int64_t delay_ns, const char *why); /* delay < 0: back-off */
+/* delay < 0: back-off */
+WEIR_API int weir_job_nack(const weir_ctx *ctx, weir_job *j, int64_t delay_ns, const char *why);
 /* Give the lease back without counting the attempt: the worker stops or vanished. */
 WEIR_API int weir_job_return(weir_job *j);
 /* Drop the handle but leave the lease running (the lease text was handed to a remote worker). */
 WEIR_API void weir_job_release(weir_job *j);
 
-/* The same for a lease held elsewhere, by text. 0; -ESTALE; -ENOENT. extend and progress: 1 when the job was cancelled. */
-WEIR_API int weir_lease_ack(const weir_ctx *ctx, weir_store *s, const char *id, const char *lease, const void *result, size_t len);
-WEIR_API int weir_lease_nack(const weir_ctx *ctx, weir_store *s, const char *id, const char *lease, int64_t delay_ns, const char *why);
+/* The same for a lease held elsewhere, by text. 0; -ESTALE; -ENOENT. extend and progress: 1 when
+ * the job was cancelled. */
+WEIR_API int weir_lease_ack(const weir_ctx *ctx, weir_store *s, const char *id, const char *lease,
+                            const void *result, size_t len);
+WEIR_API int weir_lease_nack(const weir_ctx *ctx, weir_store *s, const char *id, const char *lease,
+                             int64_t delay_ns, const char *why);
 /* No attempt will help: to the dead at once. */
-WEIR_API int weir_lease_bury(const weir_ctx *ctx, weir_store *s, const char *id, const char *lease, const char *why);
+WEIR_API int weir_lease_bury(const weir_ctx *ctx, weir_store *s, const char *id, const char *lease,
+                             const char *why);
 WEIR_API int weir_lease_extend(weir_store *s, const char *id, const char *lease, int64_t lease_ns);
-WEIR_API int weir_lease_progress(weir_store *s, const char *id, const char *lease, double fraction, const char *note);
+WEIR_API int weir_lease_progress(weir_store *s, const char *id, const char *lease, double fraction,
+                                 const char *note);
 WEIR_API int weir_lease_return(weir_store *s, const char *id, const char *lease);
 
-/* Has the job been cancelled, or its lease lost? Waits until then: 0, or the context's error. For the task that guards a run. */
+/* Has the job been cancelled, or its lease lost? Waits until then: 0, or the context's error. For
+ * the task that guards a run. */
 WEIR_API int weir_job_wait_cancel(const weir_ctx *ctx, weir_job *j);
 WEIR_API int weir_job_progress(weir_job *j, double fraction, const char *note);
 
 /* A snapshot; free with weir_job_info_free(). */
-typedef struct weir_job_event { int64_t at_wall; const char *state; unsigned attempt; char note[96]; } weir_job_event;
+typedef struct weir_job_event {
+	int64_t at_wall;
+	const char *state;
+	unsigned attempt;
+	char note[96];
+} weir_job_event;
 typedef struct weir_job_info {
 	char id[27], queue[65];
 	enum weir_job_state state;
 	unsigned attempt, attempts_max;
 	int priority;
-	double progress;              /* 0…1, −1: never told */
+	double progress; /* 0…1, −1: never told */
 	char note[96], worker[64], error[160];
 	int64_t created_at, due_at, started_at, finished_at; /* wall; 0: not yet */
 	size_t len, result_len;
-	bool cancel;                  /* asked for, while running */
+	bool cancel; /* asked for, while running */
 	char content_type[96];
-	void *data, *result;          /* copies, only with weir_job_get(…, true) */
-	weir_job_event history[16];   /* the last changes */
-	unsigned histories;           /* how many of it are filled: the oldest is left out first */
-	uint64_t changes;             /* told so far, the job's first is 1: the number of history's last entry. Progress counts none */
+	void *data, *result;        /* copies, only with weir_job_get(…, true) */
+	weir_job_event history[16]; /* the last changes */
+	unsigned histories;         /* how many of it are filled: the oldest is left out first */
+	/* told so far, the job's first is 1: the number of history's last entry. Progress counts
+	 * none */
+	uint64_t changes;
 } weir_job_info;
 /* 0 or -ENOENT (unknown, or finished and no longer kept). */
 WEIR_API int weir_job_get(weir_store *s, const char *id, bool payload, weir_job_info *ret);
 WEIR_API void weir_job_info_free(weir_job_info *i);
 /* By state (-1: all), in id order, after `after` (NULL: from the start): up to max; how many. */
-WEIR_API int weir_job_list(weir_store *s, const char *queue, int state, const char *after, weir_job_info *ret, size_t max);
+WEIR_API int weir_job_list(weir_store *s, const char *queue, int state, const char *after,
+                           weir_job_info *ret, size_t max);
 
-/* Queued or delayed: cancelled at once. Running: the worker hears. 0, -ENOENT, -EALREADY (finished). */
+/* Queued or delayed: cancelled at once. Running: the worker hears. 0, -ENOENT, -EALREADY
+ * (finished). */
 WEIR_API int weir_job_cancel(weir_store *s, const char *id);
-/* A dead, cancelled or done job once more, with fresh attempts. 0, -ENOENT, -EBUSY (not finished), -EAGAIN (queue full). */
+/* A dead, cancelled or done job once more, with fresh attempts. 0, -ENOENT, -EBUSY (not finished),
+ * -EAGAIN (queue full). */
 WEIR_API int weir_job_retry(weir_store *s, const char *id);
 
-/* Every change, in order, told before the call that made it returns, never waiting: for the bus, SSE and metrics. `event` is a state's name, or
- * "failed" or "progress". The listener may look at the store but not change jobs. One listener; before use. */
+/* Every change, in order, told before the call that made it returns, never waiting: for the bus,
+ * SSE and metrics. `event` is a state's name, or "failed" or "progress". The listener may look at
+ * the store but not change jobs. One listener; before use. */
 typedef void weir_job_listener(const weir_job_info *info, const char *event, void *arg);
 WEIR_API void weir_store_listen(weir_store *s, weir_job_listener *fn, void *arg);
 
@@ -182,24 +221,35 @@ WEIR_API void weir_store_listen(weir_store *s, weir_job_listener *fn, void *arg)
 WEIR_API size_t weir_store_memory(const weir_store *s);
 
 /* ---- Workers ---- */
-/* A job's handler: 0 acks (with what weir_job_result() was given), < 0 nacks with back-off; -EINVAL sends it to the dead at once. ctx ends when the job is cancelled, its limit
- * passes, its lease is lost or the workers stop; a run that a stop ended is returned, not failed. */
+/* A job's handler: 0 acks (with what weir_job_result() was given), < 0 nacks with back-off; -EINVAL
+ * sends it to the dead at once. ctx ends when the job is cancelled, its limit passes, its lease is
+ * lost or the workers stop; a run that a stop ended is returned, not failed. */
 typedef int weir_job_fn(const weir_ctx *ctx, weir_job *job, void *arg);
-WEIR_API int weir_job_result(weir_job *j, const void *data, size_t len); /* copied; 0, -EMSGSIZE (over 1 MiB), -ENOMEM */
-/* Say why the handler is going to fail ("exit status 3"): copied, up to 159 bytes, shown as the job's error. */
+/* copied; 0, -EMSGSIZE (over 1 MiB), -ENOMEM */
+WEIR_API int weir_job_result(weir_job *j, const void *data, size_t len);
+/* Say why the handler is going to fail ("exit status 3"): copied, up to 159 bytes, shown as the
+ * job's error. */
 WEIR_API void weir_job_why(weir_job *j, const char *why);
 
-/* `n` tasks of the group that take and run until drain (then they finish what they run) or cancel. 0 or -ENOMEM. opt may be NULL. */
+/* `n` tasks of the group that take and run until drain (then they finish what they run) or cancel.
+ * 0 or -ENOMEM. opt may be NULL. */
 WEIR_API int weir_workers_start(weir_group *g, weir_store *s, const char *queue, unsigned n,
                                 weir_job_fn *fn, void *arg);
 
-/* An exec handler: arg is a NULL-terminated argv. Payload on stdin, exit code is the verdict (0 ack, 100 dead at once, else nack); stdout is the result (bounded);
- * SIGTERM then SIGKILL to the process group on cancel. Environment: WEIR_JOB_ID, WEIR_QUEUE, WEIR_ATTEMPT. */
+/* An exec handler: arg is a NULL-terminated argv. Payload on stdin, exit code is the verdict (0
+ * ack, 100 dead at once, else nack); stdout is the result (bounded); SIGTERM then SIGKILL to the
+ * process group on cancel. Environment: WEIR_JOB_ID, WEIR_QUEUE, WEIR_ATTEMPT. */
 WEIR_API int weir_job_exec(const weir_ctx *ctx, weir_job *job, void *argv);
 
 /* ---- Cron ---- */
-typedef struct weir_cron_info { char name[65], queue[65], schedule[128]; int64_t next_at, last_at; size_t len; } weir_cron_info;
-WEIR_API int weir_cron_put(weir_store *s, const char *name, const char *schedule, const char *queue, const void *data, size_t len); /* five fields or "@every 5m"; -EINVAL */
+typedef struct weir_cron_info {
+	char name[65], queue[65], schedule[128];
+	int64_t next_at, last_at;
+	size_t len;
+} weir_cron_info;
+/* five fields or "@every 5m"; -EINVAL */
+WEIR_API int weir_cron_put(weir_store *s, const char *name, const char *schedule, const char *queue,
+                           const void *data, size_t len);
 WEIR_API int weir_cron_get(weir_store *s, const char *name, weir_cron_info *ret);
 WEIR_API int weir_cron_delete(weir_store *s, const char *name);
 WEIR_API int weir_cron_each(weir_store *s, int (*fn)(const weir_cron_info *, void *), void *arg);

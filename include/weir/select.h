@@ -12,8 +12,9 @@
  *	}
  *
  * When a case's channel is closed, select returns -EPIPE (so it lands in `default`), that case's
- * `result` is 0 for a receive and -EPIPE for a send, every other `result` is -EAGAIN, and no destination is
- * touched. To go on with the rest set that case's channel to NULL: a NULL channel is never ready.
+ * `result` is 0 for a receive and -EPIPE for a send, every other `result` is -EAGAIN, and no
+ * destination is touched. To go on with the rest set that case's channel to NULL: a NULL channel is
+ * never ready.
  */
 #ifndef WEIR_SELECT_H
 #define WEIR_SELECT_H
@@ -27,12 +28,19 @@ typedef struct weir_case {
 	void *in;
 	const void *out;
 	size_t size;
-	int result;    /* 1: received, 0: sent or, with -EPIPE returned, closed; -EAGAIN: not this one */
+	/* 1: received, 0: sent or, with -EPIPE returned, closed; -EAGAIN: not this one */
+	int result;
 	void *priv[6];
 } weir_case;
 
-#define WEIR_RECV(c, v) { .chan = (c), .in = (v), .size = sizeof *(v) }
-#define WEIR_SEND(c, v) { .chan = (c), .out = (v), .size = sizeof *(v) }
+#define WEIR_RECV(c, v)                                     \
+	{                                                   \
+		.chan = (c), .in = (v), .size = sizeof *(v) \
+	}
+#define WEIR_SEND(c, v)                                      \
+	{                                                    \
+		.chan = (c), .out = (v), .size = sizeof *(v) \
+	}
 
 #define WEIR_SELECT_MAX 64
 

@@ -22,8 +22,8 @@ typedef struct weir_server weir_server;
 
 typedef struct weir_server_options {
 	weir_http_limits http;
-	int64_t drain_wait_ns;  /* go on accepting so long after the stop began; default 0 */
-	const char *name;       /* in the report; default "weir" */
+	int64_t drain_wait_ns; /* go on accepting so long after the stop began; default 0 */
+	const char *name;      /* in the report; default "weir" */
 } weir_server_options;
 
 WEIR_API weir_server *weir_server_new(const weir_server_options *opt); /* NULL without memory */

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Simulation: the same library on one thread, where one seeded oracle makes every choice (which task
- * runs, which select case, who steals, how long the network takes) and a virtual clock jumps to the
- * next timer when all tasks wait. A test of ten minutes takes milliseconds; a race found by a seed is
- * replayed by that seed.
+ * Simulation: the same library on one thread, where one seeded oracle makes every choice (which
+ * task runs, which select case, who steals, how long the network takes) and a virtual clock jumps
+ * to the next timer when all tasks wait. A test of ten minutes takes milliseconds; a race found by
+ * a seed is replayed by that seed.
  *
  *	for (uint64_t seed = 1; seed <= 10000; seed++)
  *		assert(weir_sim(seed, test, NULL) == 0);
  *
- * In a simulation real descriptors, processes and foreign threads abort; "mem:" addresses work.
- * All tasks waiting with no timer left is a deadlock: it is reported with the list of tasks, and aborts.
+ * In a simulation real descriptors, processes and foreign threads abort; "mem:" addresses work. All
+ * tasks waiting with no timer left is a deadlock: it is reported with the list of tasks, and
+ * aborts.
  */
 #ifndef WEIR_SIM_H
 #define WEIR_SIM_H

@@ -18,8 +18,8 @@
 
 WEIR_BEGIN
 
-/* A latch opens when it has been counted down; it never closes again. It may be destroyed as soon as a
- * wait on it has returned 0 and no further down can come. */
+/* A latch opens when it has been counted down; it never closes again. It may be destroyed as soon
+ * as a wait on it has returned 0 and no further down can come. */
 typedef struct weir_latch {
 	void *priv[4];
 } weir_latch;
@@ -46,9 +46,9 @@ WEIR_API int weir_sem_try_take(weir_sem *s) WEIR_MUST_USE; /* 0 or -EAGAIN */
 WEIR_API void weir_sem_give(weir_sem *s);
 
 /*
- * Token bucket (GCRA): `per_sec` (above 0) on average, `burst` (at least 1) at once. Waiters are served first
- * come, first served, and try gets nothing while somebody waits. A waiter whose context ends has used
- * nothing up.
+ * Token bucket (GCRA): `per_sec` (above 0) on average, `burst` (at least 1) at once. Waiters are
+ * served first come, first served, and try gets nothing while somebody waits. A waiter whose
+ * context ends has used nothing up.
  */
 typedef struct weir_rate {
 	int64_t every_ns, at_ns, slack_ns;

@@ -28,20 +28,22 @@ typedef int weir_task_fn(const weir_ctx *ctx, void *arg);
 /*
  * Run `fn` as the root task of a program, and end with it. SIGTERM and SIGINT drain the root scope;
  * at two thirds of the budget it is cancelled; at the end of the budget, or at a second signal, the
- * program reports who is still alive and leaves with status 3. SIGUSR1 prints weir_dump().
- * Returns an exit status: 0 when fn returned 0 or a stop code after a stop, 1 for another -Exxx (said on stderr),
- * fn's own result if that is positive. To be called from the main thread, once at a time.
+ * program reports who is still alive and leaves with status 3. SIGUSR1 prints weir_dump(). Returns
+ * an exit status: 0 when fn returned 0 or a stop code after a stop, 1 for another -Exxx (said on
+ * stderr), fn's own result if that is positive. To be called from the main thread, once at a time.
  */
 WEIR_API int weir_main(weir_task_fn *fn, void *arg);
 
 typedef struct weir_options {
-	int workers;       /* 0: WEIR_WORKERS, else one per core */
-	int64_t grace_ns;  /* 0: WEIR_GRACE, else 30 s */
-	bool signals;      /* as weir_main(); otherwise signals are left alone */
-	void (*report)(int fd, void *arg); /* called by a hard stop before the list of tasks; NULL for none.
+	int workers;      /* 0: WEIR_WORKERS, else one per core */
+	int64_t grace_ns; /* 0: WEIR_GRACE, else 30 s */
+	bool signals;     /* as weir_main(); otherwise signals are left alone */
+	void (*report)(int fd,
+	               void *arg); /* called by a hard stop before the list of tasks; NULL for none.
 	                                    * Runs on the supervisor's thread while workers may still run. */
 	void *report_arg;
-	bool forced_ok;    /* at the end of the budget end the process (3) as weir_main; else abort() */
+	/* at the end of the budget end the process (3) as weir_main; else abort() */
+	bool forced_ok;
 } weir_options;
 
 /* The same without taking over: fn's own result, signals only if asked. For tests and embedders. */
@@ -76,13 +78,14 @@ WEIR_API size_t weir_task_count(void);
  */
 WEIR_API void weir_dump(int fd);
 
-/* The same as a callback per task. The strings live only during the call, made under a lock: copy. */
+/* The same as a callback per task. The strings live only during the call, made under a lock:
+ * copy. */
 typedef struct weir_task_info {
 	uint64_t id;
 	const char *name, *place, *state, *waits_on;
 	int worker;
-	int64_t since_ns;    /* how long in this state */
-	int64_t left_ns;     /* until the wait's deadline; WEIR_NEVER */
+	int64_t since_ns; /* how long in this state */
+	int64_t left_ns;  /* until the wait's deadline; WEIR_NEVER */
 } weir_task_info;
 WEIR_API void weir_each_task(void (*fn)(const weir_task_info *info, void *arg), void *arg);
 

@@ -12,17 +12,18 @@
 
 WEIR_BEGIN
 
-#define WEIR_US(n)  ((int64_t)(n) * 1000)
-#define WEIR_MS(n)  ((int64_t)(n) * 1000000)
-#define WEIR_SEC(n) ((int64_t)(n) * 1000000000)
-#define WEIR_MIN(n) (WEIR_SEC(60) * (n))
+#define WEIR_US(n)   ((int64_t)(n)*1000)
+#define WEIR_MS(n)   ((int64_t)(n)*1000000)
+#define WEIR_SEC(n)  ((int64_t)(n)*1000000000)
+#define WEIR_MIN(n)  (WEIR_SEC(60) * (n))
 #define WEIR_HOUR(n) (WEIR_SEC(3600) * (n))
-#define WEIR_NEVER  INT64_MAX
+#define WEIR_NEVER   INT64_MAX
 
 /* The exact monotonic time now, in nanoseconds. From any thread; never waits. */
 WEIR_API int64_t weir_now(void);
 
-/* Nanoseconds since 1970 (UTC). In a simulation it starts at 2026-01-01 and moves with weir_now(). */
+/* Nanoseconds since 1970 (UTC). In a simulation it starts at 2026-01-01 and moves with
+ * weir_now(). */
 WEIR_API int64_t weir_wall(void);
 
 WEIR_END

@@ -10,10 +10,10 @@
 /* Prints "weir: <sentence>" with the current task's name and place, and aborts. */
 _Noreturn void weir__die(const char *fmt, ...) __attribute__((format(printf, 1, 2), cold));
 
-#define weir__assert(cond, ...)                    \
-	do {                                       \
-		if (weir__unlikely(!(cond)))       \
-			weir__die(__VA_ARGS__);    \
+#define weir__assert(cond, ...)                 \
+	do {                                    \
+		if (weir__unlikely(!(cond)))    \
+			weir__die(__VA_ARGS__); \
 	} while (0)
 
 /* Every struct that crosses a void pointer bears a magic number. */

@@ -19,8 +19,8 @@ bool weir__buf_reserve(struct weir__buf *b, size_t more)
 
 	if (b->failed)
 		return false;
-	if (__builtin_add_overflow(b->len, more, &want) || __builtin_add_overflow(want, (size_t)1, &want) ||
-	    want > SIZE_MAX / 2) {
+	if (__builtin_add_overflow(b->len, more, &want) ||
+	    __builtin_add_overflow(want, (size_t)1, &want) || want > SIZE_MAX / 2) {
 		b->failed = true;
 		return false;
 	}
@@ -97,7 +97,12 @@ void weir__buf_consume(struct weir__buf *b, size_t n)
 /* The length of the UTF-8 sequence at p, or 0 if it is not one (RFC 3629 §4). */
 static size_t utf8(const unsigned char *p, size_t n)
 {
-	size_t len = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf5 ? 4 : 0;
+	size_t len = p[0] < 0x80 ? 1 :
+	             p[0] < 0xc2 ? 0 :
+	             p[0] < 0xe0 ? 2 :
+	             p[0] < 0xf0 ? 3 :
+	             p[0] < 0xf5 ? 4 :
+	                           0;
 
 	if (len > n)
 		return 0;

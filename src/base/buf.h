@@ -17,18 +17,30 @@ struct weir__buf {
 	bool failed;
 };
 
-#define WEIR__BUF_INIT { NULL, 0, 0, false }
+#define WEIR__BUF_INIT            \
+	{                         \
+		NULL, 0, 0, false \
+	}
 
-void weir__buf_free(struct weir__buf *b);                       /* and reset to empty */
-static inline void weir__buf_clear(struct weir__buf *b) { b->len = 0; b->failed = false; }
-bool weir__buf_reserve(struct weir__buf *b, size_t more);       /* room for `more` bytes and a NUL */
+void weir__buf_free(struct weir__buf *b); /* and reset to empty */
+static inline void weir__buf_clear(struct weir__buf *b)
+{
+	b->len = 0;
+	b->failed = false;
+}
+/* room for `more` bytes and a NUL */
+bool weir__buf_reserve(struct weir__buf *b, size_t more);
 void weir__buf_add(struct weir__buf *b, const void *p, size_t n);
 void weir__buf_str(struct weir__buf *b, const char *s);
 void weir__buf_byte(struct weir__buf *b, char c);
-void weir__buf_printf(struct weir__buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-void weir__buf_vprintf(struct weir__buf *b, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
-void weir__buf_consume(struct weir__buf *b, size_t n);          /* drop the first n bytes */
-void weir__buf_json(struct weir__buf *b, const char *s, size_t n); /* as a quoted JSON string; invalid UTF-8 becomes U+FFFD */
-bool weir__utf8_valid(const void *p, size_t n);                 /* is it UTF-8 throughout (RFC 3629 §4)? */
+void weir__buf_printf(struct weir__buf *b, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+void weir__buf_vprintf(struct weir__buf *b, const char *fmt, va_list ap)
+	__attribute__((format(printf, 2, 0)));
+void weir__buf_consume(struct weir__buf *b, size_t n); /* drop the first n bytes */
+/* as a quoted JSON string; invalid UTF-8 becomes U+FFFD */
+void weir__buf_json(struct weir__buf *b, const char *s, size_t n);
+/* is it UTF-8 throughout (RFC 3629 §4)? */
+bool weir__utf8_valid(const void *p, size_t n);
 
 #endif

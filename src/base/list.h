@@ -66,7 +66,7 @@ static inline struct weir__list *weir__list_pop(struct weir__list *head)
 	for (struct weir__list *node = (head)->next; node != (head); node = node->next)
 
 /* Safe when the body removes `node`. */
-#define weir__list_each_safe(node, head)                                               \
+#define weir__list_each_safe(node, head)                                                        \
 	for (struct weir__list *node = (head)->next, *node##_next = node->next; node != (head); \
 	     node = node##_next, node##_next = node->next)
 

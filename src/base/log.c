@@ -27,7 +27,8 @@ bool weir__log_allow(struct weir__log_limit *l)
 	now = ts.tv_sec * 1000LL + ts.tv_nsec / 1000000 + 1;
 	if (last && now - last < 1000)
 		return false;
-	return __atomic_compare_exchange_n(&l->last, &last, now, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+	return __atomic_compare_exchange_n(&l->last, &last, now, false, __ATOMIC_RELAXED,
+	                                   __ATOMIC_RELAXED);
 }
 
 /* Copies text and escapes what could break a line or a JSON string. */
@@ -67,10 +68,12 @@ void weir__log(enum weir__log_level level, const char *area, const char *fmt, ..
 	va_end(ap);
 	clock_gettime(CLOCK_REALTIME, &ts);
 	gmtime_r(&ts.tv_sec, &tm);
-	n = (size_t)snprintf(line, 128, json ? "{\"time\":\"%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ\",\"level\":\"%s\",\"area\":\"%.32s\",\"msg\":\"" :
-	                     "%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ %s %.32s: ",
-	                     tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec,
-	                     ts.tv_nsec / 1000000, names[level], area);
+	n = (size_t)snprintf(line, 128,
+	                     json ? "{\"time\":\"%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ\",\"level\":"
+	                            "\"%s\",\"area\":\"%.32s\",\"msg\":\"" :
+	                            "%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ %s %.32s: ",
+	                     tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min,
+	                     tm.tm_sec, ts.tv_nsec / 1000000, names[level], area);
 	n += escape(line + n, sizeof line - n - 8, text, json);
 	memcpy(line + n, json ? "\"}\n" : "\n", json ? 3 : 1);
 	n += json ? 3 : 1;

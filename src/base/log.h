@@ -16,11 +16,11 @@ void weir__log(enum weir__log_level level, const char *area, const char *fmt, ..
 	__attribute__((format(printf, 3, 4)));
 
 /* At most one line a second for the place of the call; the next one says how many were left out. */
-#define weir__log_rare(level, area, ...)                       \
-	do {                                                   \
-		static struct weir__log_limit limit_;          \
-		if (weir__log_allow(&limit_))                  \
-			weir__log(level, area, __VA_ARGS__);   \
+#define weir__log_rare(level, area, ...)                     \
+	do {                                                 \
+		static struct weir__log_limit limit_;        \
+		if (weir__log_allow(&limit_))                \
+			weir__log(level, area, __VA_ARGS__); \
 	} while (0)
 struct weir__log_limit {
 	long long last;

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The answer: collected while it is small, so that most answers are one write with a Content-Length; chunked (or, to HTTP/1.0,
- * ended by the connection's end) once it is flushed or outgrows the block's buffer. HEAD, 204 and 304 run the same way and leave the body out.
+ * The answer: collected while it is small, so that most answers are one write with a
+ * Content-Length; chunked (or, to HTTP/1.0, ended by the connection's end) once it is flushed or
+ * outgrows the block's buffer. HEAD, 204 and 304 run the same way and leave the body out.
  *
- * Who claims the first byte owns the head. After the handler limit has claimed it, every call here returns -ETIMEDOUT.
+ * Who claims the first byte owns the head. After the handler limit has claimed it, every call here
+ * returns -ETIMEDOUT.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,7 +49,8 @@ static int check(const weir_ctx *ctx, const weir_http *x, const char *call)
 	return x->broken ? -EPIPE : r;
 }
 
-/* Sends all, some bytes in each write_ns. What can leave at once leaves whatever the context says. */
+/* Sends all, some bytes in each write_ns. What can leave at once leaves whatever the context
+ * says. */
 int weir__http_send(const weir_ctx *ctx, weir_http *x, struct iovec *iov, int n)
 {
 	weir_conn *io = x->conn->io;
@@ -185,7 +188,8 @@ static int begin(weir_http *x, bool last, size_t total, struct iovec *ret)
 		x->close = true;
 	if (length < 0 && !x->chunked && !is_silent(x))
 		x->close = true;
-	/* A client that waits for 100 may or may not send its body now; a long one is not worth reading. */
+	/* A client that waits for 100 may or may not send its body now; a long one is not worth
+	 * reading. */
 	if (!x->body_done && (x->wants_continue || x->body_left > WEIR__HTTP_DISCARD))
 		x->close = true;
 	head = compose(x, length, &len);
@@ -199,7 +203,8 @@ static int begin(weir_http *x, bool last, size_t total, struct iovec *ret)
 	return 0;
 }
 
-/* Sends what was collected and n bytes more, and the head before if it has not left; last: the body ends here. */
+/* Sends what was collected and n bytes more, and the head before if it has not left; last: the body
+ * ends here. */
 static int push(const weir_ctx *ctx, weir_http *x, const void *data, size_t n, bool last)
 {
 	char line[WEIR__CHUNK_HEAD];

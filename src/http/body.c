@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A request's body, by length or in chunks. What came with the head is taken from the connection's buffer first; a body with a length is then
- * read straight into the caller's memory, chunks go through the buffer, behind the head, whose strings must stay.
+ * A request's body, by length or in chunks. What came with the head is taken from the connection's
+ * buffer first; a body with a length is then read straight into the caller's memory, chunks go
+ * through the buffer, behind the head, whose strings must stay.
  *
- * Each read has a progress deadline, and an error stays: body_error is what every later read gives, and the connection closes,
- * since nobody knows where the next request would begin.
+ * Each read has a progress deadline, and an error stays: body_error is what every later read gives,
+ * and the connection closes, since nobody knows where the next request would begin.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -29,7 +30,8 @@ static int say_continue(const weir_ctx *ctx, weir_http *x)
 	return weir__http_send(ctx, x, &iov, 1);
 }
 
-/* Bytes from the connection under the progress deadline. 0 is never returned: an end here cuts the body short. */
+/* Bytes from the connection under the progress deadline. 0 is never returned: an end here cuts the
+ * body short. */
 static ssize_t progress(const weir_ctx *ctx, weir_http *x, char *buf, size_t n)
 {
 	weir_ctx soon = weir_ctx_timeout(ctx, x->limits->read_ns);

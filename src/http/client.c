@@ -2,14 +2,17 @@
 /*
  * The HTTP/1.1 client: one request, then its answer, over one connection.
  *
- * llhttp is driven from a buffer of IN_MAX bytes. What it calls body is moved to the front of that same buffer (it is never longer
- * than what was parsed, so it fits), and is handed out from there before the buffer is filled again. So a client holds one
- * buffer however long the answer is, and the head is bounded by HEAD_MAX and FIELDS_MAX.
+ * llhttp is driven from a buffer of IN_MAX bytes. What it calls body is moved to the front of that
+ * same buffer (it is never longer than what was parsed, so it fits), and is handed out from there
+ * before the buffer is filled again. So a client holds one buffer however long the answer is, and
+ * the head is bounded by HEAD_MAX and FIELDS_MAX.
  *
- * A kept connection may have been closed by the server at any time. Before it is used again a read that does not wait looks whether it
- * was; and when it turns out only after sending, a request that may be repeated is sent once more on a new one.
+ * A kept connection may have been closed by the server at any time. Before it is used again a read
+ * that does not wait looks whether it was; and when it turns out only after sending, a request that
+ * may be repeated is sent once more on a new one.
  *
- * Writing a body may fail because the server has answered early and closed (413): then the answer is still read.
+ * Writing a body may fail because the server has answered early and closed (413): then the answer
+ * is still read.
  */
 #include <weir/http_client.h>
 
@@ -198,7 +201,8 @@ int weir_http_client_new(const char *base, weir_http_client **ret)
 
 static void hang_up(struct weir_http_client *c)
 {
-	/* A command's guard may hold the connection too (weir_process_spec.hold_fd): the server has to hear now, not when that ends. */
+	/* A command's guard may hold the connection too (weir_process_spec.hold_fd): the server has
+	 * to hear now, not when that ends. */
 	if (c->conn)
 		weir_conn_shutdown(c->conn);
 	weir_conn_free(c->conn);
@@ -322,7 +326,8 @@ static int finish(struct weir_http_client *c)
 	return c->done ? 0 : -ECONNRESET;
 }
 
-/* Reads once and parses that. 0; -ECONNRESET for an answer cut short; -EBADMSG; the connection's or context's error. */
+/* Reads once and parses that. 0; -ECONNRESET for an answer cut short; -EBADMSG; the connection's or
+ * context's error. */
 static int pull(const weir_ctx *ctx, struct weir_http_client *c)
 {
 	llhttp_errno_t e;

@@ -1,18 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The life of a connection. It starts as a task on the worker it was given to; the task serves requests as long as they come,
- * and ends when the connection is idle, when its exchange was handed over, or when nothing but lingering is left: those states hold only the record,
- * and run in watches, the timer and the hook, between tasks.
+ * The life of a connection. It starts as a task on the worker it was given to; the task serves
+ * requests as long as they come, and ends when the connection is idle, when its exchange was handed
+ * over, or when nothing but lingering is left: those states hold only the record, and run in
+ * watches, the timer and the hook, between tasks.
  *
- * The client leaves. Its end of stream cancels the scope under which the handler runs, unless the client has sent more requests behind this
- * one: then it has only ended its sending. What it sent is read on to tell the two apart. An end that was there before the handler
- * began is no leaving either: who sends a request and closes its side at once waits for the answer.
+ * The client leaves. Its end of stream cancels the scope under which the handler runs, unless the
+ * client has sent more requests behind this one: then it has only ended its sending. What it sent
+ * is read on to tell the two apart. An end that was there before the handler began is no leaving
+ * either: who sends a request and closes its side at once waits for the answer.
  *
- * The timer is lazy: it is armed for the earliest deadline ever asked for and, when it fires too early, armed again. So a request
- * that is answered in time costs no work on the timer heap.
+ * The timer is lazy: it is armed for the earliest deadline ever asked for and, when it fires too
+ * early, armed again. So a request that is answered in time costs no work on the timer heap.
  *
- * The end of a connection: out of the list (after which no other thread sees it), its scope cancelled and closed, its descriptor freed, and last
- * the hold on the group, which lets weir_http_serve() return.
+ * The end of a connection: out of the list (after which no other thread sees it), its scope
+ * cancelled and closed, its descriptor freed, and last the hold on the group, which lets
+ * weir_http_serve() return.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -151,7 +154,8 @@ void weir__http_limit(struct weir__http_conn *c)
 		return;
 	__atomic_add_fetch(&c->server->limited, 1, __ATOMIC_RELAXED);
 	iov = (struct iovec){ text, weir__answer_limit(text, sizeof text) };
-	/* What does not fit into the socket now is not waited for: the end of the stream says enough. */
+	/* What does not fit into the socket now is not waited for: the end of the stream says
+	 * enough. */
 	while (iov.iov_len && (r = weir__conn_try_writev(c->io, &iov, 1)) > 0)
 		iov = (struct iovec){ (char *)iov.iov_base + r, iov.iov_len - (size_t)r };
 	weir_conn_shutdown_write(c->io);
@@ -177,7 +181,8 @@ static bool nothing_follows(struct weir__http_conn *c)
 		weir__stat_add(c->worker, bytes_in, (uint64_t)r);
 	}
 	if (r > 0 || r == -EBUSY)
-		return false; /* There is more; or the handler is reading, and will see the end itself. */
+		/* There is more; or the handler is reading, and will see the end itself. */
+		return false;
 	ahead = b->in_len - b->in_pos;
 	return x->head.chunked ? x->body_done && ahead == 0 : ahead <= x->body_left;
 }
@@ -231,7 +236,8 @@ static void stopped(weir_hook *hook, int step)
 			c->stop((weir__stream *)c, -ESHUTDOWN, c->stop_arg);
 		return;
 	}
-	/* The limit and the client's leaving cancel this scope too; what runs then finds out by itself. */
+	/* The limit and the client's leaving cancel this scope too; what runs then finds out by
+	 * itself. */
 	c->draining = true;
 	c->canceled = from_above;
 	if (c->state == WEIR__IDLE)
@@ -246,8 +252,8 @@ static void stopped(weir_hook *hook, int step)
 
 /* ---- requests ---- */
 
-/* 1: the block's exchange holds a request; 0: none is there or on its way; < 0: minus the status to refuse it with, or -1000 for
- * an end without an answer. */
+/* 1: the block's exchange holds a request; 0: none is there or on its way; < 0: minus the status to
+ * refuse it with, or -1000 for an end without an answer. */
 enum { QUIET_END = -1000 };
 
 static int next_request(struct weir__http_conn *c)
@@ -262,8 +268,8 @@ static int next_request(struct weir__http_conn *c)
 		memmove(b->in, b->in + b->in_pos, left);
 	b->in_len = left;
 	b->in_pos = b->head_end = 0;
-	/* After a short read, what comes next makes a new event, and a request costs one read. Only of an end that was seen
-	 * already there is no second event. */
+	/* After a short read, what comes next makes a new event, and a request costs one read. Only
+	 * of an end that was seen already there is no second event. */
 	if (!left && b->dry && !c->peer_left)
 		return 0;
 	weir__h1_reset(&x->head);
@@ -278,7 +284,8 @@ static int next_request(struct weir__http_conn *c)
 			}
 			if (!x->head.method && x->head.line == b->in_len)
 				b->in_len = x->head.line = x->head.seen =
-					0; /* Only an empty line, as some clients add behind a body. */
+					/* Only an empty line, as some clients add behind a body. */
+					0;
 		}
 		if (ctx.deadline_ns == WEIR_NEVER)
 			r = weir__conn_try_read(c->io, b->in + b->in_len,
@@ -528,7 +535,8 @@ void weir__stream_end(weir__stream *stream, bool clean)
 	}
 	if (c->draining)
 		weir__stat_add(c->worker, finished_in_drain, 1);
-	/* The few bytes that do not fit now are not worth a state: the client sees the stream cut. */
+	/* The few bytes that do not fit now are not worth a state: the client sees the stream
+	 * cut. */
 	while (c->stream_chunked && last.iov_len &&
 	       (r = weir__conn_try_writev(c->io, &last, 1)) > 0)
 		last = (struct iovec){ (char *)last.iov_base + r, last.iov_len - (size_t)r };

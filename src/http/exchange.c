@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One request: from its parsed head to the route's handler, what the handler may ask of it, and what its result means.
+ * One request: from its parsed head to the route's handler, what the handler may ask of it, and
+ * what its result means.
  *
- * The exchange lives in its connection's block. After the handler has returned it is OVER, and whoever still uses it aborts with the name of
- * the route; blocks are reused, so this is certain only until the next request.
+ * The exchange lives in its connection's block. After the handler has returned it is OVER, and
+ * whoever still uses it aborts with the name of the route; blocks are reused, so this is certain
+ * only until the next request.
  *
- * The first byte of the answer is claimed with one compare-and-set: by the handler's first send or by the handler limit. Collecting a
- * small answer claims nothing, so that a handler that then gets stuck is still answered for, and one that fails can still say so.
+ * The first byte of the answer is claimed with one compare-and-set: by the handler's first send or
+ * by the handler limit. Collecting a small answer claims nothing, so that a handler that then gets
+ * stuck is still answered for, and one that fails can still say so.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -419,7 +422,8 @@ enum weir__verdict weir__exchange_run(weir_http *x)
 		__atomic_store_n(&c->task, 0, __ATOMIC_RELAXED);
 	__atomic_store_n(&c->limit_ns, WEIR_NEVER, __ATOMIC_RELAXED);
 	weir__stat_add(w, active, (uint64_t)-1);
-	/* A connection also counts as draining when its client left or its limit passed, without any stop. */
+	/* A connection also counts as draining when its client left or its limit passed, without
+	 * any stop. */
 	if (verdict != WEIR__STREAMING && c->draining && !c->canceled && !x->broken &&
 	    weir__scope_state(c->serving->conns.ctx.scope) & WEIR__DRAINED)
 		weir__stat_add(w, finished_in_drain, 1);

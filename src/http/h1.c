@@ -1,20 +1,25 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Strict HTTP/1.1 syntax. Two programs that disagree about where a request ends are how requests get smuggled, so whatever
- * RFC 9112 lets a recipient refuse is refused here, and nothing is repaired:
+ * Strict HTTP/1.1 syntax. Two programs that disagree about where a request ends are how requests
+ * get smuggled, so whatever RFC 9112 lets a recipient refuse is refused here, and nothing is
+ * repaired:
  *
  *  - a line ends in CRLF; a bare CR, a bare LF or a NUL anywhere in the head is a 400;
  *  - no folded lines, no space before the colon, no empty names;
  *  - one Host, whatever the form of the target, and equal to the authority of an absolute target;
- *  - one Content-Length of digits only, or one Transfer-Encoding of exactly "chunked" (else 501), never both,
- *    the latter not in HTTP/1.0; no tab beside either, which llhttp takes for a part of the value;
- *  - chunk sizes of at most 16 digits, no white space, chunk extensions and trailers bounded, CRLF after the data.
+ *  - one Content-Length of digits only, or one Transfer-Encoding of exactly "chunked" (else 501),
+ *    never both, the latter not in HTTP/1.0; no tab beside either, which llhttp takes for a part of
+ *    the value;
+ *  - chunk sizes of at most 16 digits, no white space, chunk extensions and trailers bounded, CRLF
+ *    after the data.
  *
- * The head is parsed line by line as it arrives, so that what is refused is refused at the line that shows it.
+ * The head is parsed line by line as it arrives, so that what is refused is refused at the line
+ * that shows it.
  *
- * Rejected: llhttp for the head. Debian's 8.1 passes folded lines, two Hosts, RTSP's methods and a bare CR, so every line
- * had to be scanned before it anyhow, and then two parsers have to agree about each byte. This one is compared with llhttp by the tests:
- * what is accepted here is accepted there, with the same fields and the same body.
+ * Rejected: llhttp for the head. Debian's 8.1 passes folded lines, two Hosts, RTSP's methods and a
+ * bare CR, so every line had to be scanned before it anyhow, and then two parsers have to agree
+ * about each byte. This one is compared with llhttp by the tests: what is accepted here is accepted
+ * there, with the same fields and the same body.
  */
 #include "http/h1.h"
 
@@ -24,7 +29,8 @@
 
 enum { TOKEN = 1, VALUE = 2, TARGET = 4, HOST = 8, HEX = 16 };
 
-/* RFC 9110 §5.6.2 and §5.5, RFC 3986. A target's bytes are looked at again when its path is decoded. */
+/* RFC 9110 §5.6.2 and §5.5, RFC 3986. A target's bytes are looked at again when its path is
+ * decoded. */
 static uint8_t class_of(unsigned c)
 {
 	bool alpha = (c | 32) >= 'a' && (c | 32) <= 'z', digit = c >= '0' && c <= '9';
@@ -85,7 +91,8 @@ static bool is(const char *s, size_t n, const char *lower, size_t lower_len)
 }
 #define IS(s, n, text) is((s), (n), (text), sizeof(text) - 1)
 
-/* The next element of a comma-separated list, without the white space around it; false at the end. */
+/* The next element of a comma-separated list, without the white space around it; false at the
+ * end. */
 static bool next_element(const char **at, const char *end, const char **ret, size_t *ret_len)
 {
 	const char *p = *at, *stop;

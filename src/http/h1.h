@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * HTTP/1.1 syntax (RFC 9112), read strictly: the head of a request, and the chunked coding. No waiting, no memory of its
- * own, no callbacks: the caller keeps the bytes and calls again with more of them.
+ * HTTP/1.1 syntax (RFC 9112), read strictly: the head of a request, and the chunked coding. No
+ * waiting, no memory of its own, no callbacks: the caller keeps the bytes and calls again with more
+ * of them.
  */
 #ifndef WEIR_HTTP_H1_H
 #define WEIR_HTTP_H1_H
@@ -50,9 +51,9 @@ struct weir__h1_head {
 void weir__h1_reset(struct weir__h1_head *h);
 
 /*
- * buf holds the `len` bytes that have arrived, from the first of the request; they may be rewritten (NULs at the ends of strings).
- * > 0: the length of the complete head. 0: more is needed. < 0: minus the *status* to refuse it with; what follows
- * must not be parsed.
+ * buf holds the `len` bytes that have arrived, from the first of the request; they may be rewritten
+ * (NULs at the ends of strings). > 0: the length of the complete head. 0: more is needed. < 0:
+ * minus the *status* to refuse it with; what follows must not be parsed.
  */
 ssize_t weir__h1_head(struct weir__h1_head *h, char *buf, size_t len);
 
@@ -73,9 +74,10 @@ struct weir__h1_chunks {
 };
 
 /*
- * Takes bytes from in, puts data bytes into out: how many, and in *ret_used how many it took. Stops when either side is
- * used up or the body is done. -EBADMSG when the coding is broken. With left > 0 the next `left` bytes of the connection are
- * plain data that may be read elsewhere, if the caller subtracts them.
+ * Takes bytes from in, puts data bytes into out: how many, and in *ret_used how many it took. Stops
+ * when either side is used up or the body is done. -EBADMSG when the coding is broken. With left >
+ * 0 the next `left` bytes of the connection are plain data that may be read elsewhere, if the
+ * caller subtracts them.
  */
 ssize_t weir__h1_unchunk(struct weir__h1_chunks *d, const char *in, size_t n, size_t *ret_used,
                          char *out, size_t cap);

@@ -222,7 +222,9 @@ static void client_end(struct weir__hub_client *c, bool clean)
 	weir__hub_leave(h, 1, 1);
 	weir__stream_end(
 		stream,
-		clean); /* Last: whoever waits for the connections may then see that the client is not counted. */
+		/* Last: whoever waits for the connections may then see that the client is not
+		 * counted. */
+		clean);
 }
 
 void weir__hub_client_stop(weir__stream *s, int why, void *arg)

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Routing. A pattern is an optional method and a path of segments: literal, "{name}" (one segment, not empty), "{name...}" or a trailing
- * slash (the rest, may be empty), "{$}" (the end after a slash). Two patterns may meet in a path only if one of them is more
- * specific, in path and method together; anything else is a conflict when it is added, so the order of adding never matters.
+ * Routing. A pattern is an optional method and a path of segments: literal, "{name}" (one segment,
+ * not empty), "{name...}" or a trailing slash (the rest, may be empty), "{$}" (the end after a
+ * slash). Two patterns may meet in a path only if one of them is more specific, in path and method
+ * together; anything else is a conflict when it is added, so the order of adding never matters.
  *
- * The tree is searched literal first, then "{name}", then the rest, going back where a leaf has not the method. Its depth is that
- * of the patterns, not of the request.
+ * The tree is searched literal first, then "{name}", then the rest, going back where a leaf has not
+ * the method. Its depth is that of the patterns, not of the request.
  */
 #include "http/router.h"
 
@@ -80,7 +81,8 @@ static bool parse_segment(struct weir__route_segment *seg, char *s, bool last)
 	*seg = (struct weir__route_segment){ WEIR__LITERAL, s, n };
 	if (n == 0) {
 		seg->kind =
-			WEIR__REST; /* A trailing slash; an empty segment elsewhere cannot be asked for. */
+			/* A trailing slash; an empty segment elsewhere cannot be asked for. */
+			WEIR__REST;
 		return last;
 	}
 	if (!strchr(s, '{') && !strchr(s, '}'))

@@ -42,13 +42,14 @@ void weir__router_fini(struct weir__router *r);
 int weir__router_add(struct weir__router *r, const char *pattern, weir_http_fn *fn, void *arg,
                      const weir_http_limits *limits);
 
-/* The most specific route; NULL if there is none. Then *ret_allow holds which methods the path would serve ("" if it is unknown), for
- * the Allow field. */
+/* The most specific route; NULL if there is none. Then *ret_allow holds which methods the path
+ * would serve ("" if it is unknown), for the Allow field. */
 enum { WEIR__ALLOW_MAX = 128 };
 struct weir__route *weir__router_find(struct weir__router *r, const char *method,
                                       const struct weir__path *p, char ret_allow[WEIR__ALLOW_MAX]);
 
-/* Does any route name this method, or is it one of RFC 9110's that a route without method serves? */
+/* Does any route name this method, or is it one of RFC 9110's that a route without method
+ * serves? */
 bool weir__router_knows(const struct weir__router *r, const char *method);
 
 #endif

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The server: routes and limits, the accept loop, the counts, and what the supervisor does for handlers that never let go of
- * their worker.
+ * The server: routes and limits, the accept loop, the counts, and what the supervisor does for
+ * handlers that never let go of their worker.
  *
- * The end of weir_http_serve(): on drain the listener is closed first and what it had accepted is taken in, so that nobody
- * who got through the handshake is reset; the connections' group hears the drain by itself, being a scope below the caller's. Then
- * the group is joined: every connection holds it until it has ended.
+ * The end of weir_http_serve(): on drain the listener is closed first and what it had accepted is
+ * taken in, so that nobody who got through the handshake is reset; the connections' group hears the
+ * drain by itself, being a scope below the caller's. Then the group is joined: every connection
+ * holds it until it has ended.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -60,7 +61,8 @@ weir_http_server *weir_http_server_new(const weir_http_limits *limits)
 		return NULL;
 	s->magic = WEIR__HTTP_SERVER_MAGIC;
 	s->limits = merge(limits, &defaults);
-	/* Every connection that is served has room for a head of this size; lifting the limit means 16 MiB. */
+	/* Every connection that is served has room for a head of this size; lifting the limit means
+	 * 16 MiB. */
 	if (s->limits.header_max > 16 * 1024 * 1024)
 		s->limits.header_max = 16 * 1024 * 1024;
 	if (s->limits.fields_max > 65536)
@@ -165,8 +167,8 @@ void weir_http_each(weir_http_server *s, void (*fn)(const weir_http_info *, void
 }
 
 /*
- * On the supervisor's thread. A worker whose handler spins or blocks cannot run the timer of its limit; one that has not switched since the
- * last look and does not sleep may be such a worker.
+ * On the supervisor's thread. A worker whose handler spins or blocks cannot run the timer of its
+ * limit; one that has not switched since the last look and does not sleep may be such a worker.
  */
 static void look(struct weir__tick *t)
 {

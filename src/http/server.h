@@ -2,15 +2,16 @@
 /*
  * What the files of the HTTP server share: the server, a connection, an exchange.
  *
- * A connection belongs to one worker; everything of it is touched there only, but what says otherwise. Its states:
+ * A connection belongs to one worker; everything of it is touched there only, but what says
+ * otherwise. Its states:
  *
  *	RUNNING  a task of the server's group serves requests, with a block of buffers and an exchange
  *	IDLE     between requests: no task, no block; a watch, a timer, a hook
  *	LINGER   the answer is out and the sending side shut; what still comes is discarded, so that the client can read it
  *	STREAM   its exchange was handed over (exchange.h)
  *
- * A worker's list of connections is guarded by its lock, so that the report and the supervisor can read it while the worker spins. Order of
- * locks: that one, then a connection's inside src/net.
+ * A worker's list of connections is guarded by its lock, so that the report and the supervisor can
+ * read it while the worker spins. Order of locks: that one, then a connection's inside src/net.
  */
 #ifndef WEIR_HTTP_SERVER_H
 #define WEIR_HTTP_SERVER_H
@@ -90,8 +91,8 @@ struct weir__arena_chunk {
 	_Alignas(16) char bytes[];
 };
 
-/* Who owns the first byte of an answer. Above the two bits a connection's claim counts its exchanges, so that the supervisor cannot claim
- * the next one's. */
+/* Who owns the first byte of an answer. Above the two bits a connection's claim counts its
+ * exchanges, so that the supervisor cannot claim the next one's. */
 enum weir__claim { WEIR__NOBODY, WEIR__HANDLER, WEIR__LIMIT, WEIR__CLAIM_MASK };
 enum weir__exchange_state { WEIR__X_UNUSED, WEIR__X_LIVE, WEIR__X_HANDED, WEIR__X_OVER };
 
@@ -152,7 +153,7 @@ struct weir__http_conn {
 	struct weir__http_worker *worker;
 	int worker_index;
 	bool draining, canceled;
-	bool kept;                    /* weir_http_conn_keep() */
+	bool kept;      /* weir_http_conn_keep() */
 	bool peer_left; /* its end of the stream was seen */
 	weir_conn *io;
 	weir_scope *scope; /* of the connection; its requests run under it */

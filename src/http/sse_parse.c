@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Bytes are collected into a line, which CR, LF or CRLF ends; a field of a line goes into the event at hand; an empty line
- * gives it out. A line that spans many reads is kept, so both a line and an event's data are bounded.
+ * Bytes are collected into a line, which CR, LF or CRLF ends; a field of a line goes into the event
+ * at hand; an empty line gives it out. A line that spans many reads is kept, so both a line and an
+ * event's data are bounded.
  */
 #include "http/sse_parse.h"
 

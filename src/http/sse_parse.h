@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A parser for text/event-stream (WHATWG HTML §9.2.6): bytes in, one event at a time out. It knows nothing of connections and
- * never waits.
+ * A parser for text/event-stream (WHATWG HTML §9.2.6): bytes in, one event at a time out. It knows
+ * nothing of connections and never waits.
  */
 #ifndef WEIR_HTTP_SSE_PARSE_H
 #define WEIR_HTTP_SSE_PARSE_H
@@ -24,9 +24,9 @@ struct weir__sse_parser {
 void weir__sse_init(struct weir__sse_parser *p);
 void weir__sse_fini(struct weir__sse_parser *p);
 
-/* Takes bytes up to the end of an event: how many. *ret_event tells whether there is one, in p->data, p->event ("" means
- * "message") and p->id (the stream's last id), until the next call. -EMSGSIZE, -ENOMEM. What is unfinished when the stream ends is to be
- * dropped. */
+/* Takes bytes up to the end of an event: how many. *ret_event tells whether there is one, in
+ * p->data, p->event ("" means "message") and p->id (the stream's last id), until the next call.
+ * -EMSGSIZE, -ENOMEM. What is unfinished when the stream ends is to be dropped. */
 ssize_t weir__sse_feed(struct weir__sse_parser *p, const char *bytes, size_t n, bool *ret_event);
 
 #endif

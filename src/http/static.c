@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Static files from memory, each a route of its own. Revalidated at every use (ETag, 304), so a new build shows at once. */
+/* Static files from memory, each a route of its own. Revalidated at every use (ETag, 304), so a new
+ * build shows at once. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

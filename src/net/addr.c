@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Parsing is strict where the C library is lax: getaddrinfo() and inet_aton() take "127.1", "0x7f.1" and "1234" for
- * addresses, so that one typing mistake listens or connects somewhere else. Here a host whose last label is all
- * digits has to be a full dotted quad.
+ * Parsing is strict where the C library is lax: getaddrinfo() and inet_aton() take "127.1",
+ * "0x7f.1" and "1234" for addresses, so that one typing mistake listens or connects somewhere else.
+ * Here a host whose last label is all digits has to be a full dotted quad.
  */
 #include "net/addr.h"
 

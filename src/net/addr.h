@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Addresses as text and as the kernel has them. Parsing never asks a name service: a host that is neither
- * numeric, empty nor "localhost" stays a name, for weir__resolve().
+ * Addresses as text and as the kernel has them. Parsing never asks a name service: a host that is
+ * neither numeric, empty nor "localhost" stays a name, for weir__resolve().
  */
 #ifndef WEIR_NET_ADDR_H
 #define WEIR_NET_ADDR_H
@@ -41,12 +41,12 @@ struct weir__addr {
 /* 0 or -EINVAL. An empty host is [::]. */
 int weir__addr_parse(const char *text, struct weir__addr *ret);
 
-/* "127.0.0.1:80", "[::1]:80" (IPv4 mapped into IPv6 as IPv4), "unix:PATH", or "unix" for a nameless end; NUL-terminated,
- * cut at cap. */
+/* "127.0.0.1:80", "[::1]:80" (IPv4 mapped into IPv6 as IPv4), "unix:PATH", or "unix" for a nameless
+ * end; NUL-terminated, cut at cap. */
 void weir__addr_format(const union weir__sockaddr *a, socklen_t len, char *ret, size_t cap);
 
-/* Waits for the name service. The number of addresses, at most WEIR__RESOLVE_MAX; -EHOSTUNREACH for an unknown name; the
- * context's error. */
+/* Waits for the name service. The number of addresses, at most WEIR__RESOLVE_MAX; -EHOSTUNREACH for
+ * an unknown name; the context's error. */
 int weir__resolve(const weir_ctx *ctx, const char *host, uint16_t port, union weir__sockaddr *ret,
                   socklen_t *ret_len);
 

@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Connections, whatever carries their bytes: who may be in an operation, how a wait goes round a call that never waits,
- * and when the last one out closes the door.
+ * Connections, whatever carries their bytes: who may be in an operation, how a wait goes round a
+ * call that never waits, and when the last one out closes the door.
  *
  * Invariants:
- *  - `state` has one bit for the reader and one for the writer; they are different tasks or the same. Whoever sets a bit
- *    that was set already is the second one and gets -EBUSY.
- *  - weir_conn_free() shuts and marks; what destroys is the owner itself, or whoever drops the last of the busy bits
- *    afterwards. So a descriptor's number is never reused under a running system call.
- *  - weir_conn_shutdown() marks SHUT first and wakes after: an operation that found the mark absent is woken, or finds it
- *    when it next comes round.
+ *  - `state` has one bit for the reader and one for the writer; they are different tasks or the
+ *    same. Whoever sets a bit that was set already is the second one and gets -EBUSY.
+ *  - weir_conn_free() shuts and marks; what destroys is the owner itself, or whoever drops the last
+ *    of the busy bits afterwards. So a descriptor's number is never reused under a running system
+ *    call.
+ *  - weir_conn_shutdown() marks SHUT first and wakes after: an operation that found the mark absent
+ *    is woken, or finds it when it next comes round.
  *
- * Rejected: a reference count beside the bits (two atomics an operation, and it cannot tell the second reader), and a lock
- * around the system calls (a shutdown would wait behind a slow copy).
+ * Rejected: a reference count beside the bits (two atomics an operation, and it cannot tell the
+ * second reader), and a lock around the system calls (a shutdown would wait behind a slow copy).
  */
 #include "net/conn.h"
 
@@ -73,7 +74,8 @@ static int enter(weir_conn *c, enum weir__dir dir)
 	return 0;
 }
 
-/* A shutdown of our own may look like the peer's end of stream, or like nothing yet; it is neither. */
+/* A shutdown of our own may look like the peer's end of stream, or like nothing yet; it is
+ * neither. */
 static ssize_t try_read(weir_conn *c, void *buf, size_t n)
 {
 	ssize_t got = c->ops->try_read(c, buf, n);
@@ -264,7 +266,8 @@ void weir_conn_shutdown(weir_conn *c)
 	leave(c, WEIR__CONN_ENDING);
 }
 
-/* Stores only what changes: an owner elsewhere that never asked for a callback must not race with the worker's looks. */
+/* Stores only what changes: an owner elsewhere that never asked for a callback must not race with
+ * the worker's looks. */
 static weir__conn_fn *forget(struct weir__conn_call *call)
 {
 	weir__conn_fn *fn = call->fn;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Connections that are sockets. The waits are those of src/rt/poll.h; here is only the rule that goes with an edge:
- * readiness is forgotten just before the system call that will show it, so an event between the call and the wait is kept.
+ * Connections that are sockets. The waits are those of src/rt/poll.h; here is only the rule that
+ * goes with an edge: readiness is forgotten just before the system call that will show it, so an
+ * event between the call and the wait is kept.
  */
 #include "net/conn.h"
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Dialing: one address after the other until one answers. An address that is not the last gets a part of the time only,
- * since the kernel alone would try a silent one for two minutes before the next had its turn.
+ * Dialing: one address after the other until one answers. An address that is not the last gets a
+ * part of the time only, since the kernel alone would try a silent one for two minutes before the
+ * next had its turn.
  */
 #include <weir/net.h>
 #include <weir/task.h>
@@ -23,7 +24,8 @@ static int dial_error(int err)
 	return err == ETIMEDOUT ? -EHOSTUNREACH : weir__net_error(err);
 }
 
-/* A Unix socket whose queue is full says EAGAIN, and nothing tells when there is room again: a growing pause. */
+/* A Unix socket whose queue is full says EAGAIN, and nothing tells when there is room again: a
+ * growing pause. */
 static int start(const weir_ctx *ctx, int fd, const union weir__sockaddr *to, socklen_t len)
 {
 	int64_t pause = PAUSE_NS;
@@ -42,7 +44,8 @@ static int start(const weir_ctx *ctx, int fd, const union weir__sockaddr *to, so
 	}
 }
 
-/* The socket is a connection from the start, so that there is one way to wait for it and one to close it. */
+/* The socket is a connection from the start, so that there is one way to wait for it and one to
+ * close it. */
 static int finish(const weir_ctx *ctx, struct weir__fd *f)
 {
 	for (;;) {

@@ -1,22 +1,26 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The guard: a small process that outlives us by a moment, to take along the groups of our children.
+ * The guard: a small process that outlives us by a moment, to take along the groups of our
+ * children.
  *
- * The parent-death signal reaches a child only: what a shell has started lives on. The guard holds one end of a socket pair whose other end
- * is ours alone. When we die, however we die, it reads the end of the stream, and kills the groups it was told of.
+ * The parent-death signal reaches a child only: what a shell has started lives on. The guard holds
+ * one end of a socket pair whose other end is ours alone. When we die, however we die, it reads the
+ * end of the stream, and kills the groups it was told of.
  *
- * Beside a group it may be given a copy of a connection, which it closes (by ending) only when the group is dead. The kernel closes a
- * killed program's descriptors first and sends death signals later, so without this the other side could see the end of the
- * connection, and act on it, while the command still runs; on a busy machine it was seen to. Rejected: to let the command
- * inherit the connection. It could read and write it, and a daemon that it left behind would keep it open.
+ * Beside a group it may be given a copy of a connection, which it closes (by ending) only when the
+ * group is dead. The kernel closes a killed program's descriptors first and sends death signals
+ * later, so without this the other side could see the end of the connection, and act on it, while
+ * the command still runs; on a busy machine it was seen to. Rejected: to let the command inherit
+ * the connection. It could read and write it, and a daemon that it left behind would keep it open.
  *
- * Dead is who has ended, reaped or not: /proc tells. Rejected: until kill() finds nobody in the group, since the first
- * process of many a container reaps late or never.
+ * Dead is who has ended, reaped or not: /proc tells. Rejected: until kill() finds nobody in the
+ * group, since the first process of many a container reaps late or never.
  *
- * It is a fork without exec of this process (a library has no program of its own to run), made once, in a session of its
- * own, with all other descriptors closed; it sends no SIGCHLD and wait(-1) does not see it. Other threads may have held any lock of
- * the C library when we were forked, so it makes raw system calls only. Its price: pages that we change after that
- * fork are copied once.
+ * It is a fork without exec of this process (a library has no program of its own to run), made
+ * once, in a session of its own, with all other descriptors closed; it sends no SIGCHLD and
+ * wait(-1) does not see it. Other threads may have held any lock of the C library when we were
+ * forked, so it makes raw system calls only. Its price: pages that we change after that fork are
+ * copied once.
  */
 #include "net/guard.h"
 
@@ -111,7 +115,8 @@ WEIR__NO_SANITIZE static bool is_ours(const struct group *groups, long id)
 	return false;
 }
 
-/* The text of /proc/PID/stat: "pid (name) state ppid pgrp …"; the name may hold anything, so the last parenthesis counts. */
+/* The text of /proc/PID/stat: "pid (name) state ppid pgrp …"; the name may hold anything, so the
+ * last parenthesis counts. */
 WEIR__NO_SANITIZE static bool lives_in(const struct group *groups, const char *text, long n)
 {
 	long at = n, group = 0;
@@ -181,7 +186,8 @@ WEIR__NO_SANITIZE static bool anyone_lives(int proc, const struct group *groups)
 	return false;
 }
 
-/* Nobody runs another instruction once kill() has returned, but it takes a moment until all can be seen to be gone. */
+/* Nobody runs another instruction once kill() has returned, but it takes a moment until all can be
+ * seen to be gone. */
 WEIR__NO_SANITIZE static void guard_kill(const struct group *groups)
 {
 	struct timespec pause = { .tv_nsec = 1000000 };

@@ -13,8 +13,8 @@
 /* Makes sure that there is one. From one thread only. 0 or an error. */
 int weir__guard_start(void);
 
-/* Add or forget a group, and with an added one a descriptor to hold (0: none). False if nobody listens. Never waits; also from a child
- * between clone and exec. */
+/* Add or forget a group, and with an added one a descriptor to hold (0: none). False if nobody
+ * listens. Never waits; also from a child between clone and exec. */
 bool weir__guard_tell(bool add, pid_t group, int hold);
 
 /* Nobody listened: the next weir__guard_start() makes another. From the same thread. */

@@ -1,18 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Listeners: one accept loop over two kinds, the kernel's sockets and names in memory (mem_listen.c).
+ * Listeners: one accept loop over two kinds, the kernel's sockets and names in memory
+ * (mem_listen.c).
  *
- * Close. weir_listener_close() only marks and wakes: what the kernel had completed by then is still in its queue, and those
- * clients believe they are connected. So accept goes on until the queue says EAGAIN, then the descriptor closes, then comes the 0.
- * Rejected: shutdown(2) on the socket, which wakes accept too, but resets everything in the queue.
- * While a flood goes on the queue might never be empty, so what is handed out after the close is bounded.
+ * Close. weir_listener_close() only marks and wakes: what the kernel had completed by then is still
+ * in its queue, and those clients believe they are connected. So accept goes on until the queue
+ * says EAGAIN, then the descriptor closes, then comes the 0. Rejected: shutdown(2) on the socket,
+ * which wakes accept too, but resets everything in the queue. While a flood goes on the queue might
+ * never be empty, so what is handed out after the close is bounded.
  *
- * Out of descriptors. The connection stays in the kernel's queue and no new edge will come for it, so the wait is bounded and
- * tried again. Rejected: a spare descriptor to accept and drop with; it turns clients away who could be served a moment later.
+ * Out of descriptors. The connection stays in the kernel's queue and no new edge will come for it,
+ * so the wait is bounded and tried again. Rejected: a spare descriptor to accept and drop with; it
+ * turns clients away who could be served a moment later.
  *
- * A Unix socket's file outlives a server that was killed. Whether a live one stands behind it is found by connecting; a lock on its
- * directory keeps two servers that start at once from each taking the other's new file for a dead one. The lock is best
- * effort: this call never waits.
+ * A Unix socket's file outlives a server that was killed. Whether a live one stands behind it is
+ * found by connecting; a lock on its directory keeps two servers that start at once from each
+ * taking the other's new file for a dead one. The lock is best effort: this call never waits.
  */
 #include "net/listener.h"
 
@@ -37,9 +40,12 @@ enum { BACKLOG = 4096, AFTER_CLOSE_MAX = 2 * BACKLOG };
 struct fd_listener {
 	weir_listener listener;
 	weir__lock
-		lock; /* guards `fd` against a close from elsewhere; the poller's own lock comes after it */
+		/* guards `fd` against a close from elsewhere; the poller's own lock comes after
+		 * it */
+		lock;
 	struct weir__fd *
-		fd; /* NULL once closed and emptied; only the accepting task and the owner change it */
+		/* NULL once closed and emptied; only the accepting task and the owner change it */
+		fd;
 	bool unlinks; /* the file of a Unix socket is ours: */
 	dev_t dev;
 	ino_t ino;
@@ -51,7 +57,8 @@ static struct fd_listener *of(weir_listener *l)
 	return (struct fd_listener *)l;
 }
 
-/* A peer that left again, or network trouble of its own, is no failure of the listener (accept(2), "Error handling"). */
+/* A peer that left again, or network trouble of its own, is no failure of the listener (accept(2),
+ * "Error handling"). */
 static bool passing(int err)
 {
 	switch (err) {
@@ -133,7 +140,8 @@ static void fd_done(struct weir__fd *f)
 	free(f);
 }
 
-/* From now on the kernel refuses. Closing, where shutdown(2) would also end the copy of whoever passed us the socket. */
+/* From now on the kernel refuses. Closing, where shutdown(2) would also end the copy of whoever
+ * passed us the socket. */
 static void fd_emptied(weir_listener *base)
 {
 	struct fd_listener *l = of(base);
@@ -388,7 +396,8 @@ static int accept_one(const weir_ctx *ctx, weir_listener *l, weir_conn **ret)
 {
 	for (;;) {
 		bool closed = is_closed(
-			l); /* before the look into the queue, so that an empty one is the last word */
+			/* before the look into the queue, so that an empty one is the last word */
+			l);
 		int r = closed && l->after_close >= AFTER_CLOSE_MAX ? -EAGAIN :
 		                                                      l->ops->try_accept(l, ret);
 
@@ -431,7 +440,8 @@ static void destroy(weir_listener *l)
 	l->ops->destroy(l);
 }
 
-/* The task that it wakes may free the listener before it is through; then the last one here destroys it. */
+/* The task that it wakes may free the listener before it is through; then the last one here
+ * destroys it. */
 void weir_listener_close(weir_listener *l)
 {
 	uint32_t old;

@@ -36,7 +36,8 @@ struct weir_listener {
 	char addr[WEIR__ADDR_TEXT_MAX];
 };
 
-/* In memory. 0, -EADDRINUSE, -ENOMEM; dial: 0, -ECONNREFUSED, -ENOMEM, the context's error (it waits in a simulation only). */
+/* In memory. 0, -EADDRINUSE, -ENOMEM; dial: 0, -ECONNREFUSED, -ENOMEM, the context's error (it
+ * waits in a simulation only). */
 int weir__mem_listen(const char *name, weir_listener **ret);
 int weir__mem_dial(const weir_ctx *ctx, const char *name, weir_conn **ret);
 

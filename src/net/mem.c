@@ -2,17 +2,20 @@
 /*
  * Streams in memory: what two tasks of one program talk through, and the network of a simulation.
  *
- * A pair has two ends and two directions; a direction is a ring of at most 64 KiB, made at its first byte. One lock guards
- * both directions and what is said about the ends' waits and watches; it is held while at most COPY_MAX bytes are copied.
+ * A pair has two ends and two directions; a direction is a ring of at most 64 KiB, made at its
+ * first byte. One lock guards both directions and what is said about the ends' waits and watches;
+ * it is held while at most COPY_MAX bytes are copied.
  *
- * Waking. A change that could make a direction ready claims the waiting task, or sets the end's `fire` bit for a watch and posts
- * the end's one message; both are collected under the lock and sent after it. MSG in the connection's state keeps the end
- * alive while its message flies. After quiet() an end asks for nothing, so nothing is posted to it any more; destroyed, it is
- * forgotten by the pair under the lock.
+ * Waking. A change that could make a direction ready claims the waiting task, or sets the end's
+ * `fire` bit for a watch and posts the end's one message; both are collected under the lock and
+ * sent after it. MSG in the connection's state keeps the end alive while its message flies. After
+ * quiet() an end asks for nothing, so nothing is posted to it any more; destroyed, it is forgotten
+ * by the pair under the lock.
  *
- * Simulation. Bytes that arrive in an empty ring become visible later (`visible_ns`): a reader that waits for them bounds its
- * wait by that time, a watch arms a timer on its own worker. Reads and writes are cut short by the oracle, and when asked for,
- * an operation loses the connection: then both ends get -ECONNRESET, whatever lay in the rings.
+ * Simulation. Bytes that arrive in an empty ring become visible later (`visible_ns`): a reader that
+ * waits for them bounds its wait by that time, a watch arms a timer on its own worker. Reads and
+ * writes are cut short by the oracle, and when asked for, an operation loses the connection: then
+ * both ends get -ECONNRESET, whatever lay in the rings.
  *
  * Lock order: none of these locks is held while another is taken.
  */
@@ -63,7 +66,8 @@ struct mem_conn {
 	uint8_t fire;
 };
 
-/* Who is to be woken once the lock is released: each end has at most a reader, a writer and a message. */
+/* Who is to be woken once the lock is released: each end has at most a reader, a writer and a
+ * message. */
 struct wakes {
 	struct weir__wait *wait[4];
 	struct mem_conn *post[2];
@@ -384,7 +388,8 @@ static void deliver(struct weir__msg *m)
 	bool last = false;
 	uint8_t bit;
 
-	/* A callback may free the connection; MSG keeps it here until the loop ends, with nothing left to tell. */
+	/* A callback may free the connection; MSG keeps it here until the loop ends, with nothing
+	 * left to tell. */
 	while ((bit = next_fire(c, &last)) != UINT8_MAX) {
 		if (bit == FIRE_GONE)
 			weir__conn_fire_gone(&c->conn);

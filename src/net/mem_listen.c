@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Listeners in memory: a list of names, and a bounded queue of connections behind each. One lock guards them all,
- * since they are few and it is held for a few instructions. A full queue refuses, as the kernel's does not: a dial that waits
- * here would wait for an accept that may never come, and tests want to hear of it.
+ * Listeners in memory: a list of names, and a bounded queue of connections behind each. One lock
+ * guards them all, since they are few and it is held for a few instructions. A full queue refuses,
+ * as the kernel's does not: a dial that waits here would wait for an accept that may never come,
+ * and tests want to hear of it.
  */
 #include "net/listener.h"
 

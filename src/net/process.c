@@ -2,12 +2,14 @@
 /*
  * Running a command: the task reads its output and waits for its end, with nobody's help.
  *
- * The end is the pidfd's, never the pipe's: a grandchild may hold the pipe for hours. While the pipe is open the task waits on it, and a
- * watch on the pidfd ends that wait (weir__fd_shut() on the pipe's record). After the end the rest of the group is killed; what they
- * wrote is in the pipe then, and read; whoever left the group with the pipe still open is given GRACE_NS.
+ * The end is the pidfd's, never the pipe's: a grandchild may hold the pipe for hours. While the
+ * pipe is open the task waits on it, and a watch on the pidfd ends that wait (weir__fd_shut() on
+ * the pipe's record). After the end the rest of the group is killed; what they wrote is in the pipe
+ * then, and read; whoever left the group with the pipe still open is given GRACE_NS.
  *
- * The context's end starts the same wait again, twice at most: after SIGTERM for kill_ns, then after SIGKILL without limit, so that the
- * caller's memory and the child's number are free when the call returns.
+ * The context's end starts the same wait again, twice at most: after SIGTERM for kill_ns, then
+ * after SIGKILL without limit, so that the caller's memory and the child's number are free when the
+ * call returns.
  */
 #include <weir/offload.h>
 #include <weir/process.h>
@@ -54,7 +56,8 @@ static int start(void *arg)
 	return r;
 }
 
-/* A start takes a millisecond at most and cannot be taken back: its interruption is to wait for it. */
+/* A start takes a millisecond at most and cannot be taken back: its interruption is to wait for
+ * it. */
 static void let_it(void *arg)
 {
 	(void)arg;
@@ -156,7 +159,8 @@ static int wait_for_end(const weir_ctx *ctx, struct run *p)
 	return r;
 }
 
-/* The group is dead. What it wrote is in the pipe; somebody who left it may still hold that open. */
+/* The group is dead. What it wrote is in the pipe; somebody who left it may still hold that
+ * open. */
 static void read_rest(const weir_ctx *ctx, struct run *p)
 {
 	weir_ctx grace = weir_ctx_shield(ctx, GRACE_NS);
@@ -179,7 +183,8 @@ static void read_rest(const weir_ctx *ctx, struct run *p)
 	close_pipe(p);
 }
 
-/* Ends it for good. Without a poller (no memory, no room in epoll) it looks from time to time: nothing survives SIGKILL for long. */
+/* Ends it for good. Without a poller (no memory, no room in epoll) it looks from time to time:
+ * nothing survives SIGKILL for long. */
 static void kill_hard(const weir_ctx *ctx, struct run *p)
 {
 	weir_ctx hard = weir_ctx_shield(ctx, WEIR_NEVER);

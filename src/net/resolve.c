@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Names. getaddrinfo() blocks for as long as its name servers like and cannot be interrupted, so it runs in the offload pool
- * with heap memory of its own: when the wait ends first, the call is abandoned and the pool frees the record.
+ * Names. getaddrinfo() blocks for as long as its name servers like and cannot be interrupted, so it
+ * runs in the offload pool with heap memory of its own: when the wait ends first, the call is
+ * abandoned and the pool frees the record.
  */
 #include "net/addr.h"
 

@@ -1,20 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Child processes: a group of their own, no signal blocked or ignored, no descriptor but 0, 1 and 2, and, when asked, no life
- * after ours.
+ * Child processes: a group of their own, no signal blocked or ignored, no descriptor but 0, 1 and
+ * 2, and, when asked, no life after ours.
  *
- * Start. clone(CLONE_VM | CLONE_VFORK) on a stack of its own, as posix_spawn() does it; that itself will not do, since it has no way to ask
- * for a parent-death signal or to announce the child before its program runs. Between clone and exec the child shares our memory
- * and the thread-local storage of a thread that sleeps: it makes system calls only, and raw ones, since the C library and
- * the sanitizers keep books of signals and descriptors.
+ * Start. clone(CLONE_VM | CLONE_VFORK) on a stack of its own, as posix_spawn() does it; that itself
+ * will not do, since it has no way to ask for a parent-death signal or to announce the child before
+ * its program runs. Between clone and exec the child shares our memory and the thread-local storage
+ * of a thread that sleeps: it makes system calls only, and raw ones, since the C library and the
+ * sanitizers keep books of signals and descriptors.
  *
- * die_with_parent has two parts, each for what the other cannot do. PR_SET_PDEATHSIG kills the leader; it fires when the *thread* that
- * created the child ends, and threads of the offload pool come and go, so such children are created by one thread, the spawner,
- * which ends with the process only. And the guard (guard.c) kills the rest of the group; the child announces itself to it before exec,
- * so no moment is left uncovered.
+ * die_with_parent has two parts, each for what the other cannot do. PR_SET_PDEATHSIG kills the
+ * leader; it fires when the *thread* that created the child ends, and threads of the offload pool
+ * come and go, so such children are created by one thread, the spawner, which ends with the process
+ * only. And the guard (guard.c) kills the rest of the group; the child announces itself to it
+ * before exec, so no moment is left uncovered.
  *
- * The number of a group is safe to kill as long as its leader is not reaped; so the end is seen with WNOWAIT, the rest of the group is
- * killed, the guard is told, and only then is the leader reaped.
+ * The number of a group is safe to kill as long as its leader is not reaped; so the end is seen
+ * with WNOWAIT, the rest of the group is killed, the guard is told, and only then is the leader
+ * reaped.
  */
 #include "net/spawn.h"
 
@@ -35,8 +38,8 @@
 
 enum { CHILD_STACK = 64 << 10 };
 
-/* The C library's clone() under the name that ThreadSanitizer leaves alone: its own takes every child for a fork with memory of
- * its own, and trips over the state they share. */
+/* The C library's clone() under the name that ThreadSanitizer leaves alone: its own takes every
+ * child for a fork with memory of its own, and trips over the state they share. */
 int __clone(int (*fn)(void *arg), void *stack, int flags, void *arg, ...);
 
 /* ---- The child, between clone and exec ---- */
@@ -51,7 +54,8 @@ struct start {
 	bool untold; /* the guard did not hear */
 };
 
-/* A raw one: the C library and sanitizers write down what handlers a process has, and their notes are shared here. */
+/* A raw one: the C library and sanitizers write down what handlers a process has, and their notes
+ * are shared here. */
 WEIR__NO_SANITIZE static void default_signals(void)
 {
 	uint64_t dfl[8] = { 0 }, none = 0;
@@ -217,7 +221,8 @@ static int lift(int fd)
 	return high;
 }
 
-/* A file in memory: unlike a pipe nobody has to keep filling it, and no reader that stops early matters. */
+/* A file in memory: unlike a pipe nobody has to keep filling it, and no reader that stops early
+ * matters. */
 static int open_stdin(const void *data, size_t n)
 {
 	const char *at = data;
@@ -251,7 +256,8 @@ static bool same_name(const char *a, const char *b)
 	return !strncmp(a, b, n) && b[n] == '=';
 }
 
-/* The environment with additions, which replace what has their name. To be freed, the texts are borrowed. */
+/* The environment with additions, which replace what has their name. To be freed, the texts are
+ * borrowed. */
 static char **make_env(char *const *more)
 {
 	size_t n = 0, m = 0, k = 0;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Starting a child process; src/net/spawn.c says how. Blocks for up to a millisecond: from an offloaded function only. */
+/* Starting a child process; src/net/spawn.c says how. Blocks for up to a millisecond: from an
+ * offloaded function only. */
 #ifndef WEIR_NET_SPAWN_H
 #define WEIR_NET_SPAWN_H
 
@@ -16,13 +17,15 @@ struct weir__child {
 /* 0, -ENOENT and other errors of its start. */
 int weir__child_start(const weir_process_spec *spec, struct weir__child *ret);
 
-/* Has the leader ended? It stays a zombie, so that its number (and its group's) cannot be taken by others. */
+/* Has the leader ended? It stays a zombie, so that its number (and its group's) cannot be taken by
+ * others. */
 bool weir__child_ended(const struct weir__child *c);
 
 /* A signal to its whole group; before it is reaped. Any thread. */
 void weir__child_kill(const struct weir__child *c, int sig);
 
-/* Once ended: kills what is left of its group, gives back its number. Its exit status, or -signal. Does not wait. */
+/* Once ended: kills what is left of its group, gives back its number. Its exit status, or -signal.
+ * Does not wait. */
 int weir__child_reap(struct weir__child *c);
 
 #endif

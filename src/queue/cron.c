@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Crons: jobs that are put by the clock. A cron is due on the wall clock; if the wall clock was set back meanwhile it waits on, if
- * it was set forward the tick comes late by at most what it was going to sleep. Ticks that were missed while the store was closed are
- * made up for by one. A tick that its queue has no room for is left out and logged, since a queue of late ticks helps nobody.
+ * Crons: jobs that are put by the clock. A cron is due on the wall clock; if the wall clock was set
+ * back meanwhile it waits on, if it was set forward the tick comes late by at most what it was
+ * going to sleep. Ticks that were missed while the store was closed are made up for by one. A tick
+ * that its queue has no room for is left out and logged, since a queue of late ticks helps nobody.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -56,7 +57,8 @@ static void tick(weir_store *s, struct weir__due *d)
 		               r == -EAGAIN ? "its queue is full" : strerrordesc_np(-r));
 	}
 	c->last_at = now;
-	/* From the time it was due, so that "@every" does not drift; from now, if it was late by more than one. */
+	/* From the time it was due, so that "@every" does not drift; from now, if it was late by
+	 * more than one. */
 	r = weir__schedule_next(&c->when, c->next_at, &c->next_at);
 	if (r == 0 && c->next_at <= now)
 		r = weir__schedule_next(&c->when, now, &c->next_at);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A job run by a command: payload in, exit status out. Everything about processes is weir/process.h's; here is only what the status means. */
+/* A job run by a command: payload in, exit status out. Everything about processes is
+ * weir/process.h's; here is only what the status means. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

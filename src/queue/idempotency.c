@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Idempotency keys: for a window of time the same key in the same queue gives the id of the job that came first, whatever became of it. Windows
- * are equally long, so the list of keys is in the order in which they end. Keys may take a quarter of the store's memory; beyond, puts that
- * bring one are refused (-ENOSPC), since forgetting a key early would break the promise made with it.
+ * Idempotency keys: for a window of time the same key in the same queue gives the id of the job
+ * that came first, whatever became of it. Windows are equally long, so the list of keys is in the
+ * order in which they end. Keys may take a quarter of the store's memory; beyond, puts that bring
+ * one are refused (-ENOSPC), since forgetting a key early would break the promise made with it.
  */
 #include <errno.h>
 #include <stdlib.h>

@@ -2,13 +2,14 @@
 /*
  * The queues from inside: the records that the files of this layer share.
  *
- * One short lock per store guards everything in it: queues, records, heaps, lists, counters. It is held for
- * some hundred nanoseconds and never across a wait, an allocation of payload size, a free of one or a listener. A lock per queue was
- * weighed: it would need a second one for ids, idempotency keys and memory anyway, and every operation would take both.
+ * One short lock per store guards everything in it: queues, records, heaps, lists, counters. It is
+ * held for some hundred nanoseconds and never across a wait, an allocation of payload size, a free
+ * of one or a listener. A lock per queue was weighed: it would need a second one for ids,
+ * idempotency keys and memory anyway, and every operation would take both.
  *
- * An operation stands between weir__store_enter() and weir__store_leave(). What must not happen under the lock is collected
- * in the store meanwhile and done by leave(): waiters that were claimed are woken, changes are told to
- * the listener, records nobody holds are freed.
+ * An operation stands between weir__store_enter() and weir__store_leave(). What must not happen
+ * under the lock is collected in the store meanwhile and done by leave(): waiters that were claimed
+ * are woken, changes are told to the listener, records nobody holds are freed.
  *
  * Where a record is, by state:
  *	queued     in its queue's ready heap (or its key's, which stands in the ready heap), and in the queue's `waiting` list
@@ -17,10 +18,12 @@
  *	           the lease
  *	done, cancelled   in its queue's `finished` list and in the store's, oldest first
  *	dead       in its queue's `dead` list, oldest first
- * Every record is in the store's hash by id and in its queue's `all` list, in id order. Heaps have room for every job that is held
- * (queued, delayed or running) from the moment it is accepted, so no change of state can fail for want of memory.
+ * Every record is in the store's hash by id and in its queue's `all` list, in id order. Heaps have
+ * room for every job that is held (queued, delayed or running) from the moment it is accepted, so
+ * no change of state can fail for want of memory.
  *
- * Locks, outer first: `tell` (order of the listener's calls), `lock`. A rate limiter's own lock is inside `lock`.
+ * Locks, outer first: `tell` (order of the listener's calls), `lock`. A rate limiter's own lock is
+ * inside `lock`.
  */
 #ifndef WEIR_QUEUE_INNER_H
 #define WEIR_QUEUE_INNER_H
@@ -53,7 +56,8 @@ enum {
 	WEIR__BATCH = 64, /* changes made under the lock at once */
 };
 
-/* Tests compile files of this layer once more with bugs to switch on, to see that they would be found. */
+/* Tests compile files of this layer once more with bugs to switch on, to see that they would be
+ * found. */
 #ifndef WEIR__PLANT
 #define WEIR__PLANT(bug) false
 #endif
@@ -67,7 +71,8 @@ enum {
 struct weir__queue;
 struct weir__record;
 
-/* Something that happens at a point of time: it stands in the store's due heap, and `fn` runs under the lock when it is time. */
+/* Something that happens at a point of time: it stands in the store's due heap, and `fn` runs under
+ * the lock when it is time. */
 struct weir__due {
 	struct weir__heap_node node;
 	int64_t at_ns;
@@ -151,7 +156,9 @@ struct weir__meter { /* events a second over the last seconds */
 	int64_t since_second; /* when it began */
 	uint32_t count[WEIR__RATE_SECONDS];
 	int64_t last_ns,
-		gap_ns; /* the last event (ends: or when the queue was empty last), the smoothed gap; 0: none */
+		/* the last event (ends: or when the queue was empty last), the smoothed gap; 0:
+		 * none */
+		gap_ns;
 };
 
 struct weir__queue {
@@ -272,7 +279,8 @@ void weir__store_leave(weir_store *s);
 void weir__store_ref(weir_store *s);
 void weir__store_unref(weir_store *s);
 void weir__store_random(weir_store *s, void *buf, size_t n);
-/* Claims the sleeper for leave() to wake; false if it had ended otherwise. Unlinks it in any case. */
+/* Claims the sleeper for leave() to wake; false if it had ended otherwise. Unlinks it in any
+ * case. */
 bool weir__store_claim(weir_store *s, struct weir__sleeper *w, int value);
 /* Room in the due heap must have been promised: by weir__store_promise() or by a held job. */
 void weir__due_arm(weir_store *s, struct weir__due *d, int64_t at_ns);
@@ -298,11 +306,13 @@ void weir__job_unref(weir_store *s, struct weir__record *j);
 void weir__job_recharge(weir_store *s, struct weir__record *j);
 void weir__job_text(char **field, const char *text,
                     size_t max); /* replace; without memory it is dropped */
-/* Into a queue that has room (weir__queue_room()): heaps, lists, hash, memory. Then to be made queued, delayed or dead. 0 or -ENOMEM. */
+/* Into a queue that has room (weir__queue_room()): heaps, lists, hash, memory. Then to be made
+ * queued, delayed or dead. 0 or -ENOMEM. */
 int weir__job_admit(weir_store *s, struct weir__queue *q, struct weir__record *j);
 void weir__job_next_id(weir_store *s, char id[WEIR__ID + 1]);
 void weir__job_id_seen(weir_store *s, const char *id);
-/* Checks bounds and puts; as weir_job_put(), but j and idem (may be NULL) are taken over only by 0. */
+/* Checks bounds and puts; as weir_job_put(), but j and idem (may be NULL) are taken over only by
+ * 0. */
 int weir__job_accept(weir_store *s, const char *queue, int64_t delay_ns, struct weir__record *j,
                      struct weir__idem *idem, char ret_id[WEIR__ID + 1]);
 /* Out of the store for good. */

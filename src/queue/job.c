@@ -2,11 +2,13 @@
 /*
  * Records: how a job is made, counted, moved between states, and shown.
  *
- * Ids are 26 characters of Crockford's base32: 48 bits of milliseconds, then 80 random bits (the shape of a ULID). Within a store they
- * rise strictly, also within a millisecond and when the wall clock steps back: then the last id is raised by a random
- * amount. So the order of arrival is the order of ids, and a queue's `all` list needs no sorting.
+ * Ids are 26 characters of Crockford's base32: 48 bits of milliseconds, then 80 random bits (the
+ * shape of a ULID). Within a store they rise strictly, also within a millisecond and when the wall
+ * clock steps back: then the last id is raised by a random amount. So the order of arrival is the
+ * order of ids, and a queue's `all` list needs no sorting.
  *
- * Every move between states goes through detach and one of the to_ functions, which keep the counts, the lists and the history.
+ * Every move between states goes through detach and one of the to_ functions, which keep the
+ * counts, the lists and the history.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -182,7 +184,8 @@ int weir__job_hold(weir_store *s, struct weir__record *j)
 		return -ENOMEM;
 	if (!q->held)
 		q->dones.last_ns =
-			weir_now(); /* A new busy time: the gap until its first end counts from here. */
+			/* A new busy time: the gap until its first end counts from here. */
+			weir_now();
 	j->held = true;
 	q->held++;
 	q->bytes += j->len;

@@ -2,17 +2,21 @@
 /*
  * Leases: who may end a run.
  *
- * A take gives the job a new token of 130 random bits; the token in the record is the only valid one, and it is erased when the
- * lease ends, by whatever way. So at most one lease of a job is valid at any time, and who comes with an older one gets -ESTALE. That is
- * the whole of fencing; it needs no clock.
+ * A take gives the job a new token of 130 random bits; the token in the record is the only valid
+ * one, and it is erased when the lease ends, by whatever way. So at most one lease of a job is
+ * valid at any time, and who comes with an older one gets -ESTALE. That is the whole of fencing; it
+ * needs no clock.
  *
- * A lease ends by ack or nack, by being given back, by time (unless its holder vouches for it otherwise: `renew`), or when the job leaves the
- * store. A run that ended by time counts as an attempt, a lease that was given back does not.
+ * A lease ends by ack or nack, by being given back, by time (unless its holder vouches for it
+ * otherwise: `renew`), or when the job leaves the store. A run that ended by time counts as an
+ * attempt, a lease that was given back does not.
  *
- * A time limit is the worker's to keep: it knows how to stop what it runs. But who extends a lease for ever would hold the job for ever,
- * so such a lease ends some seconds after the limit, when a worker that keeps it has long reported.
+ * A time limit is the worker's to keep: it knows how to stop what it runs. But who extends a lease
+ * for ever would hold the job for ever, so such a lease ends some seconds after the limit, when a
+ * worker that keeps it has long reported.
  *
- * A job that was cancelled while running ends as cancelled when its run ends without an ack; an ack is taken, since the work was done.
+ * A job that was cancelled while running ends as cancelled when its run ends without an ack; an ack
+ * is taken, since the work was done.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -216,7 +220,9 @@ static int finish_by_id(weir_store *s, const char *id, const char *lease, enum w
 int weir_lease_ack(const weir_ctx *ctx, weir_store *s, const char *id, const char *lease,
                    const void *result, size_t len)
 {
-	(void)ctx; /* An engine that writes waits under it. Here what was done is taken even from a worker that is being stopped. */
+	/* An engine that writes waits under it. Here what was done is taken even from a worker that
+	 * is being stopped. */
+	(void)ctx;
 	return finish_by_id(s, id, lease, WEIR__ACK, result, len, 0, NULL);
 }
 

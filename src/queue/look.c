@@ -69,7 +69,8 @@ int weir_job_list(weir_store *s, const char *queue, int state, const char *after
 		for (int i = 0; i < LOOK && q && at != &q->all && n < max; at = at->next) {
 			j = weir__container(at, struct weir__record, all);
 			if (memcmp(j->id, last, WEIR__ID) <= 0)
-				continue; /* The one to go on from has left: look for those behind its id. */
+				/* The one to go on from has left: look for those behind its id. */
+				continue;
 			i++;
 			memcpy(last, j->id, sizeof last);
 			if (state < 0 || j->state == state)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The engine "mem:": jobs live in memory; a clean close writes them to the spool, if one was named, and the next open reads it. */
+/* The engine "mem:": jobs live in memory; a clean close writes them to the spool, if one was named,
+ * and the next open reads it. */
 #include <errno.h>
 #include <weir/offload.h>
 
@@ -41,7 +42,8 @@ static int load(const weir_ctx *ctx, weir_store *s, const char *where)
 
 static int save(const weir_ctx *ctx, weir_store *s, size_t *ret_jobs)
 {
-	/* A cancelled program still has to keep what it accepted; a hard stop cuts this as everything. */
+	/* A cancelled program still has to keep what it accepted; a hard stop cuts this as
+	 * everything. */
 	weir_ctx shield = weir_ctx_shield(ctx, WEIR_HOUR(1));
 	struct move m = { .store = s };
 	int r;

@@ -2,8 +2,9 @@
 /*
  * Queues by name: settings, bounds, figures.
  *
- * A queue exists while something holds it: jobs (also finished ones), waiting takers, settings, a cron. So names that peers invent cost nothing:
- * a refused put makes none, and a take that ends leaves none. A queue's figures end with it.
+ * A queue exists while something holds it: jobs (also finished ones), waiting takers, settings, a
+ * cron. So names that peers invent cost nothing: a refused put makes none, and a take that ends
+ * leaves none. A queue's figures end with it.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -236,9 +237,10 @@ int weir__queue_room(const struct weir__queue *q, size_t len)
 }
 
 /*
- * When will there be a place again? From how often jobs end: over the last seconds if there were some, else from the smoothed
- * gap between ends, which a gap that lasts stretches. Nothing has ended yet: as long again as the first have been running. Nobody
- * works at all: the longest. Time in which the queue was empty does not count.
+ * When will there be a place again? From how often jobs end: over the last seconds if there were
+ * some, else from the smoothed gap between ends, which a gap that lasts stretches. Nothing has
+ * ended yet: as long again as the first have been running. Nobody works at all: the longest. Time
+ * in which the queue was empty does not count.
  */
 int64_t weir__queue_retry_after(const struct weir__queue *q, int64_t now)
 {

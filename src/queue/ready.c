@@ -2,12 +2,14 @@
 /*
  * Who is next in a queue, and who gets it.
  *
- * The ready heap holds jobs without a key, and keys: a key stands there with the order (priority, then arrival) of its best job, and only
- * while it has ready jobs and runs fewer than key_concurrency. So a key at its cap costs nothing, however many of its
- * jobs wait, and the order over all is exact.
+ * The ready heap holds jobs without a key, and keys: a key stands there with the order (priority,
+ * then arrival) of its best job, and only while it has ready jobs and runs fewer than
+ * key_concurrency. So a key at its cap costs nothing, however many of its jobs wait, and the order
+ * over all is exact.
  *
- * Takers are served first come, first served. Between operations, a queue has waiting takers only if no job may run now: whatever lets one
- * run (a put, an end of a run, a resume, a rate's token) calls dispatch, which hands jobs over directly; so a put wakes exactly one taker.
+ * Takers are served first come, first served. Between operations, a queue has waiting takers only
+ * if no job may run now: whatever lets one run (a put, an end of a run, a resume, a rate's token)
+ * calls dispatch, which hands jobs over directly; so a put wakes exactly one taker.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -105,7 +107,8 @@ int weir__ready_hold(weir_store *s, struct weir__queue *q, struct weir__record *
 {
 	struct weir__key *k;
 
-	/* Each key in the heap stands for at least one held job, so room for the jobs is room for all. */
+	/* Each key in the heap stands for at least one held job, so room for the jobs is room for
+	 * all. */
 	q->ready.less = ready_less;
 	if (!weir__heap_reserve(&q->ready, q->held + 1))
 		return -ENOMEM;
@@ -209,7 +212,8 @@ void weir__ready_dispatch(weir_store *s, struct weir__queue *q)
 		j = weir__ready_next(s, q);
 		if (!j)
 			return;
-		/* Losing the claim here is a race lost to a timer or a stop: the job goes to the next taker, or stays. */
+		/* Losing the claim here is a race lost to a timer or a stop: the job goes to the
+		 * next taker, or stays. */
 		if (weir__store_claim(s, &t->sleeper, 1))
 			weir__lease_start(s, j, t);
 	}

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Finished jobs are kept for a while, so that one can ask for results and look at what died, and within bounds: by number and
- * age per queue, and by the store's memory. Done and cancelled jobs make place for new ones when memory is short; dead ones, which
- * somebody has to look at, only within their own bounds, so that a flood of good jobs does not wash them away.
+ * Finished jobs are kept for a while, so that one can ask for results and look at what died, and
+ * within bounds: by number and age per queue, and by the store's memory. Done and cancelled jobs
+ * make place for new ones when memory is short; dead ones, which somebody has to look at, only
+ * within their own bounds, so that a flood of good jobs does not wash them away.
  */
 #include "queue/inner.h"
 

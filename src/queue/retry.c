@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* How long a failed job waits: the base, doubled per failure up to a maximum, ± 20 % so that what failed together does not come back together. */
+/* How long a failed job waits: the base, doubled per failure up to a maximum, ± 20 % so that what
+ * failed together does not come back together. */
 #include <weir/sim.h>
 
 #include "queue/inner.h"

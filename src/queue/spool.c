@@ -7,16 +7,19 @@
  *	record  = u8 type, u32 length, body of that length, u32 CRC-32C over type, length and body
  *	end     = a record of type 'E' whose body is u64, the number of records before it; nothing follows
  *
- * Numbers are little-endian; a text is u32 length and its bytes, without NUL; an absent text has length 0xffffffff. Types: 'Q' a
- * configured queue, 'J' a job (queued, delayed or dead; in the order of ids), 'I' an idempotency key, 'C' a cron. Bodies are in
- * the order of the code below. A new field or meaning is a new version; older versions stay readable.
+ * Numbers are little-endian; a text is u32 length and its bytes, without NUL; an absent text has
+ * length 0xffffffff. Types: 'Q' a configured queue, 'J' a job (queued, delayed or dead; in the
+ * order of ids), 'I' an idempotency key, 'C' a cron. Bodies are in the order of the code below. A
+ * new field or meaning is a new version; older versions stay readable.
  *
- * Writing goes to PATH.tmp, then fsync, rename over PATH, fsync of the directory: there is either the whole file or none. Reading checks
- * everything before it believes it: a file that is foreign, damaged, cut short or of a newer version is refused (-EBADMSG), said why, and
- * left untouched. When all was read the file is removed, for what it holds is now in the queues: a later crash
- * must not bring back jobs that have run since.
+ * Writing goes to PATH.tmp, then fsync, rename over PATH, fsync of the directory: there is either
+ * the whole file or none. Reading checks everything before it believes it: a file that is foreign,
+ * damaged, cut short or of a newer version is refused (-EBADMSG), said why, and left untouched.
+ * When all was read the file is removed, for what it holds is now in the queues: a later crash must
+ * not bring back jobs that have run since.
  *
- * Runs on an offload thread. Reading takes the store's lock record by record; when writing, the store is closed and still.
+ * Runs on an offload thread. Reading takes the store's lock record by record; when writing, the
+ * store is closed and still.
  */
 #include <errno.h>
 #include <fcntl.h>

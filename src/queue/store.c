@@ -2,11 +2,13 @@
 /*
  * The store: its life, its lock, its clock.
  *
- * The clock is one task that sleeps until the first thing in the due heap (a delay's end, a lease's end, a rate's
- * next token, a cron's tick, the age of a finished job) and is woken when something earlier comes. An idle store makes no wake-ups.
- * It hears cancel but not drain: while workers finish what they run, leases and delays go on.
+ * The clock is one task that sleeps until the first thing in the due heap (a delay's end, a lease's
+ * end, a rate's next token, a cron's tick, the age of a finished job) and is woken when something
+ * earlier comes. An idle store makes no wake-ups. It hears cancel but not drain: while workers
+ * finish what they run, leases and delays go on.
  *
- * Handles hold the store's memory, so that an ack that comes after the close finds a store that says -ESTALE.
+ * Handles hold the store's memory, so that an ack that comes after the close finds a store that
+ * says -ESTALE.
  *
  * Rejected: timers of the runtime. They belong to a worker, and any worker may end a lease.
  */
@@ -36,7 +38,8 @@ void weir__store_leave(weir_store *s)
 	struct weir__sleeper *w = s->wakes, *next;
 	struct weir__record *trash = s->trash;
 	bool told =
-		s->told_new; /* Only by who made a change: the listener itself may look at the store. */
+		/* Only by who made a change: the listener itself may look at the store. */
+		s->told_new;
 
 	s->wakes = NULL;
 	s->trash = NULL;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a storage engine is to the queues: where jobs come from when a store opens and where they stay when it closes. All that is
- * between (order, leases, retries, bounds) lives in memory above it, in the same way for every engine.
+ * What a storage engine is to the queues: where jobs come from when a store opens and where they
+ * stay when it closes. All that is between (order, leases, retries, bounds) lives in memory above
+ * it, in the same way for every engine.
  */
 #ifndef WEIR_QUEUE_STORE_H
 #define WEIR_QUEUE_STORE_H
@@ -12,10 +13,12 @@ struct weir__engine {
 	const char *scheme;     /* "mem": what an URL begins with */
 	const char *durability; /* said of every job that was accepted: "memory" */
 
-	/* Bring back what the last close kept; `where` is the URL behind the scheme. The store is not shared yet. Waits. */
+	/* Bring back what the last close kept; `where` is the URL behind the scheme. The store is
+	 * not shared yet. Waits. */
 	int (*load)(const weir_ctx *ctx, weir_store *s, const char *where);
 
-	/* The store is closed: nothing changes any more. Keep what the queues hold; *ret_jobs how many jobs that was. Waits. */
+	/* The store is closed: nothing changes any more. Keep what the queues hold; *ret_jobs how
+	 * many jobs that was. Waits. */
 	int (*save)(const weir_ctx *ctx, weir_store *s, size_t *ret_jobs);
 };
 

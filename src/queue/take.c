@@ -2,8 +2,9 @@
 /*
  * Taking a job, and the handle one gets.
  *
- * A taker makes its handle before it waits, so that whoever hands it a job cannot fail. The handle holds the record (the payload
- * stays readable even when the lease has been lost) and the store's memory.
+ * A taker makes its handle before it waits, so that whoever hands it a job cannot fail. The handle
+ * holds the record (the payload stays readable even when the lease has been lost) and the store's
+ * memory.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -40,7 +41,8 @@ static void handle_free(weir_job *j)
 	weir__store_unref(s);
 }
 
-/* Under the lock: at once if a job is ready, else in line. 1, 0 (draining or closed), -EAGAIN when in line, or an error. */
+/* Under the lock: at once if a job is ready, else in line. 1, 0 (draining or closed), -EAGAIN when
+ * in line, or an error. */
 static int take_or_queue(weir_store *s, const char *queue, struct weir__taker *t)
 {
 	struct weir__record *j = NULL;
@@ -52,7 +54,8 @@ static int take_or_queue(weir_store *s, const char *queue, struct weir__taker *t
 	r = weir__queue_get(s, queue, &q);
 	if (r < 0)
 		return r;
-	/* Who waits already came first: then nothing is ready, or the clock is about to hand it out. */
+	/* Who waits already came first: then nothing is ready, or the clock is about to hand it
+	 * out. */
 	if (weir__list_empty(&q->takers))
 		j = weir__ready_next(s, q);
 	if (j) {

@@ -2,10 +2,11 @@
 /*
  * Every change of a job goes into its history and to the listener.
  *
- * The listener must hear changes in the order in which they happened, outside the store's lock (it may look at the store) and before
- * the operation that made them returns. So a change is snapshot under the lock into a list, and each operation, once it has left
- * the lock, empties that list under `tell`: what another worker appended meanwhile is told by
- * whoever comes first, and never more waits than the workers' current operations made.
+ * The listener must hear changes in the order in which they happened, outside the store's lock (it
+ * may look at the store) and before the operation that made them returns. So a change is snapshot
+ * under the lock into a list, and each operation, once it has left the lock, empties that list
+ * under `tell`: what another worker appended meanwhile is told by whoever comes first, and never
+ * more waits than the workers' current operations made.
  */
 #include <stdlib.h>
 #include <string.h>

@@ -2,12 +2,14 @@
 /*
  * Workers in this process: tasks that take a job, run its handler, and say what came of it.
  *
- * Each run has a group with one task, the guard, that waits until the job is cancelled or its lease is lost, and then cancels the
- * group. The handler runs in the worker's own task under the group's context, so cancel and the time limit reach it wherever it waits. The
- * lease does not run out by time: worker and store live in one process.
+ * Each run has a group with one task, the guard, that waits until the job is cancelled or its lease
+ * is lost, and then cancels the group. The handler runs in the worker's own task under the group's
+ * context, so cancel and the time limit reach it wherever it waits. The lease does not run out by
+ * time: worker and store live in one process.
  *
- * What a handler returned becomes a verdict in this order: 0 is an ack, whatever else happened; a run that was stopped from above
- * goes back without counting; past its limit, it failed by that; else it failed by what it said.
+ * What a handler returned becomes a verdict in this order: 0 is an ack, whatever else happened; a
+ * run that was stopped from above goes back without counting; past its limit, it failed by that;
+ * else it failed by what it said.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -24,7 +26,8 @@ struct crew {
 	uint32_t refs; /* atomic: its tasks */
 };
 
-/* The crew holds the store's memory: who ends a run after the close still asks it for the next job. */
+/* The crew holds the store's memory: who ends a run after the close still asks it for the next
+ * job. */
 static void leave(struct crew *c)
 {
 	weir_store *s = c->store;

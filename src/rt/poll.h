@@ -30,8 +30,8 @@ struct weir__fd {
 	struct weir__wait *waiter[2];
 	void (*watch[2])(struct weir__fd *f,
 	                 enum weir__dir dir); /* called once on its worker, then forgotten */
-	/* Called on its worker at each EPOLLHUP, EPOLLERR or EPOLLRDHUP. May be NULL; set before the
-	 * first wait. */
+	/* Called on its worker at each EPOLLHUP, EPOLLERR or EPOLLRDHUP. May be NULL; set before
+	 * the first wait. */
 	void (*gone)(struct weir__fd *f);
 	struct weir__msg msg;
 	void (*done)(struct weir__fd *f);

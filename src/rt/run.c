@@ -80,7 +80,8 @@ __attribute__((unused)) static size_t worker_stack(const pthread_attr_t *attr)
 	if (!minstack)
 		return WORKER_STACK;
 	min = minstack(attr);
-	return WORKER_STACK + (min > (size_t)PTHREAD_STACK_MIN ? min - (size_t)PTHREAD_STACK_MIN : 0);
+	return WORKER_STACK +
+	       (min > (size_t)PTHREAD_STACK_MIN ? min - (size_t)PTHREAD_STACK_MIN : 0);
 }
 
 static int start_workers(void)

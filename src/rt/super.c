@@ -138,7 +138,8 @@ void weir__super_fini(void)
 {
 	if (super.signals >= 0) {
 		close(super.signals);
-		/* After a stop the program is about to end: a further signal must not change how. */
+		/* After a stop the program is about to end: a further signal must not change
+		 * how. */
 		if (!super.stop_at)
 			pthread_sigmask(SIG_SETMASK, &super.old_mask, NULL);
 	}

@@ -37,7 +37,8 @@ static inline void copy(void *to, const void *from, size_t size)
 		memcpy(to, from, size);
 }
 
-/* With the channel locked: stands in one of its queues, unlocks and parks. The claim's value, or the context's error. */
+/* With the channel locked: stands in one of its queues, unlocks and parks. The claim's value, or
+ * the context's error. */
 static int wait_in(const weir_ctx *ctx, weir_chan *c, struct weir__list *queue, void *data,
                    const char *what)
 {

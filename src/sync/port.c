@@ -2,25 +2,26 @@
 /*
  * Ports: calls with replies, for a task that owns a state.
  *
- * A call is a record held by its caller, and from receipt to answer by its owner too; the last
- * to let go puts it back. The value of the request stays on the caller's stack and is copied
- * to the owner at receipt; the reply is copied straight to the caller's stack. Both copies are made
- * under the port's lock, with the caller's wait open or claimed by the copier, so the caller is still there.
- * A caller who leaves takes its record out of the queue itself: a stalled owner leaves nothing
- * behind, however many callers give up on it.
+ * A call is a record held by its caller, and from receipt to answer by its owner too; the last to
+ * let go puts it back. The value of the request stays on the caller's stack and is copied to the
+ * owner at receipt; the reply is copied straight to the caller's stack. Both copies are made under
+ * the port's lock, with the caller's wait open or claimed by the copier, so the caller is still
+ * there. A caller who leaves takes its record out of the queue itself: a stalled owner leaves
+ * nothing behind, however many callers give up on it.
  *
  * The queue is one list: the first `cap` in it are queued, the others wait for a place. To a
  * caller that is all the same, for it waits on the same record for place, owner and reply, and only
  * try_call needs to know the difference.
  *
  * Invariants, under the lock: an owner waits in `owners` only while no open call is queued; a
- * record in the queue has a caller; call->wait is NULL from when its caller left.
- * The port's memory outlives weir_port_free() until the last record is back, since an owner may still
- * hold calls whose callers have left. At most `cap` records are kept for reuse; one in use
- * costs less than the task that waits with it.
+ * record in the queue has a caller; call->wait is NULL from when its caller left. The port's memory
+ * outlives weir_port_free() until the last record is back, since an owner may still hold calls
+ * whose callers have left. At most `cap` records are kept for reuse; one in use costs less than the
+ * task that waits with it.
  *
  * Rejected: a reply channel per call (three allocations, and a late reply needs a buffer or blocks
- * the owner); a buffer for the reply in the record (a second copy, and memory that outlives the wait).
+ * the owner); a buffer for the reply in the record (a second copy, and memory that outlives the
+ * wait).
  */
 #include <weir/port.h>
 #include <weir/task.h>
@@ -289,7 +290,8 @@ int weir_port_recv_(const weir_ctx *ctx, weir_port *p, weir_call **call, void *r
 	return r < 0 ? r : r != CLOSED;
 }
 
-/* Ends a call: wakes its caller, if it still waits, with `err` and the bytes of `rep`, if not NULL. */
+/* Ends a call: wakes its caller, if it still waits, with `err` and the bytes of `rep`, if not
+ * NULL. */
 static void end(weir_call *call, int err, const void *rep)
 {
 	weir_port *p = call->port;
@@ -316,7 +318,8 @@ void weir_call_reply_(weir_call *call, int err, const void *rep, size_t m)
 	             "weir_call_reply: not a call that waits for its answer");
 	weir__assert(err < 0 || m == call->port->rep,
 	             "weir_call_reply: a reply of %zu bytes, not %zu", m, call->port->rep);
-	/* A stop code that the owner forwards would look as if the caller's own context had ended. */
+	/* A stop code that the owner forwards would look as if the caller's own context had
+	 * ended. */
 	if (err == -ECANCELED || err == -ETIMEDOUT || err == -ESHUTDOWN)
 		err = -EIO;
 	end(call, err, err < 0 ? NULL : rep);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The rate limiter: GCRA (ITU-T I.371), a token bucket kept as one point in time. `at_ns` is when
- * the bucket will be full again; one is free when that is at most `slack_ns` = (burst - 1) * every_ns
- * ahead, and taking one moves it `every_ns` further.
+ * the bucket will be full again; one is free when that is at most `slack_ns` = (burst - 1) *
+ * every_ns ahead, and taking one moves it `every_ns` further.
  *
  * Waiters stand in line. Only the first of them sleeps for its turn, and it takes its token when it
  * wakes; so one whose context ends has used nothing up. Rejected: letting every waiter reserve its

@@ -75,7 +75,8 @@ static bool promising(const weir_case *k)
 	                c->len > 0 || !weir__list_empty(&c->sendq);
 }
 
-/* Does a ready case, each with the same chance. Its index with its result in *ret_result, or -EAGAIN. */
+/* Does a ready case, each with the same chance. Its index with its result in *ret_result, or
+ * -EAGAIN. */
 static int look(weir_case *cs, const uint8_t *order, size_t live, int *ret_result,
                 struct weir__wait **ret_wake)
 {

@@ -31,8 +31,9 @@ struct weir__waiter {
 };
 
 /*
- * Pops until one claim wins: the node, or NULL when nobody waits. `add` is added to its index. `owned`: the lock is held
- * as its owner; then only this thread can claim the wait of a local node, and need not compete.
+ * Pops until one claim wins: the node, or NULL when nobody waits. `add` is added to its index.
+ * `owned`: the lock is held as its owner; then only this thread can claim the wait of a local node,
+ * and need not compete.
  */
 static inline struct weir__waiter *weir__waiter_claim_as(struct weir__list *queue, int add,
                                                          bool owned)

@@ -28,9 +28,12 @@ TEST(hashes_the_examples_of_the_standard)
 {
 	const char *two = "abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq";
 
-	CHECK_STR(hash("", 0, 1), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
-	CHECK_STR(hash("abc", 3, 3), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-	CHECK_STR(hash(two, 56, 56), "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
+	CHECK_STR(hash("", 0, 1),
+	          "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+	CHECK_STR(hash("abc", 3, 3),
+	          "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+	CHECK_STR(hash(two, 56, 56),
+	          "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
 }
 
 TEST(hash_does_not_depend_on_how_the_data_comes)
@@ -50,7 +53,8 @@ TEST(a_million_letters_hash_as_the_standard_says)
 	char *data = malloc(1000000);
 
 	memset(data, 'a', 1000000);
-	CHECK_STR(hash(data, 1000000, 4096), "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
+	CHECK_STR(hash(data, 1000000, 4096),
+	          "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
 	free(data);
 }
 
@@ -64,7 +68,8 @@ TEST(hmac_gives_the_examples_of_rfc_4231)
 	weir__hmac_sha256("Jefe", 4, "what do ya want for nothing?", 28, out);
 	CHECK_STR(hex(out), "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
 	memset(key, 0xaa, sizeof key);
-	weir__hmac_sha256(key, sizeof key, "Test Using Larger Than Block-Size Key - Hash Key First", 54, out);
+	weir__hmac_sha256(key, sizeof key, "Test Using Larger Than Block-Size Key - Hash Key First",
+	                  54, out);
 	CHECK_STR(hex(out), "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54");
 }
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Everything at once, over seeds: clients that pipeline, trickle, damage, half-close and leave, over a network that loses connections;
- * handlers that sleep, stream, read, fail and hand over; and a server that is drained or cancelled in the middle. Whatever happens, every answer
- * that came is whole or cut at an end of stream, and the server ends with nothing left.
+ * Everything at once, over seeds: clients that pipeline, trickle, damage, half-close and leave,
+ * over a network that loses connections; handlers that sleep, stream, read, fail and hand over; and
+ * a server that is drained or cancelled in the middle. Whatever happens, every answer that came is
+ * whole or cut at an end of stream, and the server ends with nothing left.
  */
 #include "http/exchange.h"
 #include "site.h"

@@ -249,7 +249,8 @@ TASK(a_kept_connection_that_the_server_closed_is_replaced)
 	               "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
 	       0);
 	CHECK_EQ(get(ctx, &t, "POST", &res), 0);
-	/* The close may be seen before the request is sent, or only after: this one may be repeated. */
+	/* The close may be seen before the request is sent, or only after: this one may be
+	 * repeated. */
 	CHECK_EQ(get(ctx, &t, "GET", &res), 0);
 	rig_down(&t);
 	CHECK_EQ(t.s.conns, 2);

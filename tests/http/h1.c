@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The strict parser beside llhttp. Ours may refuse what llhttp takes; what it takes, llhttp must take too, and both must see
- * the same method, target, fields and body, and the same end: else two programs in a row would disagree about where a request ends.
+ * The strict parser beside llhttp. Ours may refuse what llhttp takes; what it takes, llhttp must
+ * take too, and both must see the same method, target, fields and body, and the same end: else two
+ * programs in a row would disagree about where a request ends.
  */
 #include "http/h1.h"
 
@@ -247,8 +248,9 @@ TEST(what_we_take_llhttp_takes_and_sees_the_same)
 		if (!ours(&a, text, n, 1 + random_below(64)))
 			continue;
 		if (!theirs(&b, text, n)) {
-			/* llhttp knows a list of methods and we know tokens (the router refuses the rest); and it refuses
-			 * HTTP/1.2 and above, which RFC 9110 §6.2 wants served as 1.1. */
+			/* llhttp knows a list of methods and we know tokens (the router refuses the
+			 * rest); and it refuses HTTP/1.2 and above, which RFC 9110 §6.2 wants
+			 * served as 1.1. */
 			if (b.len == 0 || newer)
 				continue;
 			test_fail(__FILE__, __LINE__, "llhttp refuses %.*s", (int)n, text);

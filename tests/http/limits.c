@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Time limits, over seeds in virtual time; and the handler limit against handlers that never let go. */
+/* Time limits, over seeds in virtual time; and the handler limit against handlers that never let
+ * go. */
 #include "site.h"
 
 #include <arpa/inet.h>

@@ -24,7 +24,8 @@ struct crowd {
 	atomic_uint answered, dropped, broken;
 };
 
-/* One answer, read by its end mark. 1: whole, 0: the stream ended before its first byte, -1: in the middle. */
+/* One answer, read by its end mark. 1: whole, 0: the stream ended before its first byte, -1: in the
+ * middle. */
 static int answer(const weir_ctx *ctx, weir_conn *c, bool *ret_close)
 {
 	char buf[1024];

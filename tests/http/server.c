@@ -258,7 +258,8 @@ TASK(a_client_that_waits_for_100_gets_it_when_the_body_is_wanted)
 	say(ctx, c, "hello");
 	hear(ctx, c, "\r\n\r\nhello");
 	weir_conn_free(c);
-	/* Not wanted: the final answer at once, and the end, since nobody knows whether the body comes. */
+	/* Not wanted: the final answer at once, and the end, since nobody knows whether the body
+	 * comes. */
 	LACKS(ask(ctx, "GET /hello/x HTTP/1.1\r\nHost: x\r\nExpect: "
 	               "100-continue\r\nContent-Length: 5\r\n\r\n"),
 	      "100 Continue");

@@ -76,12 +76,13 @@ static inline void say(const weir_ctx *ctx, weir_conn *c, const char *text)
 	CHECK_EQ(weir_conn_write(ctx, c, text, strlen(text)), 0);
 }
 
-/* Reads until `until` has come, or (NULL) the end; all that was read. The buffer is the worker's: use it before the next wait. */
+/* Reads until `until` has come, or (NULL) the end; all that was read. The buffer is the worker's:
+ * use it before the next wait. */
 static inline const char *hear(const weir_ctx *ctx, weir_conn *c, const char *until)
 {
-	static char bufs
-		[8]
-		[HEAR_MAX]; /* Not thread-local: workers have small stacks, and those hold what is. */
+	static char bufs[8]
+			/* Not thread-local: workers have small stacks, and those hold what is. */
+			[HEAR_MAX];
 	char *buf = bufs[weir_worker()];
 	weir_ctx soon = weir_ctx_timeout(ctx, WEIR_SEC(1000));
 	size_t len = 0;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* How requests and connections end: the client leaves, the server drains, the server is cancelled. Over seeds. */
+/* How requests and connections end: the client leaves, the server drains, the server is cancelled.
+ * Over seeds. */
 #include "http/exchange.h"
 #include "site.h"
 

@@ -29,7 +29,8 @@ static int sh(const weir_ctx *ctx, const char *script, weir_process_spec spec,
 
 #define SPEC(...) ((weir_process_spec){ __VA_ARGS__ })
 
-/* Waits until a process that is not our child has ended (or is somebody's zombie); fails after ten seconds. */
+/* Waits until a process that is not our child has ended (or is somebody's zombie); fails after ten
+ * seconds. */
 static void until_dead(pid_t pid)
 {
 	struct pollfd p = { .events = POLLIN };
@@ -251,7 +252,8 @@ static int doomed_task(const weir_ctx *ctx, void *arg)
 	return sh(ctx, d->script, SPEC(.die_with_parent = true), &res);
 }
 
-/* Runs the script in a program that is then killed: until all `n` processes that it named are dead. */
+/* Runs the script in a program that is then killed: until all `n` processes that it named are
+ * dead. */
 static void dies_with_its_program(const char *script, int n)
 {
 	weir_options two = { .workers = 2 };

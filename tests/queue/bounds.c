@@ -246,7 +246,8 @@ static size_t in_use(void)
 	return mallinfo2().uordblks;
 }
 
-/* Does the loop leave memory as it was after its first tenth? (The sanitizers' allocators count nothing here.) */
+/* Does the loop leave memory as it was after its first tenth? (The sanitizers' allocators count
+ * nothing here.) */
 static void flat(size_t before)
 {
 	size_t now = in_use();

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Allocations that fail, at every place in turn: each operation then says -ENOMEM or goes on with less to tell, and the queue is as good
- * as before. The program's own malloc counts down and passes on to libc's, or to AddressSanitizer's; clang's sanitizers bring one that
- * cannot be replaced, so with them this file tests nothing.
+ * Allocations that fail, at every place in turn: each operation then says -ENOMEM or goes on with
+ * less to tell, and the queue is as good as before. The program's own malloc counts down and passes
+ * on to libc's, or to AddressSanitizer's; clang's sanitizers bring one that cannot be replaced, so
+ * with them this file tests nothing.
  */
 #include "queue/queue_test.h"
 

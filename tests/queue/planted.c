@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Does the storm find bugs? The code of leases is compiled into this test once more, with bugs to switch on; each must be found within
- * 1000 seeds.
+ * Does the storm find bugs? The code of leases is compiled into this test once more, with bugs to
+ * switch on; each must be found within 1000 seeds.
  */
 enum planted { NONE, LEAKED_LEASE, DOUBLE_DELIVERY, NO_FENCE, LOST_WAKEUP };
 static enum planted planted;

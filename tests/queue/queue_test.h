@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What the tests of queues share: a store in memory, and puts and takes that are expected to work. */
+/* What the tests of queues share: a store in memory, and puts and takes that are expected to
+ * work. */
 #ifndef QUEUE_TEST_H
 #define QUEUE_TEST_H
 

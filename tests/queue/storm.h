@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A storm over a store: producers, workers that acknowledge, fail, give back, are late or vanish, someone who cancels, then a drain, a
- * clean stop and a second life from the spool in which everything is worked off. A ledger that hears every change holds it against the rules:
+ * A storm over a store: producers, workers that acknowledge, fail, give back, are late or vanish,
+ * someone who cancels, then a drain, a clean stop and a second life from the spool in which
+ * everything is worked off. A ledger that hears every change holds it against the rules:
  *  - a job that was accepted ends exactly once, as done, dead or cancelled, or is in the spool
- *  - while a lease is valid no earlier one of the job is, and what was acknowledged does not run again
+ *  - while a lease is valid no earlier one of the job is, and what was acknowledged does not run
+ *    again
  *  - no job runs more often than its attempts
  *  - the counts of the queues and of the spool add up
  */
@@ -51,7 +53,8 @@ static inline bool storm_over(const char *state)
 	return !strcmp(state, "done") || !strcmp(state, "dead") || !strcmp(state, "cancelled");
 }
 
-/* Told in order, so the ledger needs no lock of its own; workers look at it under the simulation's single thread. */
+/* Told in order, so the ledger needs no lock of its own; workers look at it under the simulation's
+ * single thread. */
 static inline void storm_hear(const weir_job_info *i, const char *event, void *arg)
 {
 	struct storm *st = arg;
@@ -178,7 +181,8 @@ static inline int storm_work(const weir_ctx *ctx, void *arg)
 		weir_take_options opt = { .lease_ns = WEIR_SEC(5), .renew = false };
 		weir_job *job;
 
-		/* Some come back often, some wait for good; in the calm each queue has its own, who never ask twice. */
+		/* Some come back often, some wait for good; in the calm each queue has its own, who
+		 * never ask twice. */
 		if (!st->calm && weir_random(2))
 			live = weir_ctx_timeout(&live, (int64_t)weir_random(20) * WEIR_SEC(1));
 		snprintf(queue, sizeof queue, "q%u",

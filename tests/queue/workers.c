@@ -355,7 +355,8 @@ TASK(cancel_of_a_job_kills_its_whole_process_group)
 	struct ending e;
 	weir_group g;
 	int64_t from = weir_now();
-	/* The shell waits for a child of its own, which holds stdout open: if it lived on, the run would not end. */
+	/* The shell waits for a child of its own, which holds stdout open: if it lived on, the run
+	 * would not end. */
 	struct id id =
 		run_script(ctx, s, &c, &g, &e, "sleep 100 & wait", (weir_job_spec){ 0 }, "x");
 

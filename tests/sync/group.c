@@ -262,7 +262,8 @@ TASK(a_hook_that_holds_the_drain_passes_it_on_later)
 	weir_scope_close(outer.scope);
 }
 
-/* A tree of groups whose tasks sleep, yield and make groups of their own, stopped at a random moment. */
+/* A tree of groups whose tasks sleep, yield and make groups of their own, stopped at a random
+ * moment. */
 struct tree {
 	int depth;
 };

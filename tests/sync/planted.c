@@ -30,7 +30,8 @@ TEST(without_a_planted_bug_a_hundred_seeds_find_none)
 		CHECK_EQ(weir_sim(seed, table, NULL), 0);
 }
 
-/* Found as a deadlock, or as an order that changed since a sender waits beside a waiting receiver. */
+/* Found as a deadlock, or as an order that changed since a sender waits beside a waiting
+ * receiver. */
 TEST(a_lost_wake_up_is_found)
 {
 	planted = LOST_WAKEUP;

@@ -327,8 +327,8 @@ static bool race_has(const struct race *race, enum op op)
 }
 
 /*
- * A channel that one worker has used often enough belongs to it, until another comes (rt/bias.h): half of the races on workers
- * start with such a channel.
+ * A channel that one worker has used often enough belongs to it, until another comes (rt/bias.h):
+ * half of the races on workers start with such a channel.
  */
 static void race_own(weir_chan *c)
 {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The whole server in simulated time and on a simulated network: producers, workers that vanish, connections that are
- * lost, a drain in the middle, and the next start from the spool. Every job is done, none twice at a time.
+ * The whole server in simulated time and on a simulated network: producers, workers that vanish,
+ * connections that are lost, a drain in the middle, and the next start from the spool. Every job is
+ * done, none twice at a time.
  */
 #include "app.h"
 #include "test.h"

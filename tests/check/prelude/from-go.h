@@ -1,8 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 #include <weir/weir.h>
-struct part { int n; };
-struct job { char body[512]; };
-struct user { char name[32]; };
+struct part {
+	int n;
+};
+struct job {
+	char body[512];
+};
+struct user {
+	char name[32];
+};
 extern weir_chan *jobs, *ticks;
 weir_task_fn work, serve_conn;
 weir_msg_fn on_order;
