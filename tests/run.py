@@ -102,6 +102,7 @@ def steps(args):
     for check in sorted((ROOT / "tests/check").iterdir()):
         if check.is_file() and os.access(check, os.X_OK):
             yield Step(f"check {check.name}", [check], 300)
+    yield Step("check format", [ROOT / "script/format", "--check"], 120)
     asan = {"WEIR": str(ROOT / "build-asan/weir"), "WEIR_BUILD": str(ROOT / "build-asan")}
     if not args.quick:
         asan["WEIR_RELEASE"] = str(ROOT / "build/weir")
