@@ -113,6 +113,11 @@ def steps(args):
         yield Step(f"unit {name}", [p, *mode], limit)
     if args.quick:
         return
+    # The sanitized programs run a tenth of the many seeds; the plain ones, all of them.
+    for name, p, text in programs("build"):
+        many = re.findall(r"^SIM\((\w+), \d{5,}\)", text, re.M)
+        if many:
+            yield Step(f"unit {name} (all seeds)", [p, "--long", *many], limit)
     for name, p, text in programs("build-tsan"):
         if re.search(r"^T(ASK|EST)\(", text, re.M):
             yield Step(f"unit {name} (threads)", [p, "--no-sim", *(["--long"] if args.long else [])], limit)

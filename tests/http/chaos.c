@@ -134,7 +134,7 @@ static int client(const weir_ctx *ctx, void *arg)
 	return 0;
 }
 
-SIM(whatever_clients_and_handlers_do_the_server_ends_with_nothing_left, 5000)
+SIM(whatever_clients_and_handlers_do_the_server_ends_with_nothing_left, 10000)
 {
 	weir_http_limits limits = {
 		.handler_ns = WEIR_SEC(2),
