@@ -53,4 +53,23 @@ static inline weir_sub *follow(const weir_ctx *ctx, weir_bus *b, const char *sub
 	return s;
 }
 
+struct pub {
+	weir_bus *b;
+	const char *subject;
+	int from, n, result;
+};
+
+static inline int publisher(const weir_ctx *ctx, void *arg)
+{
+	struct pub *p = arg;
+
+	for (int i = 0; i < p->n; i++) {
+		p->result = publish(ctx, p->b, p->subject, p->from + i);
+		if (p->result < 0)
+			break;
+		weir_yield(ctx);
+	}
+	return 0;
+}
+
 #endif

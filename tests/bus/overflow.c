@@ -127,25 +127,6 @@ SIM(block_ends_with_the_publishers_context, 200)
 	weir_bus_close(b);
 }
 
-struct pub {
-	weir_bus *b;
-	const char *subject;
-	int from, n, result;
-};
-
-static int publisher(const weir_ctx *ctx, void *arg)
-{
-	struct pub *p = arg;
-
-	for (int i = 0; i < p->n; i++) {
-		p->result = publish(ctx, p->b, p->subject, p->from + i);
-		if (p->result < 0)
-			break;
-		weir_yield(ctx);
-	}
-	return 0;
-}
-
 SIM(closing_a_full_subscription_frees_its_blocked_publishers, 300)
 {
 	weir_bus *b = open_bus(ctx, "mem:");
