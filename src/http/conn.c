@@ -238,8 +238,9 @@ static void stopped(weir_hook *hook, int step)
 	}
 	/* The limit and the client's leaving cancel this scope too; what runs then finds out by
 	 * itself. */
-	c->draining = true;
-	c->canceled = from_above;
+	if (!from_above)
+		return;
+	c->draining = c->canceled = true;
 	if (c->state == WEIR__IDLE)
 		weir__stat_add(c->worker, idle, (uint64_t)-1);
 	if (c->state == WEIR__IDLE || c->state == WEIR__LINGER) {
@@ -283,9 +284,8 @@ static int next_request(struct weir__http_conn *c)
 				return 1;
 			}
 			if (!x->head.method && x->head.line == b->in_len)
-				b->in_len = x->head.line = x->head.seen =
-					/* Only an empty line, as some clients add behind a body. */
-					0;
+				/* Only an empty line, as some clients add behind a body. */
+				b->in_len = x->head.line = x->head.seen = 0;
 		}
 		if (ctx.deadline_ns == WEIR_NEVER)
 			r = weir__conn_try_read(c->io, b->in + b->in_len,
