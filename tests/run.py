@@ -118,6 +118,9 @@ def steps(args):
         many = re.findall(r"^SIM\((\w+), \d{5,}\)", text, re.M)
         if many:
             yield Step(f"unit {name} (all seeds)", [p, "--long", *many], limit)
+    # Optimised code uses stacks and time otherwise.
+    for name, p, _ in programs("build"):
+        yield Step(f"unit {name} (release)", [p, "--quick"], limit)
     for name, p, text in programs("build-tsan"):
         if re.search(r"^T(ASK|EST)\(", text, re.M):
             yield Step(f"unit {name} (threads)", [p, "--no-sim", *(["--long"] if args.long else [])], limit)
