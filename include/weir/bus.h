@@ -68,16 +68,17 @@ WEIR_API int weir_bus_drain(const weir_ctx *ctx, weir_bus *b);
 /* The same without delivering: cancels the handlers; their publishing gets -EPIPE. NULL is fine. */
 WEIR_API void weir_bus_close(weir_bus *b);
 
-/* Waits only for a BLOCK subscriber that is full. 0; -EINVAL (bad subject: no empty token, no
- * white space or wildcard); -EMSGSIZE (payload and headers > 1 MiB); -EPIPE; -ENOMEM; the
- * context's error only under a BLOCK subscriber (others may have got it). */
+/* Waits only for a BLOCK subscriber that is full, and yields now and then. 0; -EINVAL (bad
+ * subject: no empty token, no white space or wildcard); -EMSGSIZE (payload and headers > 1 MiB);
+ * -EPIPE; -ENOMEM; the context's error only under a BLOCK subscriber (others may have got it). */
 WEIR_API int weir_bus_publish(const weir_ctx *ctx, weir_bus *b, const char *subject,
                               const void *data, size_t len);
 /* All of it: reply address and headers. Returns how many subscriptions got it. */
 WEIR_API int weir_bus_publish_msg(const weir_ctx *ctx, weir_bus *b, const weir_msg *m);
 
 /* Live when it returns. The handler runs in a task of the subscription, one message at a time;
- * what it returns is counted and logged if < 0. 0, -EINVAL, -ENOMEM, -EPIPE (the bus closes). */
+ * what it returns is counted and logged if < 0. 0,
+ * -EINVAL, -ENOMEM, -EPIPE (the bus closes), or the context's error. */
 WEIR_API int weir_bus_subscribe(const weir_ctx *ctx, weir_bus *b, const char *subject,
                                 weir_msg_fn *fn, void *arg, weir_sub **ret);
 WEIR_API int weir_bus_subscribe_with(const weir_ctx *ctx, weir_bus *b, const char *subject,

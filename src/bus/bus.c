@@ -183,7 +183,9 @@ static void finish(const weir_ctx *ctx, weir_bus *b, bool discard)
 		weir__lock_acquire(&b->broker->lock);
 		l = weir__list_pop(&b->subs);
 		s = l ? weir__container(l, weir_sub, link) : NULL;
-		if (s && !s->fn)
+		if (s && s->fn)
+			s->bus_consumes = true;
+		else if (s)
 			weir__sub_ref(s);
 		weir__lock_release(&b->broker->lock);
 		if (!s)
@@ -332,6 +334,9 @@ int weir__bus_send(const weir_ctx *ctx, weir_bus *b, const weir_msg *m, size_t *
 	r = check(m);
 	if (r < 0)
 		return r;
+	/* Not for its answer: a publisher that never waits is to let the handlers of its worker
+	 * run, which else would drop what they cannot take. */
+	(void)weir__wait_check(ctx);
 	e = weir__bus_msg_new(m);
 	if (!e)
 		return -ENOMEM;
@@ -401,16 +406,22 @@ static int options_check(const weir_sub_options *opt)
 	return 0;
 }
 
-static void unlist(weir_sub *s)
+/* Take it from its bus. False: the bus is being closed and consumes it. */
+static bool unlist(weir_sub *s)
 {
+	bool ours;
+
 	weir__lock_acquire(&s->broker->lock);
-	if (weir__list_linked(&s->link))
+	ours = !s->bus_consumes;
+	if (ours && weir__list_linked(&s->link))
 		weir__list_remove(&s->link);
 	weir__lock_release(&s->broker->lock);
+	return ours;
 }
 
-/* The task starts before the subscription is found: what is delivered has somebody to handle it. */
-static int start(weir_bus *b, weir_sub *s)
+/* The task has begun before the subscription is found: a new task may have to wait for its first
+ * turn behind a publisher that never waits, and the queue would run over. */
+static int start(const weir_ctx *ctx, weir_bus *b, weir_sub *s)
 {
 	int r = -EPIPE;
 
@@ -420,19 +431,26 @@ static int start(weir_bus *b, weir_sub *s)
 		r = 0;
 	}
 	weir__lock_release(&b->broker->lock);
-	if (r < 0 || !s->fn)
-		return r;
-	weir__sub_ref(s);
-	r = weir_group_go(&b->group, weir__sub_run, s);
-	if (r < 0) {
-		unlist(s);
-		weir__sub_unref(s);
+	if (r == 0 && s->fn) {
+		weir__sub_ref(s); /* the task's */
+		r = weir_group_go(&b->group, weir__sub_run, s);
+		if (r < 0)
+			weir__sub_unref(s);
 	}
-	return r;
+	if (r < 0)
+		weir__sub_fail(s, r);
+	return r == 0 && s->fn ? weir__sub_begin(ctx, s) : r;
 }
 
-static int subscribe(weir_bus *b, const char *subject, const weir_sub_options *opt, weir_msg_fn *fn,
-                     void *arg, weir_sub **ret)
+static void join(const weir_ctx *ctx, weir_sub *s, bool discard)
+{
+	weir__sub_end(s, discard);
+	weir__sub_join(ctx, s);
+	weir__sub_unref(s);
+}
+
+static int subscribe(const weir_ctx *ctx, weir_bus *b, const char *subject,
+                     const weir_sub_options *opt, weir_msg_fn *fn, void *arg, weir_sub **ret)
 {
 	weir_sub *s;
 	int r;
@@ -446,18 +464,17 @@ static int subscribe(weir_bus *b, const char *subject, const weir_sub_options *o
 	r = weir__sub_new(b, subject, opt, fn, arg, &s);
 	if (r < 0)
 		return r;
-	r = start(b, s);
-	if (r < 0) {
-		weir__sub_unref(s);
-		return r;
-	}
-	r = weir__broker_add(b->broker, s);
-	if (r < 0) {
-		weir_sub_close(s);
-		return r;
-	}
-	*ret = s;
-	return 0;
+	weir__sub_ref(
+		s); /* A handler may subscribe while its bus is being closed, which consumes. */
+	r = start(ctx, b, s);
+	if (r == 0)
+		r = weir__broker_add(b->broker, s);
+	if (r == 0)
+		*ret = s;
+	else if (unlist(s))
+		join(NULL, s, true);
+	weir__sub_unref(s);
+	return r;
 }
 
 int weir_bus_subscribe_with(const weir_ctx *ctx, weir_bus *b, const char *subject,
@@ -466,7 +483,7 @@ int weir_bus_subscribe_with(const weir_ctx *ctx, weir_bus *b, const char *subjec
 	int r = weir_ctx_err(ctx);
 
 	weir__assert(fn, "weir_bus_subscribe() to %s without a handler", subject);
-	return r < 0 ? r : subscribe(b, subject, opt, fn, arg, ret);
+	return r < 0 ? r : subscribe(ctx, b, subject, opt, fn, arg, ret);
 }
 
 int weir_bus_subscribe(const weir_ctx *ctx, weir_bus *b, const char *subject, weir_msg_fn *fn,
@@ -480,16 +497,16 @@ int weir_bus_follow(const weir_ctx *ctx, weir_bus *b, const char *subject,
 {
 	int r = weir_ctx_err(ctx);
 
-	return r < 0 ? r : subscribe(b, subject, opt, NULL, NULL, ret);
+	return r < 0 ? r : subscribe(ctx, b, subject, opt, NULL, NULL, ret);
 }
 
 /* What close and drain share. */
 static void consume(const weir_ctx *ctx, weir_sub *s, bool discard)
 {
-	unlist(s);
-	weir__sub_end(s, discard);
-	weir__sub_join(ctx, s);
-	weir__sub_unref(s);
+	bool ours = unlist(s);
+
+	weir__assert(ours, "subscription %s is closed while its bus is being closed", s->subject);
+	join(ctx, s, discard);
 }
 
 int weir_sub_drain(const weir_ctx *ctx, weir_sub *s)

@@ -71,6 +71,7 @@ struct weir_sub {
 	struct weir__broker *broker;
 	struct weir__trie_entry entry; /* under the broker's lock */
 	struct weir__list link; /* in bus->subs until it is closed; under the broker's lock */
+	bool bus_consumes;      /* its bus is being closed; under the broker's lock */
 	weir_msg_fn *fn;        /* NULL: followed */
 	void *arg;
 	char *subject, *queue, *ack_subject;
@@ -87,6 +88,7 @@ struct weir_sub {
 	struct weir__list reader, writers, counters, joiners; /* of waiters */
 	weir__task *task;  /* runs the handler; written under the lock, read also without */
 	weir_scope *scope; /* of that task; NULL before and after */
+	int begun;         /* 1, or why it could not; 0: not yet */
 	bool cancelled, cancelling;
 };
 
@@ -110,8 +112,11 @@ void weir__sub_end(weir_sub *s, bool discard);
 /* Wait for the handler to end; the context's end cancels it. */
 void weir__sub_join(const weir_ctx *ctx, weir_sub *s);
 
-/* The handler's task. */
+/* The handler's task, and to wait until it has begun: 0, -ENOMEM, or the context's error. */
 int weir__sub_run(const weir_ctx *ctx, void *arg);
+int weir__sub_begin(const weir_ctx *ctx, weir_sub *s);
+/* There will be no task. */
+void weir__sub_fail(weir_sub *s, int r);
 
 bool weir__sub_open(weir_sub *s);
 

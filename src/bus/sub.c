@@ -395,7 +395,9 @@ int weir__sub_run(const weir_ctx *ctx, void *arg)
 	__atomic_store_n(&s->task, w.wait.task, __ATOMIC_RELAXED);
 	if (!skip)
 		s->scope = mine.scope;
-	weir__lock_release(&s->lock);
+	s->begun = r < 0 ? r : 1;
+	signal_all(&s->joiners, &wakes);
+	release_and_wake(s, &wakes);
 	if (!skip)
 		deliver(&mine, s);
 
@@ -413,6 +415,31 @@ int weir__sub_run(const weir_ctx *ctx, void *arg)
 	release_and_wake(s, &wakes);
 	weir__sub_unref(s);
 	return 0;
+}
+
+void weir__sub_fail(weir_sub *s, int r)
+{
+	struct wakes wakes;
+
+	weir__list_init(&wakes.list);
+	weir__lock_acquire(&s->lock);
+	s->begun = r;
+	finish(s, &wakes);
+	release_and_wake(s, &wakes);
+}
+
+int weir__sub_begin(const weir_ctx *ctx, weir_sub *s)
+{
+	struct waiter w;
+	int r = 0;
+
+	weir__lock_acquire(&s->lock);
+	while (!s->begun && r == 0)
+		r = park(ctx, s, &s->joiners, &w, "a subscription's task to begin");
+	if (r == 0 && s->begun < 0)
+		r = s->begun;
+	weir__lock_release(&s->lock);
+	return r;
 }
 
 bool weir__sub_inside(const weir_sub *s)

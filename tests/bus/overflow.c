@@ -111,6 +111,30 @@ SIM(block_makes_the_publisher_wait_and_drops_nothing, 300)
 	weir_bus_close(b);
 }
 
+static int publish_on_one_worker(const weir_ctx *ctx, void *arg)
+{
+	struct seen seen = { 0 };
+	weir_bus *b = open_bus(ctx, "mem:");
+	weir_bus_stats st;
+	weir_sub *s;
+
+	(void)arg;
+	CHECK_EQ(weir_bus_subscribe(ctx, b, "a", note, &seen, &s), 0);
+	for (int i = 0; i < 4000; i++)
+		CHECK_EQ(publish(ctx, b, "a", i), 0);
+	CHECK_EQ(weir_sub_drain(ctx, s), 0);
+	weir_bus_stats_get(b, &st);
+	CHECK_EQ(st.dropped, 0);
+	CHECK_EQ(seen.n, 4000);
+	weir_bus_close(b);
+	return 0;
+}
+
+TEST(a_publisher_that_never_waits_lets_the_handlers_of_its_worker_run)
+{
+	CHECK_EQ(weir_run(&(weir_options){ .workers = 1 }, publish_on_one_worker, NULL), 0);
+}
+
 SIM(block_ends_with_the_publishers_context, 200)
 {
 	weir_bus *b = open_bus(ctx, "mem:");
