@@ -76,14 +76,13 @@ def build(name):
     """'' or what went wrong."""
     cc, options = BUILDS[name]
     start = time.monotonic()
-    log = ROOT / f"{name}.log"
+    log = LOGS / f"{name}.log"
     with open(log, "w") as out:
         env = {**os.environ, "CC": cc}
         setup = ["meson", "setup", *(["--reconfigure"] if (ROOT / name / "build.ninja").exists() else []), name, *options]
         ok = subprocess.run(setup, cwd=ROOT, env=env, stdout=out, stderr=subprocess.STDOUT).returncode == 0 and \
             subprocess.run(["ninja", "-k", "0", "-C", name], cwd=ROOT, env=env, stdout=out, stderr=subprocess.STDOUT).returncode == 0
     text = log.read_text(errors="replace")
-    log.unlink()
     print(f"built {name} in {time.monotonic() - start:.0f} s" if ok else f"not ok {name} builds", flush=True)
     return "" if ok else text[-6000:]
 
