@@ -13,7 +13,7 @@
  *	r = weir_http_route(s, "GET /hello/{name}", hello, NULL, NULL);
  *	r = weir_http_serve(ctx, s, listener);
  *
- * A handler returns 0 (answered; with nothing written an empty 200), a status from 100 to 599
+ * A handler returns 0 (answered; with nothing written an empty 200), a status from 200 to 599
  * ("answer that"), or -errno: -ETIMEDOUT 504, -ECANCELED no answer and the connection closes,
  * -EAGAIN and -ESHUTDOWN 503 with Retry-After, -EMSGSIZE 413, -EINVAL 400, -ENOENT 404, -EACCES
  * 403, else 500 and a line in the log. Its context ends when the client leaves, when its limit
@@ -131,7 +131,7 @@ WEIR_API ssize_t weir_http_read(const weir_ctx *ctx, weir_http *x, void *buf, si
  * Waits. */
 WEIR_API ssize_t weir_http_read_all(const weir_ctx *ctx, weir_http *x, void *buf, size_t cap);
 
-/* The whole body in the exchange's memory, NUL-terminated. 0 or as weir_http_read(). Waits. */
+/* The whole body in the exchange's memory, NUL-terminated; once. 0 or as weir_http_read(). Waits. */
 WEIR_API int weir_http_body(const weir_ctx *ctx, weir_http *x, char **ret, size_t *ret_len);
 
 /* ---- The answer. ---- */
