@@ -163,6 +163,7 @@ WEIR_API int weir_lease_nack(const weir_ctx *ctx, weir_store *s, const char *id,
 WEIR_API int weir_lease_bury(const weir_ctx *ctx, weir_store *s, const char *id, const char *lease,
                              const char *why);
 WEIR_API int weir_lease_extend(weir_store *s, const char *id, const char *lease, int64_t lease_ns);
+/* fraction: 0…1, or -1: only the note is new. -EINVAL for others. */
 WEIR_API int weir_lease_progress(weir_store *s, const char *id, const char *lease, double fraction,
                                  const char *note);
 WEIR_API int weir_lease_return(weir_store *s, const char *id, const char *lease);
@@ -248,6 +249,7 @@ typedef struct weir_cron_info {
 	size_t len;
 } weir_cron_info;
 /* five fields or "@every 5m"; -EINVAL */
+/* Replaces one of that name; with the schedule it had, it keeps its next time. */
 WEIR_API int weir_cron_put(weir_store *s, const char *name, const char *schedule, const char *queue,
                            const void *data, size_t len);
 WEIR_API int weir_cron_get(weir_store *s, const char *name, weir_cron_info *ret);

@@ -269,13 +269,14 @@ int weir_lease_progress(weir_store *s, const char *id, const char *lease, double
 	int r;
 
 	weir__magic_check(s, weir__store_magic);
-	if (!(fraction >= 0 && fraction <= 1))
+	if (!(fraction >= 0 && fraction <= 1) && fraction != -1)
 		return -EINVAL;
 	weir__store_enter(s);
 	j = weir__job_find(s, id);
 	r = !j ? -ENOENT : !token_is(j, lease) ? -ESTALE : j->cancel;
 	if (r >= 0) {
-		j->progress = fraction;
+		if (fraction >= 0)
+			j->progress = fraction;
 		weir__job_text(&j->note, note, sizeof(((weir_job_info *)0)->note) - 1);
 		weir__job_tell_progress(s, j);
 	}

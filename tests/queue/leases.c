@@ -114,6 +114,7 @@ SIM(a_lease_can_be_used_by_text, 20)
 	CHECK_EQ(weir_lease_ack(ctx, s, id.text, "", NULL, 0), -ESTALE);
 	CHECK_EQ(weir_lease_ack(ctx, s, "00000000000000000000000000", lease, NULL, 0), -ENOENT);
 	CHECK_EQ(weir_lease_progress(s, id.text, lease, 2.0, NULL), -EINVAL);
+	CHECK_EQ(weir_lease_progress(s, id.text, lease, -0.5, NULL), -EINVAL);
 	CHECK_EQ(weir_lease_progress(s, id.text, lease, 0.25, "a quarter"), 0);
 	CHECK_STR(job(s, id).note, "a quarter");
 	CHECK_EQ(weir_lease_nack(ctx, s, id.text, lease, 0, "no"), 0);
