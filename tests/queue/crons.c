@@ -166,6 +166,26 @@ SIM(crons_are_replaced_by_name_listed_in_order_and_checked, 2)
 	store_end(ctx, s);
 }
 
+/* As a server does that sets up its crons at each start. */
+SIM(a_cron_that_is_put_again_keeps_its_time, 2)
+{
+	weir_store *s = store(ctx);
+	weir_cron_info i, then;
+
+	CHECK_EQ(weir_cron_put(s, "c", "@every 1h", "q", "old", 3), 0);
+	CHECK_EQ(weir_cron_get(s, "c", &then), 0);
+	CHECK_EQ(weir_sleep(ctx, WEIR_MIN(40)), 0);
+	CHECK_EQ(weir_cron_put(s, "c", "@every 1h", "q", "new", 3), 0);
+	CHECK_EQ(weir_cron_get(s, "c", &i), 0);
+	CHECK_EQ(i.next_at, then.next_at);
+	CHECK_EQ(weir_sleep(ctx, WEIR_MIN(21)), 0);
+	take_and_ack(ctx, s, "q", "new");
+	CHECK_EQ(weir_cron_put(s, "c", "@every 2h", "q", "new", 3), 0);
+	CHECK_EQ(weir_cron_get(s, "c", &i), 0);
+	CHECK(i.next_at > weir_wall() + WEIR_MIN(119));
+	store_end(ctx, s);
+}
+
 SIM(a_tick_for_which_there_is_no_room_is_left_out, 2)
 {
 	weir_store *s = store_with(ctx, &(weir_store_options){ .queue_max = 2 });
