@@ -169,12 +169,12 @@ static int finish(const weir_ctx *ctx, weir_http *x, struct app *app, struct hel
 	if (h->p.error[0]) {
 		r = reply_wrong(ctx, x, &h->p);
 	} else if (r < 0) {
-		if (r == -ESTALE || r == -ENOENT)
-			leases_settled(ctx, app->leases, x, h->id);
+		if (r == -ESTALE || r == -ENOENT || r == -EMSGSIZE)
+			leases_settled(ctx, app->leases, x, h->id, h->lease);
 		r = reply_error(ctx, x, app, r, NULL);
 	} else {
 		if (!cancel_member)
-			leases_settled(ctx, app->leases, x, h->id);
+			leases_settled(ctx, app->leases, x, h->id, h->lease);
 		weir__buf_byte(&b, '{');
 		if (cancel_member)
 			put_bool(&b, cancel_member, r == 1);

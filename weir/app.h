@@ -58,8 +58,10 @@ void leases_free(struct leases *l);
 /* From the handler's task: when the exchange's connection ends, the leases go back. 0, -ENOMEM,
  * -ENOSPC when the connection holds too many, -ECANCELED when it has ended. */
 int leases_hold(struct leases *l, weir_http *x, weir_job *const *jobs, size_t n);
-/* A job of the connection was finished, well or not: it may close once it holds none. */
-void leases_settled(const weir_ctx *ctx, struct leases *l, weir_http *x, const char *id);
+/* A lease has ended, well or not: its connection may close once it holds none. Another lease of the
+ * same job stays. */
+void leases_settled(const weir_ctx *ctx, struct leases *l, weir_http *x, const char *id,
+                    const char *lease);
 
 /* datadir.c: made if missing, and locked against a second weir. 0 or -Exxx after it said why; the
  * lock lives as long as the process. */

@@ -214,14 +214,15 @@ int leases_hold(struct leases *l, weir_http *x, weir_job *const *jobs, size_t n)
 	return 0;
 }
 
-void leases_settled(const weir_ctx *ctx, struct leases *l, weir_http *x, const char *id)
+void leases_settled(const weir_ctx *ctx, struct leases *l, weir_http *x, const char *id,
+                    const char *lease)
 {
 	struct record *rec = find(l, weir_http_conn_scope(x));
 
 	if (!rec)
 		return;
 	for (size_t i = 0; i < rec->n; i++)
-		if (!strcmp(rec->held[i].id, id)) {
+		if (!strcmp(rec->held[i].id, id) && !strcmp(rec->held[i].lease, lease)) {
 			rec->held[i] = rec->held[--rec->n];
 			break;
 		}

@@ -195,6 +195,35 @@ def a_lease_of_a_connection_ends_with_it():
 
 
 @test
+def a_wrong_lease_does_not_part_a_job_from_its_connection():
+    w = server()
+    id = w.enqueue('parted')
+    c = w.connect()
+    [job] = w.request('POST', '/v1/queues/parted/take?lease=connection', conn=c).json
+    check_eq(w.request('POST', f'/v1/jobs/{id}/ack?lease=wrong', conn=c).status, 409)
+    check_eq(w.job(id)['state'], 'running')
+    c.close()
+    [again] = w.take('parted', wait='10s')
+    check_eq(again['id'], id)
+    check_eq(w.ack(again).status, 200)
+
+
+@test
+def a_note_alone_is_progress_too():
+    w = server()
+    id = w.enqueue('noted')
+    [job] = w.take('noted')
+    a = w.post(f'/v1/jobs/{id}/progress?lease={job["lease"]}&progress=0.25&note=one')
+    check_eq((a.status, a.json), (200, {'cancel': False}))
+    a = w.post(f'/v1/jobs/{id}/progress?lease={job["lease"]}&note=two')
+    check_eq((a.status, a.json), (200, {'cancel': False}), a.text)
+    j = w.job(id)
+    check_eq((j['progress'], j['note']), (0.25, 'two'))
+    check_eq(w.post(f'/v1/jobs/{id}/progress?lease={job["lease"]}').status, 400)
+    w.ack(job)
+
+
+@test
 def a_client_that_left_while_it_waited_gets_no_job():
     w = server()
     raws = [w.raw() for _ in range(5)]
