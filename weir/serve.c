@@ -39,7 +39,13 @@ static int configure(struct app *app)
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < o->nqueues; i++) {
-		r = weir_queue_configure(app->store, o->queues[i].name, &o->queues[i].set);
+		weir_queue_settings set = o->queues[i].set;
+		weir_queue_info last;
+
+		/* A queue that somebody paused stays paused over a restart. */
+		if (weir_queue_info_get(app->store, o->queues[i].name, &last) == 0)
+			set.paused |= last.set.paused;
+		r = weir_queue_configure(app->store, o->queues[i].name, &set);
 		if (r < 0)
 			weir__log(WEIR__ERROR, "queue", "cannot set up queue %s: %s",
 			          o->queues[i].name, strerror(-r));

@@ -350,6 +350,23 @@ def a_spool_that_cannot_be_read_is_left_alone_and_said_so():
 
 
 @test
+def what_the_configuration_names_goes_on_where_it_was_after_a_restart():
+    with tempfile.TemporaryDirectory() as d:
+        config = os.path.join(d, 'weir.yaml')
+        with open(config, 'w') as f:
+            f.write('queues: {mail: {concurrency: 2}}\n'
+                    'crons: {report: {schedule: "@every 1h", queue: mail}}\n')
+        with Weir('--config', config, data=d) as w:
+            check_eq(w.post('/v1/queues/mail/pause').json['paused'], True)
+            due = w.get('/v1/crons/report').json['next_at']
+        with Weir('--config', config, data=d) as w:
+            q = w.get('/v1/queues/mail').json
+            check_eq((q['paused'], q['settings']['concurrency']), (True, 2))
+            check_eq(w.get('/v1/crons/report').json['next_at'], due)
+            check_eq(w.post('/v1/queues/mail/resume').json['paused'], False)
+
+
+@test
 def every_line_of_a_json_log_is_json():
     with Weir('--log', 'json') as w:
         w.enqueue('q')
