@@ -231,12 +231,13 @@ int weir_process_run(const weir_ctx *ctx, const weir_process_spec *spec, weir_pr
 	if (!p.started)
 		return r;
 	r = open_fds(&p);
-	if (r < 0)
+	if (r < 0) {
 		kill_hard(ctx, &p);
-	else
+	} else {
 		r = wait_for_end(ctx, &p);
-	if (r < 0)
-		stop(ctx, &p);
+		if (r < 0)
+			stop(ctx, &p);
+	}
 	code = weir__child_reap(&p.child);
 	read_rest(ctx, &p);
 	if (p.end)
