@@ -9,8 +9,8 @@
  * for Last-Event-ID does not pile up and so that requests on its subject find out that nobody is
  * there. While the table is empty the task waits without end.
  *
- * Bounded: --patterns-max hubs, each with a replay of REPLAY messages and REPLAY_BYTES, and
- * --streams-max clients in all hubs. When the table is full the longest unused hub goes; if all are
+ * Bounded: --patterns-max hubs, each with a replay of REPLAY messages and REPLAY_BYTES, and at most
+ * --streams-max clients. When the table is full the longest unused hub goes; if all are
  * in use the client gets 507.
  *
  * Rejected: a hub made by the handler that needs it first (it would belong to that request's scope
