@@ -190,8 +190,13 @@ static int adopt(int fd, struct fd_listener **ret)
 		free(f);
 		return -ENOMEM;
 	}
-	/* Accepted sockets inherit it on Linux; on a Unix socket it fails and is not needed. */
+	/* Accepted sockets inherit these on Linux; on a Unix socket they fail or do nothing, and are not needed.
+	 * A peer that vanished without a word is noticed, also by who holds an idle connection open. */
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &(int){ 60 }, sizeof(int));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &(int){ 15 }, sizeof(int));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &(int){ 4 }, sizeof(int));
 	l->listener = (weir_listener){ .magic = WEIR__LISTENER_MAGIC, .ops = &fd_listener_ops };
 	weir__fd_init(f, fd);
 	l->fd = f;
@@ -223,12 +228,6 @@ static int listen_ip(const struct weir__addr *a, struct fd_listener **ret)
 	if (fd < 0)
 		return fd;
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-	/* Accepted sockets inherit these: a peer that vanished without a word is noticed, also by
-	 * who holds an idle connection open. */
-	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
-	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &(int){ 60 }, sizeof(int));
-	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &(int){ 15 }, sizeof(int));
-	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &(int){ 4 }, sizeof(int));
 	if (at.ip.any.sa_family == AF_INET6)
 		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, at.wildcard ? &off : &on, sizeof on);
 	if (bind(fd, &at.ip.any, at.len) < 0 || listen(fd, BACKLOG) < 0)

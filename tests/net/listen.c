@@ -290,6 +290,11 @@ TASK(a_listening_socket_is_taken_over_and_left_alive_for_others)
 	weir_listener_close(l);
 	CHECK_EQ(weir_accept(ctx, l, &c), 1);
 	CHECK_EQ(weir_accept(ctx, l, &c), 0);
+	/* A peer that vanishes is noticed on these connections, too. */
+	CHECK_EQ(getsockopt(weir__conn_fd(c)->fd, SOL_SOCKET, SO_KEEPALIVE, &on, &len), 0);
+	CHECK(on);
+	CHECK_EQ(getsockopt(weir__conn_fd(c)->fd, IPPROTO_TCP, TCP_KEEPIDLE, &on, &len), 0);
+	CHECK_EQ(on, 60);
 	CHECK_EQ(getsockopt(copy, SOL_SOCKET, SO_ACCEPTCONN, &on, &len), 0);
 	CHECK(on);
 	close(raw_dial(weir_listener_addr(l)));
