@@ -86,7 +86,7 @@ WEIR_API int weir_http_serve(const weir_ctx *ctx, weir_http_server *s, weir_list
 WEIR_API void weir_http_server_goodbye(weir_http_server *s);
 
 typedef struct weir_http_stats {
-	uint64_t requests, conns_total, conns, active, idle, status[6]; /* status[2] counts 2xx */
+	uint64_t requests, conns_total, conns, active, idle, status[6]; /* active: requests and streams; status[2] counts 2xx */
 	uint64_t bytes_in, bytes_out, refused, timeouts, client_gone;
 	uint64_t finished_in_drain, cut; /* of the stop */
 } weir_http_stats;
@@ -135,11 +135,11 @@ WEIR_API ssize_t weir_http_read_all(const weir_ctx *ctx, weir_http *x, void *buf
 WEIR_API int weir_http_body(const weir_ctx *ctx, weir_http *x, char **ret, size_t *ret_len);
 
 /* ---- The answer. ---- */
-/* Default 200. Before the first byte; after it these two return -EALREADY. */
+/* Default 200; -EINVAL below 200. Before the first byte; after it these return -EALREADY. */
 WEIR_API int weir_http_status(weir_http *x, int status);
 /* Replace or add a header field. -EINVAL for bytes that a field cannot hold. Content-Length,
- * Connection, Date and Transfer-Encoding are the server's; setting content-length is allowed and
- * then checked. */
+ * Connection, Date and Transfer-Encoding are the server's; setting content-length is allowed (-EINVAL
+ * if more was written already) and then checked. */
 WEIR_API int weir_http_set(weir_http *x, const char *name, const char *value);
 WEIR_API int weir_http_add(weir_http *x, const char *name, const char *value);
 

@@ -474,6 +474,26 @@ TASK(a_length_that_the_handler_sets_is_held_to)
 	site_stop(&s);
 }
 
+static int late_length(const weir_ctx *ctx, weir_http *x, void *arg)
+{
+	(void)arg;
+	CHECK_EQ(weir_http_write(ctx, x, "1234567890", 10), 0);
+	CHECK_EQ(weir_http_set(x, "content-length", "5"), -EINVAL);
+	CHECK_EQ(weir_http_set(x, "content-length", "10"), 0);
+	return weir_http_flush(ctx, x);
+}
+
+TASK(a_length_that_comes_late_holds_what_was_written)
+{
+	struct site s;
+
+	site_new(&s, NULL);
+	site_route(&s, "GET /", late_length, NULL);
+	site_start(ctx, &s);
+	HAS(ask(ctx, GET_CLOSE("/")), "\r\nContent-Length: 10\r\nConnection: close\r\n\r\n1234567890");
+	site_stop(&s);
+}
+
 static int filter(const weir_ctx *ctx, weir_http *x, void *arg)
 {
 	(void)arg;
