@@ -526,6 +526,7 @@ void weir__stream_end(weir__stream *stream, bool clean)
 
 	weir__assert(c->state == WEIR__STREAM, "weir__stream_end() twice");
 	__atomic_store_n(&c->route, NULL, __ATOMIC_RELEASE);
+	weir__stat_add(c->worker, active, (uint64_t)-1);
 	c->stop_told = true;
 	if (c->canceled || c->peer_left || !clean) {
 		if (c->canceled)

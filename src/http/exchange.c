@@ -421,7 +421,8 @@ enum weir__verdict weir__exchange_run(weir_http *x)
 	else
 		__atomic_store_n(&c->task, 0, __ATOMIC_RELAXED);
 	__atomic_store_n(&c->limit_ns, WEIR_NEVER, __ATOMIC_RELAXED);
-	weir__stat_add(w, active, (uint64_t)-1);
+	if (verdict != WEIR__STREAMING)
+		weir__stat_add(w, active, (uint64_t)-1);
 	/* A connection also counts as draining when its client left or its limit passed, without
 	 * any stop. */
 	if (verdict != WEIR__STREAMING && c->draining && !c->canceled && !x->broken &&

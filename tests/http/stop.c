@@ -376,10 +376,12 @@ SIM(a_stream_hears_that_its_client_left, 200)
 	say(ctx, c, GET("/"));
 	hear(ctx, c, "\r\n\r\n");
 	wait_for(ctx, &k.joined);
+	CHECK_EQ(site_stats(&s).active, 1);
 	weir_conn_free(c);
 	while (!k.count)
 		CHECK_EQ(weir_sleep(ctx, WEIR_MS(1)), 0);
 	CHECK_EQ(k.told[0], -EPIPE);
+	CHECK_EQ(site_stats(&s).active, 0);
 	site_stop(&s);
 	CHECK_EQ(k.count, 1);
 }
