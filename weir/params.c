@@ -57,7 +57,8 @@ json_t *json_read(struct params *p, const char *text, size_t len)
 		wrong(p, "JSON is nested deeper than %d", JSON_DEPTH);
 		return NULL;
 	}
-	j = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e);
+	/* A payload may hold NUL; what is read as a C string refuses it in member(). */
+	j = json_loadb(text, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &e);
 	if (!j)
 		wrong(p, "JSON: %s at line %d, column %d", e.text, e.line, e.column);
 	return j;

@@ -209,6 +209,19 @@ def a_wrong_lease_does_not_part_a_job_from_its_connection():
 
 
 @test
+def a_payload_of_a_batch_and_a_result_may_hold_nul():
+    w = server()
+    a = w.post('/v1/queues/nul/jobs:batch', b'{"payload":"a\\u0000b"}\n{"payload":"c","key":"a\\u0000b"}\n')
+    verdicts = [json.loads(l) for l in a.text.splitlines()]
+    check_eq(verdicts[0].get('state'), 'queued', a.text)
+    check_eq((verdicts[1].get('status'), verdicts[1].get('detail')), (400, 'key holds a NUL'))
+    [job] = w.take('nul')
+    check_eq(job['payload'], 'a\0b')
+    a = w.post(f'/v1/jobs/{job["id"]}/ack', {'lease': job['lease'], 'result': '\0'})
+    check_eq((a.status, w.job(job['id'])['result']), (200, '\0'), a.text)
+
+
+@test
 def a_note_alone_is_progress_too():
     w = server()
     id = w.enqueue('noted')
