@@ -210,7 +210,9 @@ static int ack(const weir_ctx *ctx, weir_http *x, struct app *app)
 		                   json_string_length(result));
 	} else {
 		text = result ? json_dumps(result, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
-		r = weir_lease_ack(ctx, app->store, h.id, h.lease, text, text ? strlen(text) : 0);
+		r = result && !text ? -ENOMEM :
+		                      weir_lease_ack(ctx, app->store, h.id, h.lease, text,
+		                                     text ? strlen(text) : 0);
 		free(text);
 	}
 	return finish(ctx, x, app, &h, r, NULL);
