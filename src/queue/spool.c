@@ -632,8 +632,10 @@ int weir__spool_read(weir_store *s, const char *path, const bool *stop)
 	s->opt.queues_max = queues_max;
 	if (r == 0 && unlink(path) < 0)
 		r = -errno;
-	if (r == 0)
-		r = sync_dir(path);
+	/* From here the jobs are only here: no error may empty the store again. */
+	if (r == 0 && sync_dir(path) < 0)
+		weir__log(WEIR__WARN, "queue",
+		          "a power loss may bring the spool %s back with jobs that have run", path);
 out:
 	if (in.file)
 		fclose(in.file);
