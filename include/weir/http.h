@@ -86,7 +86,8 @@ WEIR_API int weir_http_serve(const weir_ctx *ctx, weir_http_server *s, weir_list
 WEIR_API void weir_http_server_goodbye(weir_http_server *s);
 
 typedef struct weir_http_stats {
-	uint64_t requests, conns_total, conns, active, idle, status[6]; /* active: requests and streams; status[2] counts 2xx */
+	uint64_t requests, conns_total, conns, idle, status[6]; /* status[2] counts 2xx */
+	uint64_t active; /* requests, and streams that were handed over */
 	uint64_t bytes_in, bytes_out, refused, timeouts, client_gone;
 	uint64_t finished_in_drain, cut; /* of the stop */
 } weir_http_stats;
