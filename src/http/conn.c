@@ -513,6 +513,11 @@ weir_conn *weir__stream_conn(weir__stream *s)
 	return of(s)->io;
 }
 
+void weir__stream_wrote(weir__stream *s, size_t n)
+{
+	weir__stat_add(of(s)->worker, bytes_out, (uint64_t)n);
+}
+
 bool weir__stream_chunked(const weir__stream *s)
 {
 	return of(s)->stream_chunked;

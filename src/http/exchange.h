@@ -34,6 +34,7 @@ typedef void weir__stream_fn(weir__stream *s, int why, void *arg);
 int weir__http_detach(weir_http *x, weir__stream_fn *stop, void *arg, weir__stream **ret);
 
 weir_conn *weir__stream_conn(weir__stream *s);
+void weir__stream_wrote(weir__stream *s, size_t n); /* so many bytes have left: for the counts */
 bool weir__stream_chunked(
 	const weir__stream *s); /* else the end of the connection ends the stream */
 

@@ -384,6 +384,7 @@ static bool pump(struct weir__hub_client *c, bool fresh)
 			return false;
 		}
 		moved = true;
+		weir__stream_wrote(c->stream, (size_t)r);
 		consume(c, iov, n, (size_t)r);
 	}
 }

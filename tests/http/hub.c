@@ -91,16 +91,20 @@ SIM(all_clients_get_all_events_in_order, 200)
 {
 	weir_http_client *c[6];
 	struct stage t;
+	uint64_t sent;
 
 	stage_open(ctx, &t, NULL);
 	for (int i = 0; i < 6; i++)
 		c[i] = client(ctx, NULL);
 	wait_clients(ctx, &t, 6);
+	sent = site_stats(&t.site).bytes_out;
 	for (int v = 0; v < 40; v++)
 		CHECK_EQ(publish(&t, v), v + 1);
 	for (int i = 0; i < 6; i++)
 		for (int v = 0; v < 40; v++)
 			CHECK_EQ(next(ctx, c[i]), v);
+	/* An id of 16 hexadecimal digits alone makes so much. */
+	CHECK(site_stats(&t.site).bytes_out - sent > 240 * 40);
 	CHECK_EQ(stats(&t).delivered, 240);
 	CHECK_EQ(stats(&t).dropped, 0);
 	for (int i = 0; i < 6; i++)
