@@ -389,9 +389,11 @@ static weir__task *next_task(struct weir__worker *w)
 		*w->ready_last = t;
 		w->ready_last = &t->next;
 	}
-	if (weir__simulating ? weir_random(2) == 0 : w->tick % POLL_EVERY == 0)
+	if (weir__simulating ? weir_random(2) == 0 : w->yielded || w->tick % POLL_EVERY == 0) {
+		w->yielded = false;
 		if ((t = fresh_pop(w)))
 			return t;
+	}
 	if ((t = ready_pop(w)))
 		return t;
 	if ((t = fresh_pop(w)))

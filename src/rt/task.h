@@ -84,6 +84,7 @@ struct weir__worker {
 	uint32_t heap_len, heap_cap;
 	uint64_t rng;
 	int epoll, event;
+	bool yielded;      /* a task let others run: new ones too */
 	bool had_messages; /* since it last was idle */
 	unsigned spin_misses;
 	int64_t no_spin_until, no_wake_until;

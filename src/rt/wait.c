@@ -130,6 +130,7 @@ int weir_yield(const weir_ctx *ctx)
 	t->next = NULL;
 	*t->worker->ready_last = t;
 	t->worker->ready_last = &t->next;
+	t->worker->yielded = true;
 	weir__leave(t);
 	return weir_ctx_err(ctx);
 }

@@ -48,6 +48,26 @@ TASK(group_joins_all_its_tasks)
 	CHECK_EQ(weir_task_count(), 1);
 }
 
+static int yields_once(const weir_ctx *ctx, void *arg)
+{
+	weir_group g;
+	int n = 0;
+
+	(void)arg;
+	weir_group_init(&g, ctx);
+	CHECK_EQ(weir_group_go(&g, add_one, &n), 0);
+	CHECK_EQ(weir_yield(ctx), 0);
+	CHECK_EQ(n, 1);
+	return weir_group_wait(&g);
+}
+
+TEST(yield_lets_a_new_task_run)
+{
+	weir_options one = { .workers = 1 };
+
+	CHECK_EQ(weir_run(&one, yields_once, NULL), 0);
+}
+
 TASK(group_wait_gives_the_first_error)
 {
 	weir_group g;
