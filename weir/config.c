@@ -350,20 +350,32 @@ static void read_queues(struct reader *r)
 	next(r);
 }
 
+/* What the store would refuse at the start is told now. */
+static void check_schedule(struct reader *r, const char *name, const char *text)
+{
+	struct weir__schedule schedule;
+	int64_t next;
+
+	if (strlen(text) >= sizeof((weir_cron_info *)0)->schedule ||
+	    weir__schedule_parse(text, &schedule) < 0)
+		complain(r, &r->event.start_mark,
+		         "%s: \"%s\" is not a schedule; write five fields like \"0 3 * * *\", "
+		         "@daily, or @every 5m",
+		         name, text);
+	else if (weir__schedule_next(&schedule, 0, &next) < 0)
+		complain(r, &r->event.start_mark, "%s: \"%s\" never comes", name, text);
+}
+
 /* One value of a cron; the current event is its scalar. */
 static const char *cron_value(struct reader *r, const char *name, size_t which)
 {
-	struct weir__schedule schedule;
 	const char *text;
 
 	if (!is_text(r, name, "a text"))
 		return NULL;
 	text = (const char *)r->event.data.scalar.value;
-	if (which == CRON_SCHEDULE && weir__schedule_parse(text, &schedule) < 0)
-		complain(r, &r->event.start_mark,
-		         "%s: \"%s\" is not a schedule; write five fields like \"0 3 * * *\", "
-		         "@daily, or @every 5m",
-		         name, text);
+	if (which == CRON_SCHEDULE)
+		check_schedule(r, name, text);
 	if (which == CRON_QUEUE && !weir_queue_name_valid(text))
 		complain(r, &r->event.start_mark, "%s: \"%s\" is not a queue's name", name, text);
 	return owned_copy(&r->o->owned, text);

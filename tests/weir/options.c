@@ -305,6 +305,8 @@ TEST(mistakes_of_a_file_are_told_with_their_place)
 		  "did you mean \"payload\"?" },
 		{ "crons: {x: {schedule: '61 * * * *', queue: mail}}\n",
 		  ":1:23: crons.x.schedule: \"61 * * * *\" is not a schedule" },
+		{ "crons: {x: {schedule: '0 0 30 2 *', queue: mail}}\n",
+		  ":1:23: crons.x.schedule: \"0 0 30 2 *\" never comes" },
 		{ "crons: {x: {schedule: '@daily', queue: 'm l'}}\n",
 		  "\"m l\" is not a queue's name" },
 	};
