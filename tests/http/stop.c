@@ -334,6 +334,118 @@ SIM(cancel_ends_everything_at_once, 300)
 	CHECK(weir_now() - from < WEIR_MS(100));
 }
 
+/* ---- connections that are kept ---- */
+
+static int keep(const weir_ctx *ctx, weir_http *x, void *arg)
+{
+	weir_http_conn_keep(weir_http_connection(x), arg != NULL);
+	return weir_http_printf(ctx, x, "%s\n", arg ? "kept" : "given up");
+}
+
+static void site_with_keep(const weir_ctx *ctx, struct site *s)
+{
+	site_new(s, NULL);
+	site_route(s, "GET /keep", keep, s);
+	site_route(s, "GET /give-up", keep, NULL);
+	site_start(ctx, s);
+}
+
+SIM(a_kept_connection_has_no_idle_limit_and_outlives_the_drain, 200)
+{
+	struct site s;
+	weir_conn *c;
+	int64_t from;
+
+	site_with_keep(ctx, &s);
+	c = dial(ctx);
+	say(ctx, c, GET("/keep"));
+	hear(ctx, c, "kept\n");
+	CHECK_EQ(weir_sleep(ctx, WEIR_SEC(3600)), 0);
+	say(ctx, c, GET("/keep"));
+	hear(ctx, c, "kept\n");
+	weir_group_drain(&s.group);
+	CHECK_EQ(weir_sleep(ctx, WEIR_SEC(3600)), 0);
+	say(ctx, c, GET("/keep"));
+	LACKS(hear(ctx, c, "kept\n"), "Connection:");
+	say(ctx, c, GET("/give-up"));
+	from = weir_now();
+	HAS(hear(ctx, c, NULL), "\r\nConnection: close\r\n");
+	weir_conn_free(c);
+	site_join(&s);
+	CHECK(weir_now() - from < WEIR_MS(100));
+}
+
+SIM(a_connection_that_was_given_up_idles_out_again, 50)
+{
+	struct site s;
+	weir_conn *c;
+	int64_t from;
+
+	site_with_keep(ctx, &s);
+	c = dial(ctx);
+	say(ctx, c, GET("/keep"));
+	hear(ctx, c, "kept\n");
+	say(ctx, c, GET("/give-up"));
+	hear(ctx, c, "given up\n");
+	from = weir_now();
+	CHECK_STR(hear(ctx, c, NULL), "");
+	CHECK(weir_now() - from < WEIR_SEC(80));
+	weir_conn_free(c);
+	site_stop(&s);
+}
+
+SIM(cancel_ends_a_kept_connection, 50)
+{
+	struct site s;
+	weir_conn *c;
+	int64_t from;
+
+	site_with_keep(ctx, &s);
+	c = dial(ctx);
+	say(ctx, c, GET("/keep"));
+	hear(ctx, c, "kept\n");
+	weir_group_drain(&s.group);
+	from = weir_now();
+	weir_group_cancel(&s.group);
+	CHECK_STR(hear(ctx, c, NULL), "");
+	site_join(&s);
+	CHECK(weir_now() - from < WEIR_MS(100));
+	weir_conn_free(c);
+}
+
+SIM(goodbye_is_said_while_new_connections_are_served, 50)
+{
+	struct site s;
+
+	site_new(&s, NULL);
+	site_route(&s, "GET /", hello, NULL);
+	site_start(ctx, &s);
+	weir_http_server_goodbye(s.server);
+	for (int i = 0; i < 3; i++)
+		HAS(ask(ctx, GET("/")), "\r\nConnection: close\r\n");
+	site_stop(&s);
+}
+
+SIM(cancel_does_not_linger_where_the_limit_has_struck, 50)
+{
+	struct nap n = { 0 };
+	struct site s;
+	weir_conn *c;
+	int64_t from;
+
+	site_new(&s, &(weir_http_limits){ .handler_ns = WEIR_SEC(5) });
+	site_route(&s, "GET /nap", nap, &n);
+	site_start(ctx, &s);
+	c = dial(ctx);
+	say(ctx, c, GET("/nap"));
+	HAS(hear(ctx, c, NULL), "HTTP/1.1 503 ");
+	from = weir_now();
+	weir_group_cancel(&s.group);
+	site_join(&s);
+	CHECK(weir_now() - from < WEIR_MS(100));
+	weir_conn_free(c);
+}
+
 /* ---- streams ---- */
 
 struct sink {
