@@ -86,8 +86,8 @@ static int subject_request(const weir_ctx *ctx, weir_http *x, struct app *app)
 		return r < 0 ? r : 0;
 	soon = weir_ctx_timeout(ctx, timeout);
 	r = weir_bus_request(&soon, app->bus, m.subject, m.data, m.len, &answer);
-	if (r <= 0)
-		return reply_error(ctx, x, app, r == 0 ? -EPIPE : r, NULL);
+	if (r < 0)
+		return reply_error(ctx, x, app, r, NULL);
 	r = weir_http_reply(ctx, x, 200, "application/octet-stream", answer.data, answer.len);
 	weir_msg_free(&answer);
 	return r;

@@ -39,6 +39,8 @@ int weir_bus_request(const weir_ctx *ctx, weir_bus *b, const char *subject, cons
 		r = found ? -ENOBUFS : -ENETUNREACH;
 	if (r > 0)
 		r = weir__sub_take(ctx, inbox, &answer);
+	if (r == 0)
+		r = -EPIPE; /* The bus is being drained, and the inbox with it. */
 	if (r > 0) {
 		weir__sub_msg(inbox, answer, ret);
 		ret->priv[2] = NULL;

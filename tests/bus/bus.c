@@ -434,6 +434,36 @@ TASK(a_request_that_every_responder_drops_says_so)
 	weir_bus_close(b);
 }
 
+struct asking {
+	weir_bus *bus;
+	int result;
+};
+
+static int ask(const weir_ctx *ctx, const weir_msg *m, void *arg)
+{
+	struct asking *a = arg;
+	weir_msg got;
+
+	(void)m;
+	a->result = weir_bus_request(ctx, a->bus, "ping", "x", 1, &got);
+	return 0;
+}
+
+SIM(a_request_that_waits_while_its_bus_is_drained_says_so, 100)
+{
+	weir_bus *b = open_bus(ctx, "mem:");
+	weir_sub *silent = follow(ctx, b, "ping", NULL), *s;
+	struct asking a = { b, 0 };
+	weir_msg m;
+
+	CHECK_EQ(weir_bus_subscribe(ctx, b, "go", ask, &a, &s), 0);
+	publish(ctx, b, "go", 1);
+	CHECK_EQ(weir_sub_next(ctx, silent, &m), 1);
+	CHECK_EQ(weir_bus_drain(ctx, b), 0);
+	CHECK_EQ(a.result, -EPIPE);
+	weir_sub_close(silent);
+}
+
 static int late(const weir_ctx *ctx, const weir_msg *m, void *arg)
 {
 	(void)arg;
