@@ -47,7 +47,7 @@ static struct pool {
 	pthread_mutex_t mutex;
 	pthread_cond_t more, gone;
 	struct record *first, **last;
-	unsigned threads, idle;
+	unsigned threads, idle, queued; /* idle: also those that were signalled and still wake */
 	bool stop;
 } pools[POOLS] = {
 	{ .mutex = PTHREAD_MUTEX_INITIALIZER,
@@ -110,6 +110,7 @@ static void *thread_main(void *arg)
 
 		if (rec) {
 			p->first = rec->next;
+			p->queued--;
 			if (!p->first)
 				p->last = &p->first;
 			pthread_mutex_unlock(&p->mutex);
@@ -139,7 +140,7 @@ static int enqueue(struct pool *p, struct record *rec)
 	p->stop = false;
 	if (!p->last || !p->first)
 		p->last = &p->first;
-	if (!p->idle && p->threads < THREADS_MAX) {
+	if (p->queued >= p->idle && p->threads < THREADS_MAX) {
 		pthread_attr_t attr;
 		pthread_t thread;
 
@@ -156,6 +157,7 @@ static int enqueue(struct pool *p, struct record *rec)
 		rec->next = NULL;
 		*p->last = rec;
 		p->last = &rec->next;
+		p->queued++;
 		pthread_cond_signal(&p->more);
 	}
 	pthread_mutex_unlock(&p->mutex);
@@ -264,8 +266,10 @@ int weir_offload_interruptible(const weir_ctx *ctx, weir_offload_fn *fn, void *a
 	}
 	r = stop = weir__wait_park(&w, ctx, "offload", rec);
 	weir__lock_acquire(&rec->lock);
-	if (r < 0 && !rec->started)
+	if (r < 0 && !rec->started) {
+		rec->wait = NULL;
 		rec->left = true;
+	}
 	started = rec->started;
 	for (ended = rec->ended; r < 0 && started && !ended; ended = rec->ended) {
 		weir_ctx again = weir_ctx_timeout(&hard, WEIR_MS(10));

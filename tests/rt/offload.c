@@ -3,6 +3,7 @@
 #include "test.h"
 
 #include <semaphore.h>
+#include <time.h>
 #include <weir/weir.h>
 
 static int answer(void *arg)
@@ -104,5 +105,88 @@ TASK(offload_many_at_a_time)
 	weir_group_init(&g, ctx);
 	for (int i = 0; i < 500; i++)
 		CHECK_EQ(weir_group_go(&g, many, NULL), 0);
+	CHECK_EQ(weir_group_wait(&g), 0);
+}
+
+static int mark(void *arg)
+{
+	*(bool *)arg = true;
+	return 3;
+}
+
+static void nothing(void *arg)
+{
+	(void)arg;
+}
+
+/* Who leaves before the start waits again at the same place of the stack. */
+static int mark_within(const weir_ctx *ctx, int64_t ns)
+{
+	weir_ctx soon = weir_ctx_timeout(ctx, ns);
+	bool ran = false;
+	int r = weir_offload_interruptible(&soon, mark, &ran, nothing);
+
+	CHECK_EQ(r, ran ? 3 : -ETIMEDOUT);
+	return r;
+}
+
+SIM(a_call_that_left_before_its_start_does_not_end_the_next_one, 500)
+{
+	for (int i = 0; i < 5; i++)
+		mark_within(ctx, WEIR_US(10));
+	CHECK_EQ(mark_within(ctx, WEIR_SEC(1)), 3);
+	weir_sleep(ctx, WEIR_MS(10));
+}
+
+struct meeting {
+	sem_t here, there;
+};
+
+static int meet_first(void *arg)
+{
+	struct meeting *m = arg;
+
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += 10;
+	sem_post(&m->here);
+	return sem_timedwait(&m->there, &until) < 0 ? -EIO : 0;
+}
+
+static int meet_second(void *arg)
+{
+	struct meeting *m = arg;
+
+	while (sem_wait(&m->here) < 0)
+		;
+	sem_post(&m->there);
+	return 0;
+}
+
+static int go_first(const weir_ctx *ctx, void *arg)
+{
+	return weir_offload(ctx, meet_first, arg, NULL);
+}
+
+static int go_second(const weir_ctx *ctx, void *arg)
+{
+	return weir_offload(ctx, meet_second, arg, NULL);
+}
+
+/* One thread is idle, and two calls come before it has woken: each gets a thread. */
+TASK(a_blocked_call_does_not_hold_up_the_next_one)
+{
+	struct meeting m;
+	weir_group g;
+	int v = 1;
+
+	sem_init(&m.here, 0, 0);
+	sem_init(&m.there, 0, 0);
+	CHECK_EQ(weir_offload(ctx, answer, &v, NULL), 2);
+	weir_sleep(ctx, WEIR_MS(20)); /* The thread is on its way to be idle; nothing tells when. */
+	weir_group_init(&g, ctx);
+	CHECK_EQ(weir_group_go_on(&g, weir_worker(), go_first, &m), 0);
+	CHECK_EQ(weir_group_go_on(&g, weir_worker(), go_second, &m), 0);
 	CHECK_EQ(weir_group_wait(&g), 0);
 }
