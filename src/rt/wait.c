@@ -82,8 +82,14 @@ static int park(struct weir__wait *w, weir_scope *scope, unsigned flags, int64_t
 	return __atomic_load_n(&w->claim, __ATOMIC_ACQUIRE);
 }
 
+/* Looks at the stop once more: who waits again within one call has heard nothing since its check,
+ * for between a wake-up and the next park no stop can claim anything. */
 int weir__wait_park(struct weir__wait *w, const weir_ctx *ctx, const char *what, const void *on)
 {
+	int r = stop_code(w->task, ctx);
+
+	if (weir__unlikely(r < 0) && weir__wait_claim(w, r))
+		return r;
 	return park(w, ctx->scope, ctx->flags, ctx->deadline_ns, -ETIMEDOUT, what, on);
 }
 
@@ -126,6 +132,7 @@ int weir_yield(const weir_ctx *ctx)
 	weir__task *t = weir__current();
 
 	weir__assert(t != NULL, "weir_yield() outside of a task");
+	weir__point(); /* In a simulation others of other workers too, or a loop of yields hangs it. */
 	t->spent = 0;
 	t->next = NULL;
 	*t->worker->ready_last = t;

@@ -161,3 +161,28 @@ TEST(unlocking_a_free_mutex_aborts)
 {
 	CHECK_DIES(unlock_free, "weir_mutex_unlock: the mutex is not locked");
 }
+
+static int lock_it(const weir_ctx *ctx, void *arg)
+{
+	return weir_mutex_lock(ctx, arg);
+}
+
+/* It is on its way to try again, when its context ends and another takes the mutex. */
+TASK(a_waiter_cancelled_between_two_tries_leaves)
+{
+	weir_mutex m;
+	weir_group g;
+
+	weir_mutex_init(&m);
+	CHECK_EQ(weir_mutex_lock(ctx, &m), 0);
+	weir_group_init(&g, ctx);
+	CHECK_EQ(weir_group_go_on(&g, weir_worker(), lock_it, &m), 0);
+	weir_yield(ctx);
+	weir_mutex_unlock(&m);
+	CHECK_EQ(weir_mutex_try_lock(&m), 0);
+	weir_group_cancel(&g);
+	CHECK_EQ(weir_group_wait(&g), 0);
+	weir_mutex_unlock(&m);
+	CHECK_EQ(weir_mutex_lock(ctx, &m), 0);
+	weir_mutex_unlock(&m);
+}
