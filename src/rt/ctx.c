@@ -103,8 +103,8 @@ int weir_ctx_cause(const weir_ctx *ctx, const char **ret_why)
 		if (!(weir__scope_state(s) & WEIR__CANCELED))
 			continue;
 		if (ret_why)
-			*ret_why = s->why;
-		return s->cause ? s->cause : -ECANCELED;
+			*ret_why = __atomic_load_n(&s->why, __ATOMIC_ACQUIRE);
+		return __atomic_load_n(&s->cause, __ATOMIC_ACQUIRE);
 	}
 	if (ret_why)
 		*ret_why = NULL;

@@ -219,21 +219,16 @@ static void check_task(weir__task *t)
 
 static void tell_hook(weir_hook *h, struct weir__member *m, uint32_t state)
 {
-	/* The hook may remove or free itself in fn: note what it heard first, and look again only
-	 * if it is still linked. */
-	if ((state & WEIR__DRAINED) && !(m->heard & WEIR_DRAIN)) {
-		bool both = (state & WEIR__CANCELED) != 0;
+	/* The hook may remove or free itself in fn: note what it heard first. */
+	int step = state & WEIR__CANCELED ? WEIR_CANCEL :
+	           state & WEIR__DRAINED  ? WEIR_DRAIN :
+	                                    0;
 
-		m->heard |= WEIR_DRAIN;
-		if (both)
-			m->heard |= WEIR_CANCEL;
-		h->fn(h, both ? WEIR_CANCEL : WEIR_DRAIN);
+	/* After a cancel there is nothing more to hear. */
+	if (step <= m->heard)
 		return;
-	}
-	if ((state & WEIR__CANCELED) && !(m->heard & WEIR_CANCEL)) {
-		m->heard |= WEIR_CANCEL;
-		h->fn(h, WEIR_CANCEL);
-	}
+	m->heard = (uint8_t)step;
+	h->fn(h, step);
 }
 
 static void tell(weir_scope *s, uint32_t state, struct weir__member *m)
@@ -248,7 +243,8 @@ static void tell(weir_scope *s, uint32_t state, struct weir__member *m)
 		/* A hook of the child may close it. */
 		__atomic_add_fetch(&child->refs, 1, __ATOMIC_RELAXED);
 		if (state & WEIR__CANCELED)
-			weir_scope_cancel(child, s->cause, s->why);
+			weir_scope_cancel(child, __atomic_load_n(&s->cause, __ATOMIC_ACQUIRE),
+			                  __atomic_load_n(&s->why, __ATOMIC_ACQUIRE));
 		if (state & WEIR__MEMBERS)
 			scope_stop(child, WEIR__DRAINED);
 		weir__scope_unref(child);
@@ -271,7 +267,6 @@ static void tell(weir_scope *s, uint32_t state, struct weir__member *m)
 static void walk(struct weir__part *p)
 {
 	weir_scope *s = p->scope;
-	uint32_t state = weir__scope_state(s);
 	struct weir__list todo, *node;
 
 	if (p == &s->home && s->maker)
@@ -284,7 +279,9 @@ static void walk(struct weir__part *p)
 	weir__list_init(&p->members);
 	while ((node = weir__list_pop(&todo))) {
 		weir__list_append(&p->members, node);
-		tell(s, state, weir__container(node, struct weir__member, link));
+		/* The state anew for each: a hook may have stopped the scope further, and the walk of
+		 * that stop saw only those told before. */
+		tell(s, weir__scope_state(s), weir__container(node, struct weir__member, link));
 	}
 	weir__scope_unref(s);
 }
@@ -346,11 +343,13 @@ void weir_scope_drain_members(weir_scope *s)
 
 void weir_scope_cancel(weir_scope *s, int cause, const char *why)
 {
+	int none = 0;
+
 	weir__magic_check(s, WEIR__SCOPE_MAGIC);
-	if (!(__atomic_fetch_or(&s->state, WEIR__CAUSE, __ATOMIC_SEQ_CST) & WEIR__CAUSE)) {
-		s->cause = cause;
-		s->why = why;
-	}
+	/* Before the state, so that whoever sees the cancel finds a cause. */
+	if (__atomic_compare_exchange_n(&s->cause, &none, cause ? cause : -ECANCELED, false,
+	                                __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+		__atomic_store_n(&s->why, why, __ATOMIC_RELEASE);
 	scope_stop(s, WEIR__CANCELED);
 }
 

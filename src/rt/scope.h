@@ -16,8 +16,7 @@ enum {
 	WEIR__DRAINED = 1, /* drain has reached this scope … */
 	WEIR__MEMBERS = 2, /* … and its members: what until-drain waits look at */
 	WEIR__CANCELED = 4,
-	WEIR__CAUSE = 8,  /* cause and why are being or have been written */
-	WEIR__HOLDS = 16, /* a hook holds the drain back from the members */
+	WEIR__HOLDS = 8, /* a hook holds the drain back from the members */
 };
 
 enum weir__ctx_flags { WEIR__UNTIL_DRAIN = 1, WEIR__SHIELD = 2 };
@@ -29,7 +28,7 @@ struct weir__part;
 struct weir__member {
 	struct weir__list link;
 	enum { WEIR__A_TASK, WEIR__A_SCOPE, WEIR__A_HOOK } kind;
-	uint8_t heard; /* hooks: the steps it was told */
+	uint8_t heard; /* hooks: the last step it was told */
 	struct weir__part *part;
 };
 
@@ -48,8 +47,8 @@ struct weir_scope {
 	uint32_t magic;
 	uint32_t state; /* atomic */
 	uint32_t refs;  /* atomic: its owner, its children, messages in flight */
-	int cause;
-	const char *why;
+	int cause;       /* atomic; 0 until somebody cancels: the first one's stays */
+	const char *why; /* atomic; written just after the cause: NULL for a moment */
 	weir_scope *parent;
 	weir__task *maker;          /* the task whose waits may use this scope; NULL: none */
 	struct weir__member member; /* in the parent */

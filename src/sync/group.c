@@ -61,11 +61,13 @@ static void put(struct inner *p)
 
 static void note_error(struct inner *p, int error)
 {
+	weir_ctx ctx = { .scope = p->scope, .deadline_ns = WEIR_NEVER };
 	int32_t none = 0;
-	uint32_t state = weir__scope_state(p->scope);
 
-	if ((error == -ECANCELED && (state & WEIR__CANCELED)) ||
-	    (error == -ESHUTDOWN && (state & (WEIR__CANCELED | WEIR__DRAINED))))
+	/* A task may see a stop above before this scope has heard of it; so does weir_ctx_err(). */
+	if ((error == -ECANCELED && weir_ctx_err(&ctx) < 0) ||
+	    (error == -ESHUTDOWN && (weir__scope_state(p->scope) & WEIR__DRAINED ||
+	                             weir_ctx_draining(&ctx))))
 		return;
 	if (__atomic_compare_exchange_n(&p->error, &none, error, false, __ATOMIC_ACQ_REL,
 	                                __ATOMIC_RELAXED) &&

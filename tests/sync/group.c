@@ -387,3 +387,87 @@ TEST(a_deadlock_in_a_simulation_is_reported_with_its_tasks)
 {
 	CHECK_DIES(run_stuck, "deadlock in the simulation of seed 7");
 }
+
+TASK(a_hook_hears_nothing_after_its_cancel)
+{
+	struct counted c = { .hook.fn = count_hook };
+	weir_ctx inner;
+
+	CHECK_EQ(weir_scope_open(ctx, &inner), 0);
+	CHECK_EQ(weir_hook_add(inner.scope, &c.hook), 0);
+	weir_scope_cancel(inner.scope, -ECANCELED, NULL);
+	weir_scope_drain(inner.scope);
+	CHECK_EQ(c.drains, 0);
+	CHECK_EQ(c.cancels, 1);
+	weir_hook_remove(&c.hook);
+	weir_scope_close(inner.scope);
+}
+
+struct canceller {
+	weir_hook hook;
+	weir_scope *scope;
+};
+
+static void cancel_on_drain(weir_hook *h, int step)
+{
+	if (step == WEIR_DRAIN)
+		weir_scope_cancel(((struct canceller *)h)->scope, -ECANCELED, "a hook");
+}
+
+/* The members after it in the list hear the cancel too. */
+TASK(a_hook_may_cancel_its_scope_while_the_drain_goes_round)
+{
+	struct canceller first = { .hook.fn = cancel_on_drain };
+	struct counted last = { .hook.fn = count_hook };
+	weir_ctx inner;
+	weir_group g;
+
+	CHECK_EQ(weir_scope_open(ctx, &inner), 0);
+	first.scope = inner.scope;
+	CHECK_EQ(weir_hook_add(inner.scope, &first.hook), 0);
+	weir_group_init(&g, &inner);
+	CHECK_EQ(weir_group_go_on(&g, weir_worker(), sleep_long, NULL), 0);
+	CHECK_EQ(weir_hook_add(inner.scope, &last.hook), 0);
+	weir_yield(ctx);
+	weir_scope_drain(inner.scope);
+	CHECK_EQ(last.cancels, 1);
+	CHECK_EQ(weir_group_wait(&g), 0);
+	weir_hook_remove(&first.hook);
+	weir_hook_remove(&last.hook);
+	weir_scope_close(inner.scope);
+}
+
+static int until_cancelled(const weir_ctx *ctx, void *arg)
+{
+	int r;
+
+	(void)arg;
+	while ((r = weir_yield(ctx)) == 0)
+		;
+	return r;
+}
+
+static int joins_one(const weir_ctx *ctx, void *arg)
+{
+	weir_group g;
+
+	(void)arg;
+	weir_group_init(&g, ctx);
+	if (weir_group_go(&g, until_cancelled, NULL) < 0)
+		CHECK_EQ(weir_ctx_err(ctx), -ECANCELED);
+	CHECK_EQ(weir_group_wait(&g), 0);
+	return 0;
+}
+
+/* weir_ctx_err() may see a stop above before the group's scope has heard of it. */
+SIM(a_stop_from_above_is_no_error_of_the_group, 2000)
+{
+	weir_group g;
+
+	weir_group_init(&g, ctx);
+	for (int i = 0; i < 4; i++)
+		CHECK_EQ(weir_group_go(&g, joins_one, NULL), 0);
+	weir_sleep(ctx, 0);
+	weir_group_cancel(&g);
+	CHECK_EQ(weir_group_wait(&g), 0);
+}
