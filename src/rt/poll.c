@@ -169,13 +169,23 @@ bool weir__fd_unwatch(struct weir__fd *f, enum weir__dir dir)
 
 void weir__fd_shut(struct weir__fd *f)
 {
+	struct weir__wait *w[2];
+
+	/* Both in one hold of the lock: who wakes may close f and free it. */
+	weir__lock_acquire(&f->lock);
+	f->shut = true;
+	if (f->watch[WEIR__IN] || f->watch[WEIR__OUT])
+		post_once(f);
 	for (enum weir__dir dir = WEIR__IN; dir <= WEIR__OUT; dir++) {
-		weir__lock_acquire(&f->lock);
-		f->shut = true;
-		if (f->watch[dir])
-			post_once(f);
-		wake_and_release(f, dir, -EPIPE);
+		w[dir] = f->waiter[dir];
+		f->waiter[dir] = NULL;
+		if (w[dir] && !weir__wait_claim(w[dir], -EPIPE))
+			w[dir] = NULL;
 	}
+	weir__lock_release(&f->lock);
+	for (enum weir__dir dir = WEIR__IN; dir <= WEIR__OUT; dir++)
+		if (w[dir])
+			weir__wait_wake(w[dir]);
 }
 
 void weir__fd_close(struct weir__fd *f, void (*done)(struct weir__fd *f))
