@@ -29,8 +29,9 @@ typedef int weir_task_fn(const weir_ctx *ctx, void *arg);
  * Run `fn` as the root task of a program, and end with it. SIGTERM and SIGINT drain the root scope;
  * at two thirds of the budget it is cancelled; at the end of the budget, or at a second signal, the
  * program reports who is still alive and leaves with status 3. SIGUSR1 prints weir_dump(). Returns
- * an exit status: 0 when fn returned 0 or a stop code after a stop, 1 for another -Exxx (said on
- * stderr), fn's own result if that is positive. To be called from the main thread, once at a time.
+ * an exit status: 0 when fn returned 0, or -ESHUTDOWN or -ECANCELED after a stop, 1 for another
+ * -Exxx (said on stderr), fn's own result if that is positive. To be called from the main thread,
+ * once at a time.
  */
 WEIR_API int weir_main(weir_task_fn *fn, void *arg);
 

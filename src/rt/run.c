@@ -170,7 +170,7 @@ int weir_main(weir_task_fn *fn, void *arg)
 	weir_options opt = { .signals = true, .forced_ok = true };
 	int r = weir_run(&opt, fn, arg);
 
-	if (r == -ESHUTDOWN || r == -ECANCELED)
+	if ((r == -ESHUTDOWN || r == -ECANCELED) && weir_stop_left() != WEIR_NEVER)
 		return 0;
 	if (r >= 0)
 		return r;

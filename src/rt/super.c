@@ -27,7 +27,7 @@
 #include "rt/task.h"
 
 #define TICK_NS WEIR_MS(100)
-enum { HOG_TICKS = 10 };
+enum { HOG_TICKS = 10, REPORT_SECONDS = 5 };
 
 static struct {
 	int event, signals;
@@ -148,8 +148,25 @@ void weir__super_fini(void)
 	super.watched = NULL;
 }
 
+static void out_of_patience(int sig)
+{
+	(void)sig;
+	_exit(3);
+}
+
+/* What follows takes locks, runs a callback and writes to stderr, which nobody may read: none of
+ * that may keep the process. */
 static void hard_stop(const char *why)
 {
+	sigset_t mask;
+
+	if (weir__rt.opt.forced_ok) {
+		signal(SIGALRM, out_of_patience);
+		sigemptyset(&mask);
+		sigaddset(&mask, SIGALRM);
+		pthread_sigmask(SIG_UNBLOCK, &mask, NULL);
+		alarm(REPORT_SECONDS);
+	}
 	weir__log(WEIR__ERROR, "stop", "forced: %s; %u tasks still alive", why,
 	          __atomic_load_n(&weir__rt.tasks, __ATOMIC_RELAXED));
 	weir__lock_acquire(&super.report_lock);

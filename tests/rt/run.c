@@ -4,6 +4,7 @@
 
 #include <signal.h>
 #include <fcntl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <weir/weir.h>
 
@@ -70,6 +71,56 @@ static int deaf(const weir_ctx *ctx, void *arg)
 	(void)arg;
 	weir_stop();
 	return weir_sleep(ctx, WEIR_HOUR(1)); /* hears cancel, not drain */
+}
+
+static int cancelled_without_a_stop(const weir_ctx *ctx, void *arg)
+{
+	(void)ctx;
+	(void)arg;
+	return -ECANCELED;
+}
+
+TEST(a_stop_code_without_a_stop_is_a_failure)
+{
+	CHECK_EQ(weir_main(until_drain, NULL), 0);
+	CHECK_EQ(weir_main(cancelled_without_a_stop, NULL), 1);
+}
+
+static void blocked_report(int fd, void *arg)
+{
+	(void)fd;
+	(void)arg;
+	for (;;)
+		pause();
+}
+
+static int spin_for_ever(const weir_ctx *ctx, void *arg)
+{
+	(void)ctx;
+	(void)arg;
+	weir_stop();
+	for (volatile int on = 1; on;)
+		;
+	return 0;
+}
+
+/* Its child ends, and with what status. */
+TEST(a_report_that_blocks_does_not_keep_the_process)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0) {
+		weir_options o = { .workers = 1,
+			           .grace_ns = WEIR_MS(100),
+			           .report = blocked_report,
+			           .forced_ok = true };
+		weir_run(&o, spin_for_ever, NULL);
+		_exit(0);
+	}
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	CHECK(WIFEXITED(status));
+	CHECK_EQ(WEXITSTATUS(status), 3);
 }
 
 TEST(stop_cancels_at_two_thirds_of_its_budget)
