@@ -220,9 +220,7 @@ static void check_task(weir__task *t)
 static void tell_hook(weir_hook *h, struct weir__member *m, uint32_t state)
 {
 	/* The hook may remove or free itself in fn: note what it heard first. */
-	int step = state & WEIR__CANCELED ? WEIR_CANCEL :
-	           state & WEIR__DRAINED  ? WEIR_DRAIN :
-	                                    0;
+	int step = state & WEIR__CANCELED ? WEIR_CANCEL : state & WEIR__DRAINED ? WEIR_DRAIN : 0;
 
 	/* After a cancel there is nothing more to hear. */
 	if (step <= m->heard)

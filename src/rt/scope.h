@@ -45,8 +45,8 @@ struct weir__part {
 
 struct weir_scope {
 	uint32_t magic;
-	uint32_t state; /* atomic */
-	uint32_t refs;  /* atomic: its owner, its children, messages in flight */
+	uint32_t state;  /* atomic */
+	uint32_t refs;   /* atomic: its owner, its children, messages in flight */
 	int cause;       /* atomic; 0 until somebody cancels: the first one's stays */
 	const char *why; /* atomic; written just after the cause: NULL for a moment */
 	weir_scope *parent;

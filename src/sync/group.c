@@ -66,8 +66,8 @@ static void note_error(struct inner *p, int error)
 
 	/* A task may see a stop above before this scope has heard of it; so does weir_ctx_err(). */
 	if ((error == -ECANCELED && weir_ctx_err(&ctx) < 0) ||
-	    (error == -ESHUTDOWN && (weir__scope_state(p->scope) & WEIR__DRAINED ||
-	                             weir_ctx_draining(&ctx))))
+	    (error == -ESHUTDOWN &&
+	     (weir__scope_state(p->scope) & WEIR__DRAINED || weir_ctx_draining(&ctx))))
 		return;
 	if (__atomic_compare_exchange_n(&p->error, &none, error, false, __ATOMIC_ACQ_REL,
 	                                __ATOMIC_RELAXED) &&
