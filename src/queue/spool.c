@@ -391,6 +391,8 @@ static int adopt_job(weir_store *s, const char *queue, struct weir__record *j,
 	} else if (state == WEIR_DEAD) {
 		weir__job_to_finished(s, j, WEIR_DEAD, "from the spool");
 		j->finished_at = finished_at;
+		weir__retain_check(s, q); /* Its time counts from then, and may be over. */
+		weir__queue_idle(s, q);
 	} else {
 		weir__job_to_queued(s, j, "from the spool", true);
 	}

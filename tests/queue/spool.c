@@ -89,6 +89,31 @@ SIM(what_queues_hold_is_there_again_after_a_clean_stop, 20)
 	dir_end(&d);
 }
 
+SIM(a_dead_job_is_kept_no_longer_for_a_restart, 2)
+{
+	struct dir d = dir_new();
+	weir_store *s = open_spool(ctx, &d);
+	struct id dead = put_with(ctx, s, "q", (weir_job_spec){ .attempts_max = 1 }, "x");
+	weir_queue_info q;
+	weir_job_info i;
+
+	CHECK_EQ(weir_job_nack(ctx, take(ctx, s, "q"), 0, "poison"), 0);
+	CHECK_EQ(close_spool(ctx, s), 0);
+	CHECK_EQ(weir_sleep(ctx, WEIR_HOUR(23)), 0);
+	s = open_spool(ctx, &d);
+	CHECK_STR(state(s, dead), "dead");
+	CHECK_EQ(weir_sleep(ctx, WEIR_HOUR(2)), 0);
+	CHECK_EQ(weir_job_get(s, dead.text, false, &i), -ENOENT);
+	dead = put_with(ctx, s, "q", (weir_job_spec){ .attempts_max = 1 }, "y");
+	CHECK_EQ(weir_job_nack(ctx, take(ctx, s, "q"), 0, "poison"), 0);
+	CHECK_EQ(close_spool(ctx, s), 0);
+	CHECK_EQ(weir_sleep(ctx, WEIR_HOUR(25)), 0);
+	s = open_spool(ctx, &d);
+	CHECK_EQ(weir_queue_info_get(s, "q", &q), -ENOENT);
+	CHECK_EQ(close_spool(ctx, s), 0);
+	dir_end(&d);
+}
+
 SIM(order_survives_and_new_jobs_come_behind, 5)
 {
 	struct dir d = dir_new();
