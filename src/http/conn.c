@@ -164,12 +164,26 @@ void weir__http_limit(struct weir__http_conn *c)
 
 /* ---- the client leaves ---- */
 
+/* Are these bytes of the body, with no other request behind it? A chunked body that nobody has read
+ * yet has to be looked through for its end. */
+static bool all_of_body(const weir_http *x, const char *bytes, size_t n)
+{
+	struct weir__h1_chunks chunks = x->chunks;
+	char sink[512];
+	size_t used;
+
+	if (!x->head.chunked)
+		return n <= x->body_left;
+	for (; n && !chunks.done; bytes += used, n -= used)
+		if (weir__h1_unchunk(&chunks, bytes, n, &used, sink, sizeof sink) < 0)
+			return false;
+	return n == 0;
+}
+
 /* Reads what has come behind the request. True if the end follows and no other request does. */
 static bool nothing_follows(struct weir__http_conn *c)
 {
 	struct weir__block *b = c->block;
-	weir_http *x = &b->x;
-	size_t ahead;
 	ssize_t r = -EAGAIN;
 
 	b->dry = false;
@@ -183,8 +197,7 @@ static bool nothing_follows(struct weir__http_conn *c)
 	if (r > 0 || r == -EBUSY)
 		/* There is more; or the handler is reading, and will see the end itself. */
 		return false;
-	ahead = b->in_len - b->in_pos;
-	return x->head.chunked ? x->body_done && ahead == 0 : ahead <= x->body_left;
+	return all_of_body(&b->x, b->in + b->in_pos, b->in_len - b->in_pos);
 }
 
 static void client_gone(weir_conn *io, void *arg)

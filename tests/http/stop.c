@@ -60,6 +60,27 @@ SIM(a_client_that_leaves_cancels_its_handler, 200)
 	site_stop(&s);
 }
 
+SIM(a_client_that_leaves_is_noticed_behind_a_chunked_body_that_nobody_reads, 200)
+{
+	struct nap n = { 0 };
+	struct site s;
+	weir_conn *c;
+
+	site_new(&s, NULL);
+	site_route(&s, "POST /", nap, &n);
+	site_start(ctx, &s);
+	c = dial(ctx);
+	say(ctx, c,
+	    "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+	    "5\r\nhello\r\n0\r\n\r\n");
+	wait_for(ctx, &n.begun);
+	weir_conn_free(c);
+	wait_for(ctx, &n.over);
+	CHECK_EQ(n.result, -ECANCELED);
+	CHECK_EQ(n.cause, -EPIPE);
+	site_stop(&s);
+}
+
 SIM(a_client_that_sent_all_and_its_end_is_answered, 200)
 {
 	struct site s;
