@@ -432,6 +432,8 @@ static int job_events(const weir_ctx *ctx, weir_http *x, struct app *app)
 	weir_job_info_free(&job);
 	if (r)
 		return 204; /* The client has seen the end; this keeps it from coming back. */
+	if (wants_head(x))
+		return weir_sse_begin(ctx, x);
 	f.over = false;
 	/* First subscribe, then look: what happens in between is then told twice, and the second
 	 * time left out. */

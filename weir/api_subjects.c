@@ -117,6 +117,8 @@ static int stream_group(const weir_ctx *ctx, weir_http *x, struct app *app, cons
 	weir_msg m;
 	int r;
 
+	if (wants_head(x))
+		return weir_sse_begin(ctx, x);
 	r = weir_bus_follow(ctx, app->bus, pattern, &opt, &sub);
 	if (r < 0)
 		return reply_error(ctx, x, app, r, NULL);

@@ -77,6 +77,8 @@ void read_payload(struct params *p, json_t *object, char **ret, size_t *ret_len,
 void wrong(struct params *p, const char *fmt, ...) WEIR_PRINTF(2, 3);
 
 /* ---- Answering ---- */
+/* HEAD asks for the head of a stream only: what would follow it is not begun. */
+bool wants_head(const weir_http *x);
 /* The buffer as JSON; frees it. Without memory 500. */
 int reply_json(const weir_ctx *ctx, weir_http *x, int status, struct weir__buf *b);
 /* 400 with what was wrong. */

@@ -5,6 +5,11 @@
 
 #include "handlers.h"
 
+bool wants_head(const weir_http *x)
+{
+	return !strcmp(weir_http_method(x), "HEAD");
+}
+
 int reply_json(const weir_ctx *ctx, weir_http *x, int status, struct weir__buf *b)
 {
 	int r;

@@ -222,6 +222,18 @@ def a_payload_of_a_batch_and_a_result_may_hold_nul():
 
 
 @test
+def head_of_a_stream_is_its_head_only():
+    w = server()
+    id = w.enqueue('heads')
+    for path in ('/v1/subjects/heads/events', '/v1/subjects/heads/events?group=g', f'/v1/jobs/{id}/events'):
+        c = w.connect()
+        a = w.request('HEAD', path, conn=c)
+        check_eq((path, a.status, a.headers['content-type']), (path, 200, 'text/event-stream'))
+        check_eq(w.request('GET', '/healthz', conn=c).status, 200)
+        c.close()
+
+
+@test
 def a_note_alone_is_progress_too():
     w = server()
     id = w.enqueue('noted')
