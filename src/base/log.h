@@ -15,7 +15,7 @@ enum weir__log_level { WEIR__DEBUG, WEIR__INFO, WEIR__WARN, WEIR__ERROR };
 void weir__log(enum weir__log_level level, const char *area, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* At most one line a second for the place of the call; the next one says how many were left out. */
+/* At most one line a second for the place of the call; the others are left out. */
 #define weir__log_rare(level, area, ...)                     \
 	do {                                                 \
 		static struct weir__log_limit limit_;        \

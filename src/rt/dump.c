@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The list of tasks, and the last words of a wrong program. Any thread: the lists are read under
  * their workers' short locks. */
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "base/buf.h"
 #include "rt/task.h"
 
 void weir_task_name(const char *fmt, ...)
@@ -63,16 +65,30 @@ static void print(const weir_task_info *i, void *arg)
 
 	if (i->left_ns != WEIR_NEVER)
 		snprintf(left, sizeof left, ", %.3f s left", (double)i->left_ns / 1e9);
-	dprintf(*(int *)arg, "  #%llu %s (%s) worker %d: %s%s%s for %.3f s%s\n",
-	        (unsigned long long)i->id, i->name, i->place, i->worker, i->state,
-	        i->waits_on ? " on " : "", i->waits_on ? i->waits_on : "",
-	        (double)i->since_ns / 1e9, left);
+	weir__buf_printf(arg, "  #%llu %s (%s) worker %d: %s%s%s for %.3f s%s\n",
+	                 (unsigned long long)i->id, i->name, i->place, i->worker, i->state,
+	                 i->waits_on ? " on " : "", i->waits_on ? i->waits_on : "",
+	                 (double)i->since_ns / 1e9, left);
 }
 
 void weir_dump(int fd)
 {
-	dprintf(fd, "weir: %zu tasks on %d workers\n", weir_task_count(), weir__rt.count);
-	weir_each_task(print, &fd);
+	struct weir__buf text = WEIR__BUF_INIT;
+	size_t at = 0;
+	ssize_t n;
+
+	/* Written after the locks: who reads the other end may be slow, or stuck. */
+	weir__buf_printf(&text, "weir: %zu tasks on %d workers\n", weir_task_count(),
+	                 weir__rt.count);
+	weir_each_task(print, &text);
+	for (; at < text.len; at += (size_t)n) {
+		n = write(fd, text.data + at, text.len - at);
+		if (n < 0 && errno == EINTR)
+			n = 0;
+		if (n < 0)
+			break;
+	}
+	weir__buf_free(&text);
 }
 
 void weir__die(const char *fmt, ...)

@@ -2,8 +2,10 @@
 /* The run as a whole: stop, budget, overflow of a stack, the dump. */
 #include "test.h"
 
+#include <pthread.h>
 #include <signal.h>
 #include <fcntl.h>
+#include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <weir/weir.h>
@@ -121,6 +123,50 @@ TEST(a_report_that_blocks_does_not_keep_the_process)
 	CHECK_EQ(waitpid(pid, &status, 0), pid);
 	CHECK(WIFEXITED(status));
 	CHECK_EQ(WEXITSTATUS(status), 3);
+}
+
+static void *dump_to(void *fd)
+{
+	weir_dump(*(int *)fd);
+	return NULL;
+}
+
+static void count_task(const weir_task_info *info, void *arg)
+{
+	(void)info;
+	++*(int *)arg;
+}
+
+static int sleep_on(const weir_ctx *ctx, void *arg)
+{
+	(void)arg;
+	return weir_sleep(ctx, WEIR_HOUR(1));
+}
+
+/* Nobody reads the other end, yet the lists of tasks stay free for all others. */
+TASK(a_dump_into_a_full_pipe_holds_no_lock)
+{
+	int fd[2], n = 0, filled = 0;
+	pthread_t thread;
+	weir_group g;
+
+	weir_group_init(&g, ctx);
+	for (int i = 0; i < 200; i++)
+		CHECK_EQ(weir_group_go(&g, sleep_on, NULL), 0);
+	CHECK_EQ(pipe2(fd, 0), 0);
+	CHECK_EQ(fcntl(fd[1], F_SETPIPE_SZ, 4096), 4096);
+	CHECK_EQ(pthread_create(&thread, NULL, dump_to, &fd[1]), 0);
+	while (filled < 3900) {
+		weir_sleep(ctx, WEIR_MS(1));
+		CHECK_EQ(ioctl(fd[0], FIONREAD, &filled), 0);
+	}
+	weir_each_task(count_task, &n);
+	CHECK_EQ(n, 201);
+	weir_group_cancel(&g);
+	CHECK_EQ(weir_group_wait(&g), 0);
+	close(fd[0]); /* Its write fails. */
+	pthread_join(thread, NULL);
+	close(fd[1]);
 }
 
 TEST(stop_cancels_at_two_thirds_of_its_budget)
