@@ -219,14 +219,22 @@ static void check_task(weir__task *t)
 
 static void tell_hook(weir_hook *h, struct weir__member *m, uint32_t state)
 {
-	/* The hook may remove or free itself in fn: note what it heard first. */
-	int step = state & WEIR__CANCELED ? WEIR_CANCEL : state & WEIR__DRAINED ? WEIR_DRAIN : 0;
+	/* The hook may remove or free itself in fn: note what it heard first. A drain after a cancel
+	 * tells the cancel again: so an owner that cancelled its own scope (a connection whose
+	 * handler was too slow) hears of a stop from above. */
+	if ((state & WEIR__DRAINED) && !(m->heard & WEIR_DRAIN)) {
+		bool both = (state & WEIR__CANCELED) != 0;
 
-	/* After a cancel there is nothing more to hear. */
-	if (step <= m->heard)
+		m->heard |= WEIR_DRAIN;
+		if (both)
+			m->heard |= WEIR_CANCEL;
+		h->fn(h, both ? WEIR_CANCEL : WEIR_DRAIN);
 		return;
-	m->heard = (uint8_t)step;
-	h->fn(h, step);
+	}
+	if ((state & WEIR__CANCELED) && !(m->heard & WEIR_CANCEL)) {
+		m->heard |= WEIR_CANCEL;
+		h->fn(h, WEIR_CANCEL);
+	}
 }
 
 static void tell(weir_scope *s, uint32_t state, struct weir__member *m)

@@ -28,7 +28,7 @@ struct weir__part;
 struct weir__member {
 	struct weir__list link;
 	enum { WEIR__A_TASK, WEIR__A_SCOPE, WEIR__A_HOOK } kind;
-	uint8_t heard; /* hooks: the last step it was told */
+	uint8_t heard; /* hooks: the steps it was told */
 	struct weir__part *part;
 };
 
