@@ -79,8 +79,9 @@ WEIR_API void weir_scope_cancel(weir_scope *scope, int cause, const char *why);
  * Hooks: what stops when no task waits (an idle connection, a stream of a hub, a child process).
  * `fn` runs on the worker where the hook was added, must not wait, and may remove the hook. It
  * hears WEIR_DRAIN once and WEIR_CANCEL once (only the latter when both have come), also if they
- * came before it was added; a drain that comes after a cancel tells WEIR_CANCEL again. With `holds_drain` the drain of the hook's scope stops here: the owner
- * passes it on with weir_scope_drain_members() when it is time.
+ * came before it was added; a drain that comes after a cancel tells WEIR_CANCEL again. With
+ * `holds_drain` the drain of the hook's scope stops here: the owner passes it on with
+ * weir_scope_drain_members() when it is time.
  */
 enum { WEIR_DRAIN = 1, WEIR_CANCEL = 2 };
 
