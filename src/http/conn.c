@@ -239,7 +239,6 @@ void weir_http_conn_keep(weir_http_conn *c, bool keep)
 static void stopped(weir_hook *hook, int step)
 {
 	struct weir__http_conn *c = weir__container(hook, struct weir__http_conn, hook);
-	bool from_above = weir__scope_state(c->serving->conns.ctx.scope) & WEIR__CANCELED;
 
 	if (step == WEIR_DRAIN) {
 		c->draining = true;
@@ -249,10 +248,6 @@ static void stopped(weir_hook *hook, int step)
 			c->stop((weir__stream *)c, -ESHUTDOWN, c->stop_arg);
 		return;
 	}
-	/* The limit and the client's leaving cancel this scope too; what runs then finds out by
-	 * itself. */
-	if (!from_above)
-		return;
 	c->draining = c->canceled = true;
 	if (c->state == WEIR__IDLE)
 		weir__stat_add(c->worker, idle, (uint64_t)-1);
@@ -360,7 +355,9 @@ static int begin(struct weir__http_conn *c)
 	weir__lock_release(&c->worker->lock);
 	weir__stat_add(c->worker, conns_total, 1);
 	c->hook.fn = stopped;
-	r = weir_hook_add(c->scope, &c->hook);
+	/* Not on its own scope: the limit and the client's leaving cancel that, and a hook hears one
+	 * cancel only; the stop's would not be heard after them. */
+	r = weir_hook_add(c->serving->conns.ctx.scope, &c->hook);
 	if (r < 0)
 		return r;
 	r = weir__conn_on_gone(c->io, client_gone, c);

@@ -423,10 +423,7 @@ enum weir__verdict weir__exchange_run(weir_http *x)
 	__atomic_store_n(&c->limit_ns, WEIR_NEVER, __ATOMIC_RELAXED);
 	if (verdict != WEIR__STREAMING)
 		weir__stat_add(w, active, (uint64_t)-1);
-	/* A connection also counts as draining when its client left or its limit passed, without
-	 * any stop. */
-	if (verdict != WEIR__STREAMING && c->draining && !c->canceled && !x->broken &&
-	    weir__scope_state(c->serving->conns.ctx.scope) & WEIR__DRAINED)
+	if (verdict != WEIR__STREAMING && c->draining && !c->canceled && !x->broken)
 		weir__stat_add(w, finished_in_drain, 1);
 	if (verdict != WEIR__STREAMING && c->canceled)
 		weir__stat_add(w, cut, 1);
