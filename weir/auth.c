@@ -441,8 +441,8 @@ static bool find(const struct auth *a, weir_http *x, struct principal *ret)
 			return false;
 		given += 7;
 		given += strspn(given, " ");
-		if (!strncmp(given, "wt_", 3))
-			return verify(a, x, "wt", given, ret);
+		if (verify(a, x, "wt", given, ret))
+			return true;
 		ret->token = find_token(a, given);
 		return ret->token != NULL;
 	}

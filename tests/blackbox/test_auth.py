@@ -42,6 +42,13 @@ def without_a_token_nothing_but_healthz_answers():
 
 
 @test
+def a_token_may_look_like_a_signed_one():
+    with token_file('ops wt_0123456789abcdef admin\n') as f, Weir('--token-file', f.name) as w:
+        check_eq(w.get('/v1/status', headers=by('wt_0123456789abcdef')).status, 200)
+        check_eq(w.get('/v1/status', headers=by('wt_0123456789abcdee')).status, 401)
+
+
+@test
 def a_token_for_put_cannot_take():
     with token_file() as f, Weir('--token-file', f.name) as w:
         a = w.post('/v1/queues/mail/jobs', b'x', headers=by(SHOP))
