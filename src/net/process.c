@@ -207,18 +207,19 @@ static void stop(const weir_ctx *ctx, struct run *p)
 
 static int open_fds(struct run *p)
 {
+	bool piped = p->child.out >= 0;
+
 	p->end = calloc(1, sizeof *p->end);
-	if (!p->end)
-		return -ENOMEM;
-	weir__fd_init(&p->end->fd, p->child.pidfd);
-	p->end->run = p;
-	if (p->child.out < 0)
-		return 0;
-	p->pipe = calloc(1, sizeof *p->pipe);
-	if (!p->pipe)
-		return -ENOMEM;
-	weir__fd_init(p->pipe, p->child.out);
-	return 0;
+	p->pipe = piped ? calloc(1, sizeof *p->pipe) : NULL;
+	if (p->end) {
+		weir__fd_init(&p->end->fd, p->child.pidfd);
+		p->end->run = p;
+	}
+	if (p->pipe)
+		weir__fd_init(p->pipe, p->child.out);
+	else if (piped)
+		close(p->child.out);
+	return p->end && (p->pipe || !piped) ? 0 : -ENOMEM;
 }
 
 int weir_process_run(const weir_ctx *ctx, const weir_process_spec *spec, weir_process_result *ret)
@@ -242,6 +243,8 @@ int weir_process_run(const weir_ctx *ctx, const weir_process_spec *spec, weir_pr
 	read_rest(ctx, &p);
 	if (p.end)
 		weir__fd_close(&p.end->fd, fd_done);
+	else
+		close(p.child.pidfd);
 	weir__buf_byte(&p.out, 0);
 	if (p.out.failed) {
 		weir__buf_free(&p.out);
