@@ -57,6 +57,11 @@ static uint64_t cycles_per_ms(void)
 #endif
 }
 
+bool weir__clock_stale(const struct weir__worker *w)
+{
+	return !weir__simulating && cycles() - w->now_cycles >= cycles_per_ms();
+}
+
 int64_t weir__clock_refresh(struct weir__worker *w)
 {
 	w->now_cycles = cycles();

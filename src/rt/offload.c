@@ -290,13 +290,14 @@ int weir_offload_interruptible(const weir_ctx *ctx, weir_offload_fn *fn, void *a
 
 void weir__offload_stop(void)
 {
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += 5;
 	for (int i = 0; i < POOLS; i++) {
 		struct pool *p = &pools[i];
-		struct timespec until;
 		int r = 0;
 
-		clock_gettime(CLOCK_REALTIME, &until);
-		until.tv_sec += 5;
 		pthread_mutex_lock(&p->mutex);
 		p->stop = true;
 		pthread_cond_broadcast(&p->more);

@@ -546,7 +546,7 @@ void weir__worker_loop(struct weir__worker *w)
 		weir__task *t;
 
 		run_inbox(w);
-		if (++w->tick % POLL_EVERY == 0)
+		if (++w->tick % POLL_EVERY == 0 || (w->heap_len && weir__clock_stale(w)))
 			look(w);
 		t = next_task(w);
 		if (t)

@@ -72,6 +72,8 @@ void weir__super_done(void)
 
 void weir_stop(void)
 {
+	if (!__atomic_load_n(&weir__rt.workers, __ATOMIC_ACQUIRE) || weir__simulating)
+		return; /* Nothing runs that could be stopped. */
 	if (__atomic_exchange_n(&super.stop_asked, 1, __ATOMIC_ACQ_REL) == 0)
 		poke();
 }

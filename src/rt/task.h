@@ -182,5 +182,6 @@ void weir__poll(struct weir__worker *w, int64_t timeout_ns);
 /* clock.c: how far weir__now_coarse() may lag behind; and a look at the exact clock. */
 int64_t weir__clock_resolution(void);
 int64_t weir__clock_refresh(struct weir__worker *w);
+bool weir__clock_stale(const struct weir__worker *w); /* may the last look be a millisecond old? */
 
 #endif

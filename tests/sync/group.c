@@ -472,3 +472,41 @@ SIM(a_stop_from_above_is_no_error_of_the_group, 2000)
 	weir_group_cancel(&g);
 	CHECK_EQ(weir_group_wait(&g), 0);
 }
+
+static int hogs(const weir_ctx *ctx, void *arg)
+{
+	while (!*(volatile bool *)arg) {
+		int64_t from = weir_now();
+
+		while (weir_now() - from < WEIR_MS(5))
+			;
+		weir_yield(ctx);
+	}
+	return 0;
+}
+
+static int sleeps_beside_hogs(const weir_ctx *ctx, void *arg)
+{
+	bool done = false;
+	weir_group g;
+	int64_t from;
+
+	weir_group_init(&g, ctx);
+	for (int i = 0; i < 2; i++)
+		CHECK_EQ(weir_group_go(&g, hogs, &done), 0);
+	weir_yield(ctx);
+	from = weir_now();
+	CHECK_EQ(weir_sleep(ctx, WEIR_MS(20)), 0);
+	*(int64_t *)arg = weir_now() - from;
+	done = true;
+	return weir_group_wait(&g);
+}
+
+TEST(a_timer_is_not_much_late_beside_tasks_that_compute)
+{
+	weir_options one = { .workers = 1 };
+	int64_t took = 0;
+
+	CHECK_EQ(weir_run(&one, sleeps_beside_hogs, &took), 0);
+	CHECK(took < WEIR_MS(200)); /* It was 300 ms when only turns were counted. */
+}
