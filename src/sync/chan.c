@@ -49,7 +49,8 @@ static int wait_in(const weir_ctx *ctx, weir_chan *c, struct weir__list *queue, 
 	weir__wait_init(&wait);
 	weir__list_append(queue, &n.link);
 	weir__chan_unlock(c);
-	r = weir__wait_park(&wait, ctx, what, c);
+	r = WEIR__PLANT(MISSED_CANCEL) ? weir__wait_park_hard(&wait, what, c) :
+	                                 weir__wait_park(&wait, ctx, what, c);
 	if (r < 0)
 		weir__chan_leave(c, &n);
 	return r;
@@ -197,7 +198,7 @@ int weir_chan_send_(const weir_ctx *ctx, weir_chan *c, const void *v, size_t siz
 	int r;
 
 	weir__chan_check(c, size, "weir_chan_send");
-	r = WEIR__PLANT(MISSED_CANCEL) ? 0 : weir__wait_check(ctx);
+	r = weir__wait_check(ctx);
 	if (r < 0)
 		return r;
 	weir__chan_lock(c);
