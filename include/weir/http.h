@@ -132,15 +132,16 @@ WEIR_API ssize_t weir_http_read(const weir_ctx *ctx, weir_http *x, void *buf, si
  * Waits. */
 WEIR_API ssize_t weir_http_read_all(const weir_ctx *ctx, weir_http *x, void *buf, size_t cap);
 
-/* The whole body in the exchange's memory, NUL-terminated; once. 0 or as weir_http_read(). Waits. */
+/* The whole body in the exchange's memory, NUL-terminated; once. 0 or as weir_http_read().
+ * Waits. */
 WEIR_API int weir_http_body(const weir_ctx *ctx, weir_http *x, char **ret, size_t *ret_len);
 
 /* ---- The answer. ---- */
 /* Default 200; -EINVAL below 200. Before the first byte; after it these return -EALREADY. */
 WEIR_API int weir_http_status(weir_http *x, int status);
 /* Replace or add a header field. -EINVAL for bytes that a field cannot hold. Content-Length,
- * Connection, Date and Transfer-Encoding are the server's; setting content-length is allowed (-EINVAL
- * if more was written already) and then checked. */
+ * Connection, Date and Transfer-Encoding are the server's; setting content-length is allowed
+ * (-EINVAL if more was written already) and then checked. */
 WEIR_API int weir_http_set(weir_http *x, const char *name, const char *value);
 WEIR_API int weir_http_add(weir_http *x, const char *name, const char *value);
 

@@ -38,7 +38,8 @@ WEIR_API int weir_main(weir_task_fn *fn, void *arg);
 typedef struct weir_options {
 	int workers;      /* 0: WEIR_WORKERS, else one per core */
 	int64_t grace_ns; /* 0: WEIR_GRACE, else 30 s */
-	bool signals; /* as weir_main(); otherwise signals are left alone, but for SIGPIPE: ignored */
+	/* as weir_main(); otherwise signals are left alone, but for SIGPIPE: ignored */
+	bool signals;
 	void (*report)(int fd,
 	               void *arg); /* called by a hard stop before the list of tasks; NULL for none.
 	                                    * Runs on the supervisor's thread while workers may still run. */

@@ -271,7 +271,8 @@ static int set_length(weir_http *x, const char *value)
 		if (*p < '0' || *p > '9' || __builtin_mul_overflow(v, (uint64_t)10, &v) ||
 		    __builtin_add_overflow(v, (uint64_t)(*p - '0'), &v) || v > INT64_MAX)
 			return -EINVAL;
-	/* Else more would leave than was announced, and the client take the rest for the next answer. */
+	/* Else more would leave than was announced, and the client take the rest for the next
+	 * answer. */
 	if (v < x->sent && !x->no_body)
 		return -EINVAL;
 	x->sized = true;

@@ -355,8 +355,8 @@ static int begin(struct weir__http_conn *c)
 	weir__lock_release(&c->worker->lock);
 	weir__stat_add(c->worker, conns_total, 1);
 	c->hook.fn = stopped;
-	/* Not on its own scope: the limit and the client's leaving cancel that, and a hook hears one
-	 * cancel only; the stop's would not be heard after them. */
+	/* Not on its own scope: the limit and the client's leaving cancel that, and a hook hears
+	 * one cancel only; the stop's would not be heard after them. */
 	r = weir_hook_add(c->serving->conns.ctx.scope, &c->hook);
 	if (r < 0)
 		return r;

@@ -190,8 +190,9 @@ static int adopt(int fd, struct fd_listener **ret)
 		free(f);
 		return -ENOMEM;
 	}
-	/* Accepted sockets inherit these on Linux; on a Unix socket they fail or do nothing, and are not needed.
-	 * A peer that vanished without a word is noticed, also by who holds an idle connection open. */
+	/* Accepted sockets inherit these on Linux; on a Unix socket they fail or do nothing, and
+	 * are not needed. A peer that vanished without a word is noticed, also by who holds an idle
+	 * connection open. */
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
 	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &(int){ 60 }, sizeof(int));

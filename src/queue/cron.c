@@ -96,7 +96,8 @@ static int install(weir_store *s, struct weir__cron *c, const char *queue)
 	if (found) {
 		struct weir__cron *old = s->crons[i];
 
-		/* A server puts its crons at each start: one that has not changed is not late for that. */
+		/* A server puts its crons at each start: one that has not changed is not late for
+		 * that. */
 		if (!strcmp(old->text, c->text)) {
 			c->next_at = old->next_at;
 			c->last_at = old->last_at;

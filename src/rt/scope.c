@@ -219,9 +219,9 @@ static void check_task(weir__task *t)
 
 static void tell_hook(weir_hook *h, struct weir__member *m, uint32_t state)
 {
-	/* The hook may remove or free itself in fn: note what it heard first. A drain after a cancel
-	 * tells the cancel again: so an owner that cancelled its own scope (a connection whose
-	 * handler was too slow) hears of a stop from above. */
+	/* The hook may remove or free itself in fn: note what it heard first. A drain after a
+	 * cancel tells the cancel again: so an owner that cancelled its own scope (a connection
+	 * whose handler was too slow) hears of a stop from above. */
 	if ((state & WEIR__DRAINED) && !(m->heard & WEIR_DRAIN)) {
 		bool both = (state & WEIR__CANCELED) != 0;
 
@@ -285,8 +285,8 @@ static void walk(struct weir__part *p)
 	weir__list_init(&p->members);
 	while ((node = weir__list_pop(&todo))) {
 		weir__list_append(&p->members, node);
-		/* The state anew for each: a hook may have stopped the scope further, and the walk of
-		 * that stop saw only those told before. */
+		/* The state anew for each: a hook may have stopped the scope further, and the walk
+		 * of that stop saw only those told before. */
 		tell(s, weir__scope_state(s), weir__container(node, struct weir__member, link));
 	}
 	weir__scope_unref(s);

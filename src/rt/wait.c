@@ -132,7 +132,8 @@ int weir_yield(const weir_ctx *ctx)
 	weir__task *t = weir__current();
 
 	weir__assert(t != NULL, "weir_yield() outside of a task");
-	weir__point(); /* In a simulation others of other workers too, or a loop of yields hangs it. */
+	/* In a simulation others of other workers too, or a loop of yields hangs it. */
+	weir__point();
 	t->spent = 0;
 	t->next = NULL;
 	*t->worker->ready_last = t;

@@ -283,7 +283,8 @@ static void begin_stop(const weir_ctx *ctx, weir_server *s)
 	__atomic_store_n(&s->ready, false, __ATOMIC_RELEASE);
 	weir__notify("STOPPING=1");
 	step(s, "drain");
-	weir__log(WEIR__INFO, "server", "stopping: %llu requests and streams run, %llu connections are open",
+	weir__log(WEIR__INFO, "server",
+	          "stopping: %llu requests and streams run, %llu connections are open",
 	          (unsigned long long)s->before.active, (unsigned long long)s->before.conns);
 	if (s->opt.drain_wait_ns > 0) {
 		int64_t half =

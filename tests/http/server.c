@@ -490,7 +490,8 @@ TASK(a_length_that_comes_late_holds_what_was_written)
 	site_new(&s, NULL);
 	site_route(&s, "GET /", late_length, NULL);
 	site_start(ctx, &s);
-	HAS(ask(ctx, GET_CLOSE("/")), "\r\nContent-Length: 10\r\nConnection: close\r\n\r\n1234567890");
+	HAS(ask(ctx, GET_CLOSE("/")),
+	    "\r\nContent-Length: 10\r\nConnection: close\r\n\r\n1234567890");
 	site_stop(&s);
 }
 
