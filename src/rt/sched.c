@@ -291,7 +291,6 @@ static bool steal_from(struct weir__worker *w, struct weir__worker *from)
 	for (t = first; t; t = t->next) {
 		weir__list_append(&w->all, &t->all);
 		__atomic_add_fetch(&w->fresh_count, 1, __ATOMIC_SEQ_CST);
-		__atomic_add_fetch(&w->stolen, 1, __ATOMIC_RELAXED);
 	}
 	*w->fresh_last = first;
 	w->fresh_last = last;

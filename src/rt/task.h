@@ -96,7 +96,6 @@ struct weir__worker {
 	int64_t sleeps_until;                                 /* atomic: while sleeping */
 	uint32_t steal_any;         /* atomic: the supervisor saw an old task on somebody's queue */
 	uint64_t turn;              /* atomic, relaxed: switches so far */
-	uint64_t stolen;            /* atomic, relaxed: for the counters */
 	struct weir__bias all_lock; /* its own, seldom taken by others; guards all of: */
 	struct weir__list all;      /* the tasks that live here or are queued here */
 	weir__task *fresh_first, **fresh_last; /* new tasks that may be stolen */
