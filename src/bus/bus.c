@@ -88,36 +88,45 @@ static void broker_close(struct weir__broker *k)
 	weir__broker_unref(k);
 }
 
-int weir__broker_add(struct weir__broker *k, weir_sub *s)
+int weir__broker_add(struct weir__broker *k, struct weir__target *t, const char *pattern)
 {
 	int r;
 
 	weir__lock_acquire(&k->lock);
-	r = weir__trie_insert(&k->trie, &s->entry, s->subject);
+	r = weir__trie_insert(&k->trie, &t->entry, pattern);
 	if (r == 0) {
-		weir__sub_ref(s);
+		weir__target_ref(t);
 		k->subs++;
+		__atomic_fetch_add(&k->generation, 1, __ATOMIC_RELEASE);
 	}
 	weir__lock_release(&k->lock);
-	/* Who ends a subscription marks it before it removes it: if it had not been in yet, that
-	 * falls to us. */
-	if (r == 0 && !weir__sub_open(s))
-		weir__broker_remove(k, s);
 	return r;
 }
 
-void weir__broker_remove(struct weir__broker *k, weir_sub *s)
+void weir__broker_remove(struct weir__broker *k, struct weir__target *t)
 {
 	bool was_in;
 
 	weir__lock_acquire(&k->lock);
-	was_in = s->entry.node != NULL;
-	weir__trie_remove(&k->trie, &s->entry);
-	if (was_in)
+	was_in = t->entry.node != NULL;
+	weir__trie_remove(&k->trie, &t->entry);
+	if (was_in) {
 		k->subs--;
+		__atomic_fetch_add(&k->generation, 1, __ATOMIC_RELEASE);
+	}
 	weir__lock_release(&k->lock);
 	if (was_in)
-		weir__sub_unref(s);
+		weir__target_unref(t);
+}
+
+void weir__target_unref(struct weir__target *t)
+{
+	if (__atomic_fetch_sub(&t->refs, 1, __ATOMIC_ACQ_REL) != 1)
+		return;
+	if (t->ops)
+		t->ops->free(t);
+	else
+		weir__sub_free(weir__container(t, weir_sub, target));
 }
 
 int weir_bus_open(const weir_ctx *ctx, const char *url, weir_bus **ret)
@@ -229,76 +238,114 @@ void weir_bus_close(weir_bus *b)
 
 /* ---- Publishing ---- */
 
-struct hits {
-	weir_sub *few[16], **all;
-	size_t n, cap;
-	bool failed;
-};
-
 static void collect(struct weir__trie_entry *e, void *arg)
 {
-	weir_sub *s = weir__container(e, weir_sub, entry);
-	struct hits *h = arg;
+	struct weir__target *t = weir__container(e, struct weir__target, entry);
+	struct weir__hits *h = arg;
 
 	if (h->n == h->cap) {
-		weir_sub **more = malloc(2 * h->cap * sizeof(weir_sub *));
+		struct weir__target **more = malloc(2 * h->cap * sizeof(struct weir__target *));
 
 		if (!more) {
 			h->failed = true;
 			return;
 		}
-		memcpy(more, h->all, h->n * sizeof(weir_sub *));
+		memcpy(more, h->all, h->n * sizeof(struct weir__target *));
 		if (h->all != h->few)
 			free(h->all);
 		h->all = more;
 		h->cap *= 2;
 	}
-	weir__sub_ref(s);
-	h->all[h->n++] = s;
+	weir__target_ref(t);
+	h->all[h->n++] = t;
 }
 
-/* Bring the members of s[0]'s queue group to the front; how many there are. */
-static size_t gather(weir_sub **s, size_t n)
+void weir__broker_match(struct weir__broker *k, const char *subject, size_t bytes,
+                        struct weir__hits *h)
 {
-	size_t members = 1;
+	h->all = h->few;
+	h->n = 0;
+	h->cap = sizeof h->few / sizeof h->few[0];
+	h->failed = false;
+	weir__lock_acquire(&k->lock);
+	k->published++;
+	k->bytes += bytes;
+	weir__trie_match(&k->trie, subject, collect, h);
+	weir__lock_release(&k->lock);
+}
 
-	for (size_t i = 1; i < n; i++)
-		if (s[i]->queue && !strcmp(s[i]->queue, s[0]->queue)) {
-			weir_sub *other = s[members];
+void weir__hits_free(struct weir__hits *h)
+{
+	for (size_t i = 0; i < h->n; i++)
+		weir__target_unref(h->all[i]);
+	if (h->all != h->few)
+		free(h->all);
+	h->n = 0;
+}
 
-			s[members++] = s[i];
-			s[i] = other;
+size_t weir__hits_group(struct weir__hits *h, size_t i)
+{
+	struct weir__target **t = h->all + i;
+	size_t n = h->n - i, members = 1;
+
+	if (!t[0]->queue)
+		return 1;
+	for (size_t j = 1; j < n; j++)
+		if (t[j]->queue && !strcmp(t[j]->queue, t[0]->queue)) {
+			struct weir__target *other = t[members];
+
+			t[members++] = t[j];
+			t[j] = other;
 		}
 	return members;
 }
 
+void weir__broker_count(struct weir__broker *k, uint64_t published, uint64_t bytes,
+                        uint64_t delivered)
+{
+	weir__lock_acquire(&k->lock);
+	k->published += published;
+	k->bytes += bytes;
+	weir__lock_release(&k->lock);
+	__atomic_fetch_add(&k->delivered, delivered, __ATOMIC_RELAXED);
+}
+
+static int push(const weir_ctx *ctx, struct weir__target *t, struct weir__bus_msg *m,
+                bool only_room)
+{
+	if (t->ops)
+		return t->ops->push(t, m, only_room);
+	return weir__sub_push(ctx, weir__container(t, weir_sub, target), m, only_room);
+}
+
 /* To one of them: by lot the first, then whoever has room, then as the first one's policy says. */
-static int push_one_of(const weir_ctx *ctx, weir_sub **s, size_t n, struct weir__bus_msg *m)
+static int push_one_of(const weir_ctx *ctx, struct weir__target **t, size_t n,
+                       struct weir__bus_msg *m)
 {
 	size_t first = n > 1 ? weir_random((uint32_t)n) : 0;
 	int r = -EPIPE;
 
 	for (size_t i = 0; n > 1 && i < n; i++) {
-		r = weir__sub_push(ctx, s[(first + i) % n], m, true);
+		r = push(ctx, t[(first + i) % n], m, true);
 		if (r > 0)
 			return r;
 	}
 	for (size_t i = 0; i < n; i++) {
-		r = weir__sub_push(ctx, s[(first + i) % n], m, false);
+		r = push(ctx, t[(first + i) % n], m, false);
 		if (r != -EPIPE)
 			return r;
 	}
 	return r;
 }
 
-static int deliver(const weir_ctx *ctx, struct hits *h, struct weir__bus_msg *m)
+int weir__hits_push(const weir_ctx *ctx, struct weir__hits *h, struct weir__bus_msg *m)
 {
 	int got = 0, failed = 0;
 
 	for (size_t i = 0, n; i < h->n; i += n) {
 		int r;
 
-		n = h->all[i]->queue ? gather(h->all + i, h->n - i) : 1;
+		n = weir__hits_group(h, i);
 		r = push_one_of(ctx, h->all + i, n, m);
 		if (r > 0)
 			got++;
@@ -325,7 +372,7 @@ int weir__bus_send(const weir_ctx *ctx, weir_bus *b, const weir_msg *m, size_t *
 {
 	struct weir__broker *k = b->broker;
 	struct weir__bus_msg *e;
-	struct hits h;
+	struct weir__hits h;
 	int r;
 
 	weir__magic_check(b, WEIR__BUS_MAGIC);
@@ -340,23 +387,12 @@ int weir__bus_send(const weir_ctx *ctx, weir_bus *b, const weir_msg *m, size_t *
 	e = weir__bus_msg_new(m);
 	if (!e)
 		return -ENOMEM;
-	h.all = h.few;
-	h.n = 0;
-	h.cap = sizeof h.few / sizeof h.few[0];
-	h.failed = false;
-	weir__lock_acquire(&k->lock);
-	k->published++;
-	k->bytes += m->len;
-	weir__trie_match(&k->trie, m->subject, collect, &h);
-	weir__lock_release(&k->lock);
-	r = h.failed ? -ENOMEM : deliver(ctx, &h, e);
+	weir__broker_match(k, m->subject, m->len, &h);
+	r = h.failed ? -ENOMEM : weir__hits_push(ctx, &h, e);
 	if (r > 0)
 		__atomic_fetch_add(&k->delivered, (uint64_t)r, __ATOMIC_RELAXED);
 	*ret_found = h.n;
-	for (size_t i = 0; i < h.n; i++)
-		weir__sub_unref(h.all[i]);
-	if (h.all != h.few)
-		free(h.all);
+	weir__hits_free(&h);
 	weir__bus_msg_unref(e);
 	return r;
 }
@@ -468,7 +504,11 @@ static int subscribe(const weir_ctx *ctx, weir_bus *b, const char *subject,
 		s); /* A handler may subscribe while its bus is being closed, which consumes. */
 	r = start(ctx, b, s);
 	if (r == 0)
-		r = weir__broker_add(b->broker, s);
+		r = weir__broker_add(b->broker, &s->target, s->subject);
+	/* Who ends a subscription marks it before it removes it: if it had not been in yet, that
+	 * falls to us. */
+	if (r == 0 && !weir__sub_open(s))
+		weir__broker_remove(b->broker, &s->target);
 	if (r == 0)
 		*ret = s;
 	else if (unlist(s))

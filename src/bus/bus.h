@@ -36,9 +36,45 @@ struct weir__broker {
 	uint32_t refs;          /* atomic */
 	weir__lock lock;        /* guards the rest; held while nothing else is locked */
 	struct weir__trie trie;
+	uint64_t
+		generation; /* atomic: changes with the index, so that who keeps what a subject found
+	                      * knows whether it still holds */
 	size_t subs;
 	uint64_t published, bytes;
 	uint64_t delivered, dropped; /* atomic */
+};
+
+/*
+ * What the index finds: a subscription of this process, with its queue (ops NULL), or somebody else's
+ * way to take messages, such as a connection of the NATS listener. A publisher that has found one
+ * holds a reference while it delivers.
+ */
+struct weir__target {
+	struct weir__trie_entry entry; /* under the broker's lock */
+	const struct weir__target_ops *ops;
+	const char *queue; /* NULL: no group */
+	uint32_t refs;     /* atomic; one of the index while it is in there */
+};
+
+struct weir__target_ops {
+	/* On any worker, never waits, keeps its own reference on m if it needs one. 1: taken; 0:
+	 * dropped and counted there; -EPIPE: takes no more; with `only_room` -EAGAIN in place of a
+	 * drop. */
+	int (*push)(struct weir__target *t, struct weir__bus_msg *m, bool only_room);
+	void (*free)(struct weir__target *t); /* the last reference is gone */
+};
+
+static inline void weir__target_ref(struct weir__target *t)
+{
+	__atomic_fetch_add(&t->refs, 1, __ATOMIC_RELAXED);
+}
+void weir__target_unref(struct weir__target *t);
+
+/* What a subject finds, each with a reference. */
+struct weir__hits {
+	struct weir__target *few[16], **all;
+	size_t n, cap;
+	bool failed; /* no memory for all of them */
 };
 
 #define WEIR__BUS_MAGIC 0x77627573u
@@ -66,15 +102,14 @@ enum weir__sub_state {
  */
 struct weir_sub {
 	uint32_t magic;
-	uint32_t refs; /* atomic */
+	struct weir__target target;
 	weir_bus *bus; /* may be gone unless there is a handler; not to be touched by publishers */
 	struct weir__broker *broker;
-	struct weir__trie_entry entry; /* under the broker's lock */
 	struct weir__list link; /* in bus->subs until it is closed; under the broker's lock */
 	bool bus_consumes;      /* its bus is being closed; under the broker's lock */
 	weir_msg_fn *fn;        /* NULL: followed */
 	void *arg;
-	char *subject, *queue, *ack_subject;
+	char *subject, *ack_subject;
 	size_t pending_max, pending_bytes_max;
 	enum weir_sub_overflow overflow;
 	uint64_t max;
@@ -96,6 +131,7 @@ int weir__sub_new(weir_bus *b, const char *subject, const weir_sub_options *opt,
                   void *arg, weir_sub **ret);
 void weir__sub_ref(weir_sub *s);
 void weir__sub_unref(weir_sub *s);
+void weir__sub_free(weir_sub *s); /* for weir__target_unref() only */
 
 /*
  * Put a message into the queue. 1: done; 0: dropped; -EPIPE: takes no more; the context's error
@@ -131,8 +167,24 @@ int weir__bus_send(const weir_ctx *ctx, weir_bus *b, const weir_msg *m, size_t *
 void weir__broker_ref(struct weir__broker *k);
 void weir__broker_unref(struct weir__broker *k);
 
-/* Into and out of the broker's index. The second is fine when it is not in. */
-int weir__broker_add(struct weir__broker *k, weir_sub *s);
-void weir__broker_remove(struct weir__broker *k, weir_sub *s);
+/* Into and out of the broker's index. 0 or -ENOMEM; the second is fine when it is not in. */
+int weir__broker_add(struct weir__broker *k, struct weir__target *t, const char *pattern);
+void weir__broker_remove(struct weir__broker *k, struct weir__target *t);
+
+/* A message of so many bytes is published: who is to get it, into *h, which weir__hits_free()
+ * empties. */
+void weir__broker_match(struct weir__broker *k, const char *subject, size_t bytes,
+                        struct weir__hits *h);
+void weir__hits_free(struct weir__hits *h);
+/* From the i-th on: brings the members of its queue group behind it. How many they are, with it; 1
+ * without a group. */
+size_t weir__hits_group(struct weir__hits *h, size_t i);
+/* To all of them, of a group to one. How many got it, or the error of a BLOCK subscriber. */
+int weir__hits_push(const weir_ctx *ctx, struct weir__hits *h, struct weir__bus_msg *m);
+
+/* Messages that were published without weir__broker_match(), and deliveries without
+ * weir__bus_send(). */
+void weir__broker_count(struct weir__broker *k, uint64_t published, uint64_t bytes,
+                        uint64_t delivered);
 
 #endif

@@ -143,13 +143,14 @@ int weir__sub_new(weir_bus *b, const char *subject, const weir_sub_options *opt,
 {
 	static const weir_sub_options none;
 	weir_sub *s = calloc(1, sizeof *s);
+	char *queue;
 
 	if (!s)
 		return -ENOMEM;
 	if (!opt)
 		opt = &none;
 	s->magic = WEIR__SUB_MAGIC;
-	s->refs = 1;
+	s->target.refs = 1;
 	s->bus = b;
 	s->broker = b->broker;
 	weir__broker_ref(s->broker);
@@ -163,7 +164,9 @@ int weir__sub_new(weir_bus *b, const char *subject, const weir_sub_options *opt,
 	weir__list_init(&s->writers);
 	weir__list_init(&s->counters);
 	weir__list_init(&s->joiners);
-	if (copy(subject, &s->subject) < 0 || copy(opt->queue, &s->queue) < 0 ||
+	if (copy(opt->queue, &queue) == 0)
+		s->target.queue = queue;
+	if ((opt->queue && !s->target.queue) || copy(subject, &s->subject) < 0 ||
 	    copy(opt->ack_subject, &s->ack_subject) < 0) {
 		weir__sub_unref(s);
 		return -ENOMEM;
@@ -174,19 +177,22 @@ int weir__sub_new(weir_bus *b, const char *subject, const weir_sub_options *opt,
 
 void weir__sub_ref(weir_sub *s)
 {
-	__atomic_fetch_add(&s->refs, 1, __ATOMIC_RELAXED);
+	weir__target_ref(&s->target);
 }
 
 void weir__sub_unref(weir_sub *s)
 {
-	if (__atomic_fetch_sub(&s->refs, 1, __ATOMIC_ACQ_REL) != 1)
-		return;
+	weir__target_unref(&s->target);
+}
+
+void weir__sub_free(weir_sub *s)
+{
 	while (s->count)
 		weir__bus_msg_unref(pop(s));
 	weir__bus_msg_unref(s->current);
 	free(s->ring);
 	free(s->subject);
-	free(s->queue);
+	free((char *)(uintptr_t)s->target.queue);
 	free(s->ack_subject);
 	weir__broker_unref(s->broker);
 	s->magic = 0;
@@ -271,7 +277,7 @@ int weir__sub_push(const weir_ctx *ctx, weir_sub *s, struct weir__bus_msg *m, bo
 	}
 	release_and_wake(s, &wakes);
 	if (last)
-		weir__broker_remove(s->broker, s);
+		weir__broker_remove(s->broker, &s->target);
 	return r;
 }
 
@@ -343,7 +349,7 @@ static void stop_taking(weir_sub *s)
 	if (s->state == WEIR__SUB_OPEN)
 		s->state = WEIR__SUB_DRAINING;
 	weir__lock_release(&s->lock);
-	weir__broker_remove(s->broker, s);
+	weir__broker_remove(s->broker, &s->target);
 }
 
 bool weir__sub_open(weir_sub *s)
