@@ -545,7 +545,7 @@ void weir__worker_loop(struct weir__worker *w)
 		weir__task *t;
 
 		run_inbox(w);
-		if (++w->tick % POLL_EVERY == 0 || (w->heap_len && weir__clock_stale(w)))
+		if (++w->tick % POLL_EVERY == 0 || (w->timers && weir__clock_stale(w)))
 			look(w);
 		t = next_task(w);
 		if (t)
@@ -585,7 +585,6 @@ void weir__worker_fini(struct weir__worker *w)
 		close(w->epoll);
 	if (w->event >= 0)
 		close(w->event);
-	free(w->heap);
 	weir__stack_cache_flush(&w->stacks);
 	weir__scopes_flush(w);
 }

@@ -64,11 +64,6 @@ static inline const char *weir__task_name(const weir__task *t)
 	return t->name[0] ? t->name : t->given;
 }
 
-struct weir__heap_entry {
-	int64_t at_ns;
-	struct weir__timer *timer;
-};
-
 struct weir__worker {
 	int index;
 	pthread_t thread;
@@ -78,10 +73,10 @@ struct weir__worker {
 	struct weir__stack_cache stacks;
 	weir_scope *scopes; /* free ones, linked through parent */
 	uint32_t scope_count;
-	int64_t now_ns;      /* as of the last look at the clock … */
-	uint64_t now_cycles; /* … which was when the counter stood here */
-	struct weir__heap_entry *heap;
-	uint32_t heap_len, heap_cap;
+	int64_t now_ns;             /* as of the last look at the clock … */
+	uint64_t now_cycles;        /* … which was when the counter stood here */
+	struct weir__timer *timers; /* the soonest, above all others */
+	uint32_t timer_seq;
 	uint64_t rng;
 	int epoll, event;
 	bool yielded;      /* a task let others run: new ones too */

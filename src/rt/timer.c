@@ -1,49 +1,74 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A four-ary heap of {time, timer}: shallow, and a comparison stays in the array. Most timers are
- * stopped before they fire, and new ones mostly belong near the end, so both are cheap.
+ * A pairing heap of the timers themselves: to arm one is to compare it with the soonest and to
+ * hang it below or above; to stop one that has nothing below it is to unlink it. Most timers are
+ * limits that are armed and stopped again before any later one fires, so both touch two or three
+ * nodes however many others are pending. What is left to order is ordered when the soonest fires,
+ * in amortised O(log n).
+ *
+ * It needs no memory of its own, so arming cannot fail.
+ *
+ * Invariants: a node is at least as late as the one above it; of equal times the one armed first
+ * is the sooner (a simulation replays that). `link` is the pointer that points to the node.
+ *
+ * Rejected: an array heap (grows, so a wait with a limit could fail for lack of memory; a limit
+ * sooner than 100,000 others moved a dozen of them twice), and a wheel (fires late by its slot, or
+ * cascades; an idle program would tick).
  */
 #include "rt/timer.h"
 
-#include <stdlib.h>
-#include <time.h>
-
 #include "rt/task.h"
 
-static void place(struct weir__worker *w, uint32_t i, struct weir__heap_entry e)
+static bool sooner(const struct weir__timer *a, const struct weir__timer *b)
 {
-	w->heap[i] = e;
-	e.timer->slot = i + 1;
+	return a->at_ns < b->at_ns || (a->at_ns == b->at_ns && (int32_t)(a->seq - b->seq) < 0);
 }
 
-static void sift_up(struct weir__worker *w, uint32_t i, struct weir__heap_entry e)
+/* Of two tops without neighbours: the later one goes below the other, which is returned. */
+static struct weir__timer *meld(struct weir__timer *a, struct weir__timer *b)
 {
-	while (i > 0) {
-		uint32_t up = (i - 1) / 4;
-		if (w->heap[up].at_ns <= e.at_ns)
-			break;
-		place(w, i, w->heap[up]);
-		i = up;
+	if (sooner(b, a)) {
+		struct weir__timer *swap = a;
+		a = b;
+		b = swap;
 	}
-	place(w, i, e);
+	b->next = a->child;
+	if (b->next)
+		b->next->link = &b->next;
+	b->link = &a->child;
+	a->child = b;
+	return a;
 }
 
-static void sift_down(struct weir__worker *w, uint32_t i, struct weir__heap_entry e)
+/* One top from a list of neighbours: melds them in pairs, then the pairs into one. */
+static struct weir__timer *gather(struct weir__timer *first)
 {
-	for (;;) {
-		uint32_t first = i * 4 + 1, least = first;
+	struct weir__timer *pairs = NULL, *all = NULL;
 
-		if (first >= w->heap_len)
-			break;
-		for (uint32_t k = first + 1; k < first + 4 && k < w->heap_len; k++)
-			if (w->heap[k].at_ns < w->heap[least].at_ns)
-				least = k;
-		if (e.at_ns <= w->heap[least].at_ns)
-			break;
-		place(w, i, w->heap[least]);
-		i = least;
+	while (first) {
+		struct weir__timer *a = first, *b = a->next;
+
+		first = b ? b->next : NULL;
+		if (b)
+			a = meld(a, b);
+		a->next = pairs;
+		pairs = a;
 	}
-	place(w, i, e);
+	while (pairs) {
+		struct weir__timer *next = pairs->next;
+
+		all = all ? meld(all, pairs) : pairs;
+		pairs = next;
+	}
+	return all;
+}
+
+static void add(struct weir__worker *w, struct weir__timer *t)
+{
+	t = w->timers ? meld(w->timers, t) : t;
+	w->timers = t;
+	t->link = &w->timers;
+	t->next = NULL;
 }
 
 void weir__timer_start(struct weir__timer *t, int64_t at_ns, void (*fn)(struct weir__timer *t))
@@ -55,46 +80,35 @@ void weir__timer_start(struct weir__timer *t, int64_t at_ns, void (*fn)(struct w
 	t->at_ns = at_ns;
 	t->fn = fn;
 	t->worker = (uint16_t)w->index;
-	if (w->heap_len == w->heap_cap) {
-		uint32_t cap = w->heap_cap ? w->heap_cap * 2 : 64;
-		struct weir__heap_entry *heap = realloc(w->heap, cap * sizeof *heap);
-
-		weir__assert(heap != NULL, "no memory for a timer");
-		w->heap = heap;
-		w->heap_cap = cap;
-	}
-	sift_up(w, w->heap_len++, (struct weir__heap_entry){ at_ns, t });
+	t->seq = w->timer_seq++;
+	t->child = NULL;
+	add(w, t);
 }
 
 void weir__timer_stop(struct weir__timer *t)
 {
 	struct weir__worker *w = weir__self();
-	struct weir__heap_entry last;
-	uint32_t i;
 
-	if (!t->slot)
+	if (!t->link)
 		return;
 	weir__assert(w != NULL && w->index == t->worker, "a timer was stopped on another worker");
-	i = t->slot - 1;
-	t->slot = 0;
-	last = w->heap[--w->heap_len];
-	if (i == w->heap_len)
-		return;
-	if (i > 0 && w->heap[(i - 1) / 4].at_ns > last.at_ns)
-		sift_up(w, i, last);
-	else
-		sift_down(w, i, last);
+	*t->link = t->next;
+	if (t->next)
+		t->next->link = t->link;
+	t->link = NULL;
+	if (t->child)
+		add(w, gather(t->child));
 }
 
 int64_t weir__timer_next(const struct weir__worker *w)
 {
-	return w->heap_len ? w->heap[0].at_ns : WEIR_NEVER;
+	return w->timers ? w->timers->at_ns : WEIR_NEVER;
 }
 
 void weir__timers_run(struct weir__worker *w, int64_t now_ns)
 {
-	while (w->heap_len && w->heap[0].at_ns <= now_ns) {
-		struct weir__timer *t = w->heap[0].timer;
+	while (w->timers && w->timers->at_ns <= now_ns) {
+		struct weir__timer *t = w->timers;
 
 		weir__timer_stop(t);
 		t->fn(t);

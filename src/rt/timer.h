@@ -8,22 +8,25 @@
 #define WEIR_RT_TIMER_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct weir__timer {
 	int64_t at_ns;
 	void (*fn)(struct weir__timer *t);
-	uint32_t slot; /* 1 + its index in the heap; 0: not armed */
+	struct weir__timer *child, *next; /* in the heap: the first below, the next beside */
+	struct weir__timer **link;        /* what points to it; NULL: not armed */
+	uint32_t seq;
 	uint16_t worker;
 };
 
-/* Arms (or re-arms) for a point in time (weir_now()). Never fires early. Aborts without memory. */
+/* Arms (or re-arms) for a point in time (weir_now()). Never fires early, never fails. */
 void weir__timer_start(struct weir__timer *t, int64_t at_ns, void (*fn)(struct weir__timer *t));
 /* Fine when not armed. */
 void weir__timer_stop(struct weir__timer *t);
 static inline bool weir__timer_armed(const struct weir__timer *t)
 {
-	return t->slot != 0;
+	return t->link != NULL;
 }
 
 /* Now, cheaply: never later than weir_now(), at most a millisecond behind. */
