@@ -146,8 +146,8 @@ static void crowd(const weir_ctx *ctx, int64_t n)
 	for (int i = 0; i < CROWD / 2; i++) {
 		int w = i % weir_worker_count();
 
-		pairs[i] = (struct pair){ weir_chan_new(sizeof(int64_t), 0), weir_chan_new(sizeof(int64_t), 0),
-			                  n / (CROWD / 2) };
+		pairs[i] = (struct pair){ weir_chan_new(sizeof(int64_t), 0),
+			                  weir_chan_new(sizeof(int64_t), 0), n / (CROWD / 2) };
 		MUST(weir_group_go_on(&g, w, first, &pairs[i]));
 		MUST(weir_group_go_on(&g, w, second, &pairs[i]));
 	}

@@ -19,7 +19,7 @@ import (
 )
 
 func bench(name string, n int, fn func(n int)) {
-	wanted := len(os.Args) < 2
+	wanted := len(os.Args) < 2 || os.Args[1] == "many"
 	for _, part := range os.Args[1:] {
 		wanted = wanted || strings.Contains(name, part)
 	}
@@ -29,6 +29,10 @@ func bench(name string, n int, fn func(n int)) {
 	fn(n / 10)
 	from := time.Now()
 	fn(n)
+	report(name, from, n)
+}
+
+func report(name string, from time.Time, n int) {
 	fmt.Printf("%s %.2f\n", name, float64(time.Since(from).Nanoseconds())/float64(n))
 }
 
@@ -151,6 +155,109 @@ func mutex(n int) {
 	runtime.KeepAlive(x)
 }
 
+func limits(n int) {
+	pending := make([]*time.Timer, 100000)
+	for i := range pending {
+		pending[i] = time.AfterFunc(time.Hour+time.Duration(i)*time.Millisecond, func() {})
+	}
+	from := time.Now()
+	for i := 0; i < n; i++ {
+		time.AfterFunc(time.Hour/2, func() {}).Stop()
+	}
+	report("timer-start-stop-beside-100k", from, n)
+	from = time.Now()
+	for i := 0; i < n; i++ {
+		pending[(i*7919)%1000].Reset(time.Hour + 50*time.Second)
+	}
+	report("timer-restart-among-100k", from, n)
+	for _, t := range pending {
+		t.Stop()
+	}
+}
+
+// 5000 pairs that each hear one context, as the tasks of a group do.
+func crowd(n int) {
+	const pairs = 5000
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	turn := func(send, receive chan int64, first bool) {
+		for i := 0; i < n/pairs; i++ {
+			for k := 0; k < 2; k++ {
+				if (k == 0) == first {
+					select {
+					case send <- 1:
+					case <-ctx.Done():
+						return
+					}
+				} else {
+					select {
+					case <-receive:
+					case <-ctx.Done():
+						return
+					}
+				}
+			}
+		}
+	}
+	var wg sync.WaitGroup
+	wg.Add(2 * pairs)
+	for i := 0; i < pairs; i++ {
+		there, back := make(chan int64), make(chan int64)
+		go func() { turn(there, back, true); wg.Done() }()
+		go func() { turn(back, there, false); wg.Done() }()
+	}
+	wg.Wait()
+}
+
+func stopCrowd() {
+	ctx, cancel := context.WithCancel(context.Background())
+	var parked, ended sync.WaitGroup
+	parked.Add(10000)
+	ended.Add(10000)
+	for i := 0; i < 10000; i++ {
+		go func() {
+			parked.Done()
+			<-ctx.Done()
+			ended.Done()
+		}()
+	}
+	parked.Wait()
+	time.Sleep(10 * time.Millisecond)
+	from := time.Now()
+	cancel()
+	ended.Wait()
+	report("cancel-of-10k-waiters", from, 1)
+}
+
+func million(how string) {
+	const n = 1000000
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	gate := make(chan int64)
+	var parked, ended sync.WaitGroup
+	parked.Add(n)
+	ended.Add(n)
+	from := time.Now()
+	for i := 0; i < n; i++ {
+		go func() {
+			parked.Done()
+			<-gate
+			ended.Done()
+		}()
+	}
+	parked.Wait()
+	report("park-1M-"+how, from, n)
+	if how == "fresh" {
+		runtime.ReadMemStats(&after)
+		fmt.Printf("park-1M-bytes %d\n", (after.Sys-before.Sys)/n)
+	}
+	from = time.Now()
+	close(gate)
+	ended.Wait()
+	report("wake-and-end-1M-"+how, from, n)
+}
+
 // A hub as one writes it in Go: a buffered channel per client, a handler per stream.
 type hub struct {
 	lock    sync.Mutex
@@ -217,6 +324,14 @@ func serve(addr string) {
 func main() {
 	if len(os.Args) == 3 && os.Args[1] == "http" {
 		serve(os.Args[2])
+	}
+	if len(os.Args) == 2 && os.Args[1] == "many" {
+		limits(2000000)
+		bench("crowd-10k-round-trip", 5000000, crowd)
+		stopCrowd()
+		million("fresh")
+		million("recycled")
+		return
 	}
 	bench("chan-pingpong-unbuffered", 1000000, func(n int) { ping(n, false) })
 	bench("chan-1to1-unbuffered", 2000000, func(n int) { many(n, 1, 0) })

@@ -10,8 +10,16 @@
  * The guard is 36 KiB or more because libraries of Debian have unprobed frames of up to 33 KB
  * that would jump over a single page.
  *
- * Lock: `lock` guards the slabs and the shared free list. Slabs are never unmapped; the fault
- * handler reads their table without the lock, so it only grows.
+ * A slab is aligned to its size and begins with a page about itself, which names its free stacks:
+ * so a stack finds its slab by its address, and a free stack need not remember anything. A stack
+ * that went deep gives back all but its top at once. The tops, a page each, stay for the next
+ * tasks; when all stacks of a slab have been free for TRIM_NS and others are there to take, the
+ * supervisor gives back the slab's pages by one madvise(2). One call for each stack as it becomes
+ * free costs as much as the rest of a task's end, and a program that had a million tasks soon
+ * wants them again.
+ *
+ * Lock: `lock` guards the slabs and what is written at their beginnings. Slabs are never
+ * unmapped; the fault handler reads their table without the lock, so it only grows.
  */
 #include "rt/stack.h"
 
@@ -24,8 +32,12 @@
 #include <sanitizer/asan_interface.h>
 #endif
 
+#include <weir/time.h>
+
+#include "base/list.h"
 #include "base/log.h"
 #include "rt/lock.h"
+#include "rt/timer.h"
 
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL 102
@@ -33,19 +45,31 @@
 
 enum {
 	SLAB = 64 << 20,
+	HEAD = 4096, /* what is known of a slab, at its beginning */
 	GUARD_MIN = 36 * 1024,
 	SLABS_MAX = 1 << 15,
 	CACHE_MAX = 256,
-	SHARED_KEEP = 16384,
+	FREE_KEEP = 4096, /* free stacks whose pages stay */
 	KEEP = 16 * 1024
+};
+#define TRIM_NS WEIR_SEC(5)
+
+struct slab {
+	struct weir__list link; /* in free_slabs; unlinked: nothing is free */
+	uint32_t carved, free_count;
+	bool kept;          /* free stacks have pages */
+	int64_t free_since; /* all of them */
+	uint16_t free[];    /* the numbers of the free ones, the last is taken first */
 };
 
 static weir__lock lock;
-static void *shared; /* free stacks given back by the caches */
-static uint32_t shared_count;
+/* Those with free stacks: taken from the front, put back at the front when the first of their
+ * stacks becomes free. */
+static struct weir__list free_slabs = { &free_slabs, &free_slabs };
+static uint32_t free_count; /* in all slabs */
+static uint32_t idle_slabs; /* kept, and all their stacks are free */
 static char *slabs[SLABS_MAX];
 static uint32_t slab_count;
-static size_t carved = SLAB; /* bytes of the last slab in use */
 static bool guard_by_mprotect;
 
 static size_t guard_size(void)
@@ -57,6 +81,31 @@ static size_t guard_size(void)
 		cached = (GUARD_MIN + page - 1) / page * page;
 	}
 	return cached;
+}
+
+static size_t stride(void)
+{
+	return guard_size() + WEIR__STACK_SIZE;
+}
+
+static uint32_t per_slab(void)
+{
+	return (uint32_t)((SLAB - HEAD) / stride());
+}
+
+static struct slab *slab_of(const void *stack)
+{
+	return (struct slab *)((uintptr_t)stack & ~((uintptr_t)SLAB - 1));
+}
+
+static uint16_t number_of(const struct slab *s, const void *stack)
+{
+	return (uint16_t)((size_t)((const char *)stack - (const char *)s - HEAD) / stride());
+}
+
+static void *numbered(struct slab *s, uint32_t number)
+{
+	return (char *)s + HEAD + number * stride() + guard_size();
 }
 
 static void **link_of(void *stack)
@@ -81,33 +130,82 @@ static bool install_guard(char *at, size_t size)
 	return false;
 }
 
-/* Under the lock. */
+/* Address space, aligned to its own size. */
+static char *map_slab(void)
+{
+	char *at = mmap(NULL, 2 * (size_t)SLAB, PROT_READ | PROT_WRITE,
+	                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	size_t before;
+
+	if (at == MAP_FAILED)
+		return NULL;
+	before = -(uintptr_t)at & ((uintptr_t)SLAB - 1);
+	if (before)
+		munmap(at, before);
+	if (before != SLAB)
+		munmap(at + before + SLAB, SLAB - before);
+	madvise(at + before, SLAB, MADV_NOHUGEPAGE);
+	return at + before;
+}
+
+/* Under the lock: a stack that never was one. */
 static void *carve(void)
 {
-	size_t stride = guard_size() + WEIR__STACK_SIZE;
+	struct slab *s = slab_count ? (struct slab *)slabs[slab_count - 1] : NULL;
 	char *at;
 
-	if (carved + stride > SLAB) {
+	if (!s || s->carved == per_slab()) {
 		if (slab_count == SLABS_MAX)
 			return NULL;
-		at = mmap(NULL, SLAB, PROT_READ | PROT_WRITE,
-		          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-		if (at == MAP_FAILED) {
+		at = map_slab();
+		if (!at) {
 			weir__log_rare(WEIR__ERROR, "rt",
 			               "no address space or mapping left for stacks (see "
 			               "vm.max_map_count)");
 			return NULL;
 		}
-		madvise(at, SLAB, MADV_NOHUGEPAGE);
+		s = (struct slab *)at;
 		slabs[slab_count] = at;
 		__atomic_store_n(&slab_count, slab_count + 1, __ATOMIC_RELEASE);
-		carved = 0;
 	}
-	at = slabs[slab_count - 1] + carved;
-	if (!install_guard(at, guard_size()))
+	at = numbered(s, s->carved);
+	if (!install_guard(at - guard_size(), guard_size()))
 		return NULL;
-	carved += stride;
-	return at + guard_size();
+	s->carved++;
+	return at;
+}
+
+/* Under the lock. */
+static void *take(void)
+{
+	struct slab *s;
+
+	if (weir__list_empty(&free_slabs))
+		return carve();
+	s = weir__container(free_slabs.next, struct slab, link);
+	if (s->free_count == s->carved && s->kept)
+		idle_slabs--;
+	if (s->free_count == 1)
+		weir__list_remove(&s->link);
+	s->kept = true;
+	free_count--;
+	return numbered(s, s->free[--s->free_count]);
+}
+
+/* Under the lock. */
+static void give(void *stack)
+{
+	struct slab *s = slab_of(stack);
+
+	s->free[s->free_count++] = number_of(s, stack);
+	s->kept = true;
+	free_count++;
+	if (s->free_count == 1)
+		weir__list_prepend(&free_slabs, &s->link);
+	if (s->free_count == s->carved) {
+		s->free_since = weir__now_coarse();
+		idle_slabs++;
+	}
 }
 
 void *weir__stack_get(struct weir__stack_cache *cache)
@@ -121,12 +219,7 @@ void *weir__stack_get(struct weir__stack_cache *cache)
 		return stack;
 	}
 	weir__lock_acquire(&lock);
-	stack = shared;
-	if (stack) {
-		shared = *link_of(stack);
-		shared_count--;
-	} else
-		stack = carve();
+	stack = take();
 	weir__lock_release(&lock);
 	return stack;
 }
@@ -134,7 +227,6 @@ void *weir__stack_get(struct weir__stack_cache *cache)
 void weir__stack_put(struct weir__stack_cache *cache, void *stack, void *deepest)
 {
 	char *top = (char *)stack + WEIR__STACK_SIZE;
-	bool full;
 
 #ifdef WEIR__ASAN
 	__asan_unpoison_memory_region(stack, WEIR__STACK_SIZE);
@@ -148,15 +240,7 @@ void weir__stack_put(struct weir__stack_cache *cache, void *stack, void *deepest
 		return;
 	}
 	weir__lock_acquire(&lock);
-	full = shared_count > SHARED_KEEP;
-	weir__lock_release(&lock);
-	/* Beyond what soon is used again, they keep one page each: the one with the link. */
-	if (full)
-		madvise(stack, WEIR__STACK_SIZE - 4096, MADV_DONTNEED);
-	weir__lock_acquire(&lock);
-	*link_of(stack) = shared;
-	shared = stack;
-	shared_count++;
+	give(stack);
 	weir__lock_release(&lock);
 }
 
@@ -168,15 +252,55 @@ void weir__stack_cache_flush(struct weir__stack_cache *cache)
 	}
 }
 
+/* Under the lock: a slab whose pages may go, out of the list so that nobody takes from it. */
+static struct slab *find_idle(int64_t now_ns)
+{
+	weir__list_each (node, &free_slabs) {
+		struct slab *s = weir__container(node, struct slab, link);
+
+		if (!s->kept || s->free_count < s->carved || now_ns - s->free_since < TRIM_NS)
+			continue;
+		weir__list_remove(&s->link);
+		free_count -= s->free_count;
+		idle_slabs--;
+		return s;
+	}
+	return NULL;
+}
+
+int64_t weir__stacks_trim(int64_t now_ns)
+{
+	struct slab *s;
+	size_t size;
+	bool more;
+
+	for (;;) {
+		weir__lock_acquire(&lock);
+		more = idle_slabs > 0 && free_count > FREE_KEEP;
+		s = more ? find_idle(now_ns) : NULL;
+		size = s ? s->carved * stride() : 0; /* More may be carved meanwhile. */
+		weir__lock_release(&lock);
+		if (!s)
+			return more ? now_ns + TRIM_NS : WEIR_NEVER;
+		/* Without the lock, for it takes a while. The guards stay. */
+		madvise((char *)s + HEAD, size, MADV_DONTNEED);
+		weir__lock_acquire(&lock);
+		s->kept = false;
+		free_count += s->free_count;
+		weir__list_append(&free_slabs, &s->link);
+		weir__lock_release(&lock);
+	}
+}
+
 void *weir__stack_of_guard(const void *addr)
 {
 	uint32_t n = __atomic_load_n(&slab_count, __ATOMIC_ACQUIRE);
-	size_t stride = guard_size() + WEIR__STACK_SIZE;
+	const char *s = (const char *)slab_of(addr);
+	size_t at = (size_t)((const char *)addr - s);
 
-	for (uint32_t i = 0; i < n; i++) {
-		size_t at = (size_t)((const char *)addr - slabs[i]);
-		if ((const char *)addr >= slabs[i] && at < SLAB && at % stride < guard_size())
-			return slabs[i] + at / stride * stride + guard_size();
-	}
+	for (uint32_t i = 0; i < n; i++)
+		if (slabs[i] == s && at >= HEAD && (at - HEAD) % stride() < guard_size())
+			return numbered((struct slab *)slabs[i],
+			                (uint32_t)((at - HEAD) / stride()));
 	return NULL;
 }

@@ -5,6 +5,7 @@
 #define WEIR_RT_STACK_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "rt/fiber.h"
 
@@ -29,6 +30,10 @@ void *weir__stack_get(struct weir__stack_cache *cache);
 void weir__stack_put(struct weir__stack_cache *cache, void *stack, void *deepest);
 
 void weir__stack_cache_flush(struct weir__stack_cache *cache);
+
+/* Gives back the pages of stacks that have been free for a while and will hardly be missed. When to
+ * call again, or WEIR_NEVER. Any thread. */
+int64_t weir__stacks_trim(int64_t now_ns);
 
 /* The stack whose guard holds this address, or NULL. Async-signal-safe. */
 void *weir__stack_of_guard(const void *addr);

@@ -325,7 +325,7 @@ void weir__super_loop(void)
 	bool active = true;
 
 	while (!__atomic_load_n(&super.done, __ATOMIC_ACQUIRE)) {
-		int64_t until = next_step(), now = weir_now();
+		int64_t now = weir_now(), until = next_step(), trim = weir__stacks_trim(now);
 		uint64_t drop;
 		int ms = -1;
 
@@ -339,6 +339,8 @@ void weir__super_loop(void)
 			if (until > now + TICK_NS)
 				until = now + TICK_NS;
 		}
+		if (until > trim)
+			until = trim;
 		if (until != WEIR_NEVER)
 			ms = until > now ? (int)((until - now) / 1000000) + 1 : 0;
 		if (poll(p, 2, ms) < 0 && errno != EINTR)
