@@ -142,13 +142,25 @@ struct weir__record {
 	int64_t created_at, due_at, started_at, finished_at;
 	double progress;
 	char *note, *worker, *error; /* or NULL */
-	void *result;
-	size_t result_len;
-	size_t charge;            /* of the store's memory */
-	char *content_type, *key; /* or NULL; in `data` behind the payload */
+	struct weir__result *result; /* or NULL */
+	size_t charge;               /* of the store's memory */
+	char *content_type, *key;    /* or NULL; in `data` behind the payload */
 	size_t len;
 	struct weir__record *trash;
 	char data[];
+};
+
+/* A result, shared by the record and those who are copying it outside the lock. */
+struct weir__result {
+	uint32_t refs; /* atomic */
+	size_t len;
+	char data[];
+};
+
+/* Where somebody who walks a queue's jobs has come to; removing that job moves it on. */
+struct weir__cursor {
+	struct weir__list link; /* queue->cursors */
+	struct weir__list *at;  /* in queue->all */
 };
 
 struct weir__meter { /* events a second over the last seconds */
@@ -170,7 +182,8 @@ struct weir__queue {
 	size_t crons;              /* that put into it; it stays meanwhile */
 	struct weir__list all, waiting, running, finished, dead;
 	struct weir__list keys;
-	struct weir__list takers; /* struct weir__taker, first come first served */
+	struct weir__list takers;  /* struct weir__taker, first come first served */
+	struct weir__list cursors; /* struct weir__cursor */
 	struct weir__heap ready;
 	size_t count[WEIR__STATES];
 	size_t held, bytes;
@@ -200,8 +213,7 @@ struct weir_job {
 	char token[WEIR__TOKEN + 1];
 	uint32_t attempt;
 	int64_t timeout_ns;
-	void *result;
-	size_t result_len;
+	struct weir__result *result;
 	char *why;
 };
 
@@ -364,11 +376,17 @@ void weir__lease_due(weir_store *s,
 void weir__lease_end(weir_store *s, struct weir__record *j);
 enum weir__verdict { WEIR__ACK, WEIR__NACK, WEIR__KILL, WEIR__RETURN };
 int weir__lease_finish(weir_store *s, struct weir__record *j, const char *token,
-                       enum weir__verdict v, void **result, size_t len, int64_t delay_ns,
+                       enum weir__verdict v, struct weir__result **result, int64_t delay_ns,
                        const char *why);
 /* Consumes the handle. In take.c. */
 int weir__taken_finish(weir_job *j, enum weir__verdict v, int64_t delay_ns, const char *why);
 void weir__lease_wake_guards(weir_store *s, struct weir__record *j);
+
+/* ---- look.c ---- */
+/* A copy; 0, -EMSGSIZE, -ENOMEM. Nothing (NULL) for no bytes. */
+int weir__result_new(const void *data, size_t len, struct weir__result **ret);
+void weir__result_unref(struct weir__result *r);
+void weir__cursors_pass(struct weir__queue *q, struct weir__list *leaving);
 
 /* ---- retry.c ---- */
 int64_t weir__retry_backoff(const weir_queue_settings *set, unsigned attempt);

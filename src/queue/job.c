@@ -127,7 +127,7 @@ void weir__job_free(struct weir__record *j)
 	free(j->note);
 	free(j->worker);
 	free(j->error);
-	free(j->result);
+	weir__result_unref(j->result);
 	j->magic = 0;
 	free(j);
 }
@@ -154,7 +154,8 @@ static size_t text_size(const char *text)
 void weir__job_recharge(weir_store *s, struct weir__record *j)
 {
 	size_t n = sizeof *j + j->len + 1 + text_size(j->content_type) + text_size(j->key) +
-	           text_size(j->note) + text_size(j->worker) + text_size(j->error) + j->result_len +
+	           text_size(j->note) + text_size(j->worker) + text_size(j->error) +
+	           (j->result ? sizeof *j->result + j->result->len : 0) +
 	           j->changes_cap * sizeof *j->changes;
 
 	for (unsigned i = 0; i < j->changes_len; i++)
@@ -213,6 +214,7 @@ void weir__job_remove(weir_store *s, struct weir__record *j)
 	if (j->held)
 		unhold(s, j);
 	j->queue->count[j->state]--;
+	weir__cursors_pass(j->queue, &j->all);
 	weir__list_remove(&j->all);
 	weir__hash_remove(&s->jobs, &j->by_id);
 	weir__store_charge(s, 0, j->charge);
@@ -436,9 +438,8 @@ static int revive(weir_store *s, struct weir__record *j, const char *note)
 	j->started_at = j->finished_at = 0;
 	weir__job_text(&j->note, NULL, 0);
 	weir__job_text(&j->error, NULL, 0);
-	free(j->result);
+	weir__result_unref(j->result);
 	j->result = NULL;
-	j->result_len = 0;
 	weir__job_to_queued(s, j, note, false);
 	weir__ready_dispatch(s, j->queue);
 	return 0;

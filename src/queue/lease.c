@@ -26,6 +26,8 @@
 
 #define LIMIT_GRACE WEIR_SEC(10)
 
+static const char too_large[] = "its result was too large to keep";
+
 static void make_token(weir_store *s, char token[WEIR__TOKEN + 1])
 {
 	static const char alphabet[] = "0123456789abcdefghjkmnpqrstvwxyz";
@@ -131,14 +133,14 @@ static void failed(weir_store *s, struct weir__record *j, enum weir__verdict v, 
 		weir__job_to_queued(s, j, NULL, false);
 }
 
-static int acked(weir_store *s, struct weir__record *j, void **result, size_t len)
+static int acked(weir_store *s, struct weir__record *j, struct weir__result **result,
+                 const char *note)
 {
 	struct weir__queue *q = j->queue;
-	bool fits = !len || (len <= WEIR__RESULT_MAX && weir__store_room(s, len));
+	bool fits = !*result || weir__store_room(s, (*result)->len);
 
-	free(j->result);
+	weir__result_unref(j->result);
 	j->result = fits ? *result : NULL;
-	j->result_len = fits ? len : 0;
 	if (fits)
 		*result = NULL;
 	q->acked_total++;
@@ -148,13 +150,13 @@ static int acked(weir_store *s, struct weir__record *j, void **result, size_t le
 		weir__job_to_queued(s, j, NULL, false);
 		return 0;
 	}
-	weir__job_to_finished(s, j, WEIR_DONE, fits ? NULL : "its result was too large to keep");
+	weir__job_to_finished(s, j, WEIR_DONE, fits ? note : too_large);
 	return fits ? 0 : -EMSGSIZE;
 }
 
 /* *result is taken over if it is kept. */
 int weir__lease_finish(weir_store *s, struct weir__record *j, const char *token,
-                       enum weir__verdict v, void **result, size_t len, int64_t delay_ns,
+                       enum weir__verdict v, struct weir__result **result, int64_t delay_ns,
                        const char *why)
 {
 	struct weir__queue *q = j->queue;
@@ -164,7 +166,7 @@ int weir__lease_finish(weir_store *s, struct weir__record *j, const char *token,
 		return -ESTALE;
 	switch (v) {
 	case WEIR__ACK:
-		r = acked(s, j, result, len);
+		r = acked(s, j, result, why);
 		break;
 	case WEIR__NACK:
 	case WEIR__KILL:
@@ -199,22 +201,20 @@ static int finish_by_id(weir_store *s, const char *id, const char *lease, enum w
                         const void *result, size_t len, int64_t delay_ns, const char *why)
 {
 	struct weir__record *j;
-	void *copy = NULL;
-	int r;
+	struct weir__result *copy;
+	int fits, r;
 
 	weir__magic_check(s, weir__store_magic);
-	if (len && len <= WEIR__RESULT_MAX) {
-		copy = malloc(len);
-		if (!copy)
-			return -ENOMEM;
-		memcpy(copy, result, len);
-	}
+	fits = weir__result_new(result, len, &copy);
+	if (fits == -ENOMEM)
+		return fits;
 	weir__store_enter(s);
 	j = weir__job_find(s, id);
-	r = j ? weir__lease_finish(s, j, lease, v, &copy, len, delay_ns, why) : -ENOENT;
+	r = j ? weir__lease_finish(s, j, lease, v, &copy, delay_ns, fits < 0 ? too_large : why) :
+	        -ENOENT;
 	weir__store_leave(s);
-	free(copy);
-	return r;
+	weir__result_unref(copy);
+	return r < 0 ? r : fits;
 }
 
 int weir_lease_ack(const weir_ctx *ctx, weir_store *s, const char *id, const char *lease,

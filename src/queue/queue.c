@@ -79,6 +79,7 @@ static struct weir__queue *queue_new(weir_store *s, const char *name)
 	weir__list_init(&q->dead);
 	weir__list_init(&q->keys);
 	weir__list_init(&q->takers);
+	weir__list_init(&q->cursors);
 	q->rate_due.fn = weir__rate_due;
 	q->retain_due.fn = weir__retain_due;
 	weir__queue_defaults(s, &q->set);
@@ -134,7 +135,7 @@ void weir__queue_idle(weir_store *s, struct weir__queue *q)
 	size_t i;
 
 	if (q->configured || q->crons || !weir__list_empty(&q->all) ||
-	    !weir__list_empty(&q->takers))
+	    !weir__list_empty(&q->takers) || !weir__list_empty(&q->cursors))
 		return;
 	i = place(s, q->name, &found);
 	weir__assert(found && s->queues[i] == q, "queue: %s is not in its store", q->name);

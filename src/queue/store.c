@@ -390,7 +390,7 @@ static bool take_back(weir_store *s)
 
 			if (left-- == 0)
 				return true;
-			weir__lease_finish(s, j, j->token, WEIR__RETURN, NULL, 0, 0,
+			weir__lease_finish(s, j, j->token, WEIR__RETURN, NULL, 0,
 			                   "the store closed");
 		}
 	}

@@ -34,7 +34,7 @@ static void handle_free(weir_job *j)
 		weir__job_unref(s, j->rec);
 		weir__store_leave(s);
 	}
-	free(j->result);
+	weir__result_unref(j->result);
 	free(j->why);
 	j->magic = 0;
 	free(j);
@@ -161,20 +161,15 @@ int64_t weir_job_timeout(const weir_job *j)
 
 int weir_job_result(weir_job *j, const void *data, size_t len)
 {
-	void *copy = NULL;
+	struct weir__result *copy;
+	int r;
 
 	weir__magic_check(j, weir__taken_magic);
-	if (len > WEIR__RESULT_MAX)
-		return -EMSGSIZE;
-	if (len) {
-		copy = malloc(len);
-		if (!copy)
-			return -ENOMEM;
-		memcpy(copy, data, len);
-	}
-	free(j->result);
+	r = weir__result_new(data, len, &copy);
+	if (r < 0)
+		return r;
+	weir__result_unref(j->result);
 	j->result = copy;
-	j->result_len = len;
 	return 0;
 }
 
@@ -191,7 +186,7 @@ int weir__taken_finish(weir_job *j, enum weir__verdict v, int64_t delay_ns, cons
 
 	weir__magic_check(j, weir__taken_magic);
 	weir__store_enter(s);
-	r = weir__lease_finish(s, j->rec, j->token, v, &j->result, j->result_len, delay_ns, why);
+	r = weir__lease_finish(s, j->rec, j->token, v, &j->result, delay_ns, why);
 	weir__store_leave(s);
 	handle_free(j);
 	return r;
@@ -209,7 +204,7 @@ int weir_job_ack(const weir_ctx *ctx, weir_job *j, const void *result, size_t le
 			weir_job_result(j, NULL, 0);
 	}
 	if (r < 0) { /* Done all the same: that its result is lost is no reason to run it again. */
-		int done = weir__taken_finish(j, WEIR__ACK, 0, NULL);
+		int done = weir__taken_finish(j, WEIR__ACK, 0, "its result was too large to keep");
 
 		return done < 0 ? done : r;
 	}

@@ -49,7 +49,7 @@ void weir__job_snapshot(const struct weir__record *j, weir_job_info *ret)
 	ret->started_at = j->started_at;
 	ret->finished_at = j->finished_at;
 	ret->len = j->len;
-	ret->result_len = j->result_len;
+	ret->result_len = j->result ? j->result->len : 0;
 	ret->cancel = j->cancel;
 	copy(ret->content_type, sizeof ret->content_type,
 	     j->content_type ? j->content_type : "application/octet-stream");

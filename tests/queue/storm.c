@@ -64,10 +64,14 @@ static int look(const weir_ctx *ctx, void *arg)
 	weir_job_info *v = calloc(50, sizeof *v);
 
 	while (weir_sleep(ctx, WEIR_MS(2)) == 0) {
-		int n = weir_job_list(st->store, "q", -1, NULL, v, 50);
+		int n = weir_job_list(st->store, "q", -1, "00000000000000000000000000", v, 50);
+		const char *id = n > 0 ? v[weir_random((uint32_t)n)].id : NULL;
+		weir_job_info i;
 
-		if (n > 0)
-			weir_job_cancel(st->store, v[weir_random((uint32_t)n)].id);
+		if (id && weir_job_get(st->store, id, true, &i) == 0)
+			weir_job_info_free(&i);
+		if (id)
+			weir_job_cancel(st->store, id);
 	}
 	free(v);
 	return 0;
