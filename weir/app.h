@@ -34,8 +34,9 @@ struct app {
  * exit status. */
 weir_task_fn serve;
 
-/* events.c: every change of a job becomes a message on weir.jobs.{queue}.{id}. */
-enum { JOB_SUBJECT_MAX = 11 + 64 + 1 + WEIR_JOB_ID_LEN + 1 };
+/* events.c: every change of a job becomes a message on weir.jobs.{queue}.{id}, with the queue's name
+ * as one token that no other queue has. */
+enum { JOB_SUBJECT_MAX = 11 + 1 + 64 + 1 + WEIR_JOB_ID_LEN + 1 };
 void job_subject(char buf[JOB_SUBJECT_MAX], const char *queue, const char *id);
 weir_job_listener events_listen;
 extern const weir_service events_channel_service,

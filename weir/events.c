@@ -21,11 +21,14 @@ enum { PENDING = 8192 };
 
 void job_subject(char buf[JOB_SUBJECT_MAX], const char *queue, const char *id)
 {
-	int n = snprintf(buf, JOB_SUBJECT_MAX, "weir.jobs.%s", queue);
+	/* What workers ask for stands under "take", so a queue of that name stands under ":take". */
+	int n = snprintf(buf, JOB_SUBJECT_MAX, "weir.jobs.%s%s", strcmp(queue, "take") ? "" : ":",
+	                 queue);
 
+	/* No name holds a colon, so no two queues meet in one token. */
 	for (char *c = buf + sizeof "weir.jobs." - 1; *c; c++)
 		if (*c == '.')
-			*c = '_'; /* One token a queue, whatever its name. */
+			*c = ':';
 	snprintf(buf + n, JOB_SUBJECT_MAX - (size_t)n, ".%s", id);
 }
 
