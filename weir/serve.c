@@ -150,6 +150,15 @@ static bool is_public(const char *addr)
 	return true;
 }
 
+static void warn_if_open(const struct options *o, const char *addr)
+{
+	if (is_public(addr) && !o->token_file)
+		weir__log(WEIR__WARN, "server",
+		          "%s is reachable from other machines and asks for no token; see "
+		          "--token-file",
+		          addr);
+}
+
 static int listen_all(struct app *app)
 {
 	const struct options *o = app->opt;
@@ -161,6 +170,8 @@ static int listen_all(struct app *app)
 		          strerror(-r));
 		return r;
 	}
+	for (int i = 0; i < r; i++)
+		warn_if_open(o, weir_server_addr(app->server, (size_t)i));
 	if (r > 0 && !o->listen_given)
 		return 0;
 	for (size_t i = 0; i < o->listens; i++) {
@@ -172,11 +183,7 @@ static int listen_all(struct app *app)
 			                         strerror(-r));
 			return r;
 		}
-		if (is_public(o->listen[i]) && !o->token_file)
-			weir__log(WEIR__WARN, "server",
-			          "%s is reachable from other machines and asks for no token; see "
-			          "--token-file",
-			          o->listen[i]);
+		warn_if_open(o, o->listen[i]);
 	}
 	return 0;
 }
