@@ -239,6 +239,19 @@ static int nack(const weir_ctx *ctx, weir_http *x, struct app *app)
 	return finish(ctx, x, app, &h, r, NULL);
 }
 
+static int give_back(const weir_ctx *ctx, weir_http *x, struct app *app)
+{
+	struct held h;
+	int r;
+
+	r = read_held(ctx, x, &h);
+	if (r < 0)
+		return r;
+	if (!h.p.error[0])
+		r = weir_lease_return(app->store, h.id, h.lease);
+	return finish(ctx, x, app, &h, r, NULL);
+}
+
 static int extend(const weir_ctx *ctx, weir_http *x, struct app *app)
 {
 	int64_t lease_ns = 0;
@@ -281,6 +294,7 @@ const struct route work_routes[] = {
 	  { .handler_ns = WEIR_NEVER, .requests_max = TAKERS_MAX } },
 	{ "POST /v1/jobs/{id}/ack", ack, MAY_TAKE, OF_JOB, { .body_max = 2 * RESULT_MAX } },
 	{ "POST /v1/jobs/{id}/nack", nack, MAY_TAKE, OF_JOB, { 0 } },
+	{ "POST /v1/jobs/{id}/return", give_back, MAY_TAKE, OF_JOB, { 0 } },
 	{ "POST /v1/jobs/{id}/extend", extend, MAY_TAKE, OF_JOB, { 0 } },
 	{ "POST /v1/jobs/{id}/progress", progress, MAY_TAKE, OF_JOB, { 0 } },
 	{ NULL, NULL, 0, OF_SERVER, { 0 } },

@@ -2,7 +2,8 @@
 /*
  * Leases that end with a connection (take?lease=connection): a hook on the connection's scope
  * returns what is still held when it closes, so a worker that is killed gives its jobs back at once
- * and no clock is needed.
+ * and no clock is needed. Its attempts have ended then, for the job may be what killed it; only
+ * when this server itself ends the connection they have not.
  *
  * While a lease is held its connection is kept (weir_http_conn_keep), also through a drain, so
  * that a stop lets a remote worker finish what it runs and tell it; at the budget's last third
@@ -101,6 +102,8 @@ static void keep_while_held(struct record *rec)
 static void connection_stopped(weir_hook *hook, int step)
 {
 	struct record *rec = weir__container(hook, struct record, hook);
+	weir_store *store = rec->all->app->store;
+	bool ours = __atomic_load_n(&rec->all->app->stopping, __ATOMIC_ACQUIRE);
 
 	if (step != WEIR_CANCEL) {
 		prune(rec);
@@ -111,8 +114,11 @@ static void connection_stopped(weir_hook *hook, int step)
 	weir__list_remove(&rec->link);
 	weir__lock_release(&rec->all->lock);
 	weir_hook_remove(&rec->hook);
-	for (size_t i = 0; i < rec->n; i++)
-		(void)weir_lease_return(rec->all->app->store, rec->held[i].id, rec->held[i].lease);
+	for (size_t i = 0; i < rec->n; i++) {
+		const struct held_lease *h = &rec->held[i];
+
+		(void)(ours ? weir_lease_return : weir_lease_lost)(store, h->id, h->lease);
+	}
 	if (rec->ended)
 		*rec->ended = true;
 	free(rec->held);

@@ -14,8 +14,9 @@
  * more, the command is ended: somebody else may have the job by now.
  *
  * A stop (SIGTERM) ends the waiting for jobs at once; what runs may finish. At the end of two
- * thirds of --grace the runtime cancels it: the command is ended, and closing the connection gives
- * the job back without counting the attempt.
+ * thirds of --grace the runtime cancels it: the command is ended, and the job is given back without
+ * counting the attempt. A connection that just closes ends the attempt, as nobody knows then whether
+ * it was the job that killed its worker.
  */
 #include "client.h"
 
@@ -223,7 +224,7 @@ static int tell_success(const weir_ctx *ctx, struct client *c, const struct run 
 	return r < 0 ? r : r / 100 == 2 ? 0 : -ESTALE;
 }
 
-/* 0 acknowledged; < 0 not. What a stop has cut is told by closing the connection. */
+/* 0 acknowledged; < 0 not. */
 static int conclude(const weir_ctx *ctx, struct client *c, struct run *run, enum verdict v)
 {
 	const struct taken *j = run->job;
@@ -237,6 +238,7 @@ static int conclude(const weir_ctx *ctx, struct client *c, struct run *run, enum
 		return tell_failure(ctx, c, j, false, "took longer than its time limit");
 	if (run->r == -ECANCELED) {
 		say(j, "is given back: weir work ends");
+		(void)tell(ctx, c, j, "return", "", NULL);
 		return -ECANCELED;
 	}
 	if (run->r < 0) {

@@ -148,7 +148,7 @@ WEIR_API int64_t weir_job_timeout(const weir_job *j); /* ns; 0: none */
 WEIR_API int weir_job_ack(const weir_ctx *ctx, weir_job *j, const void *result, size_t len);
 /* delay < 0: back-off */
 WEIR_API int weir_job_nack(const weir_ctx *ctx, weir_job *j, int64_t delay_ns, const char *why);
-/* Give the lease back without counting the attempt: the worker stops or vanished. */
+/* Give the lease back without counting the attempt: the worker stops. */
 WEIR_API int weir_job_return(weir_job *j);
 /* Drop the handle but leave the lease running (the lease text was handed to a remote worker). */
 WEIR_API void weir_job_release(weir_job *j);
@@ -167,6 +167,9 @@ WEIR_API int weir_lease_extend(weir_store *s, const char *id, const char *lease,
 WEIR_API int weir_lease_progress(weir_store *s, const char *id, const char *lease, double fraction,
                                  const char *note);
 WEIR_API int weir_lease_return(weir_store *s, const char *id, const char *lease);
+/* Its worker has vanished without a word. The job is back at once, but the attempt has ended: a job
+ * that kills its workers is dead when its attempts are used up. */
+WEIR_API int weir_lease_lost(weir_store *s, const char *id, const char *lease);
 
 /* Has the job been cancelled, or its lease lost? Waits until then: 0, or the context's error. For
  * the task that guards a run. */

@@ -245,6 +245,11 @@ int weir_lease_return(weir_store *s, const char *id, const char *lease)
 	return finish_by_id(s, id, lease, WEIR__RETURN, NULL, 0, 0, "returned");
 }
 
+int weir_lease_lost(weir_store *s, const char *id, const char *lease)
+{
+	return finish_by_id(s, id, lease, WEIR__NACK, NULL, 0, 0, "its worker vanished");
+}
+
 int weir_lease_extend(weir_store *s, const char *id, const char *lease, int64_t lease_ns)
 {
 	struct weir__record *j;

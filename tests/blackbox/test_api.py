@@ -182,7 +182,7 @@ def a_lease_of_a_connection_ends_with_it():
     start = time.monotonic()
     c.close()
     [again] = w.take('conn', wait='10s')
-    check_eq(again['id'], id)
+    check_eq((again['id'], again['attempt']), (id, 2))
     check(time.monotonic() - start < 5, 'it waited for a clock')
     check_eq(w.ack(job).status, 409)
     check_eq(w.ack(again).status, 200)
@@ -284,7 +284,8 @@ def jobs_given_to_clients_that_leave_at_that_moment_come_back():
             got.append(j)
             w.ack(j)
     check_eq(sorted(j['id'] for j in got), sorted(ids))
-    check_eq({j['attempt'] for j in got}, {1})
+    # Whether such a client had read its job nobody knows: each of them has ended an attempt.
+    check(max(j['attempt'] for j in got) > 1, 'no client left at that moment')
 
 
 @test

@@ -112,6 +112,19 @@ def the_job_runs_elsewhere_and_never_beside_an_orphan():
 
 
 @test
+def a_job_that_kills_its_worker_is_dead_after_its_attempts():
+    with Weir() as w:
+        id = w.enqueue('q', Weir_Max_Attempts=3)
+        for _ in range(3):
+            # The worker is the parent of its command's leader.
+            with Worker(w, 'q', 'kill -9 $PPID; sleep 1000') as worker:
+                check_eq(worker.wait(), -signal.SIGKILL)
+        until(lambda: w.job(id)['state'] == 'dead', lambda: f'{w.job(id)}')
+        check_eq(w.job(id)['error'], 'its worker vanished')
+        check_eq(w.job(id)['attempts'], 3)
+
+
+@test
 def what_left_the_group_does_not_keep_the_job():
     with Weir() as w, Worker(w, 'q', 'setsid sh -c \'echo "daemon $$" >&2; exec sleep 1000\' & wait; sleep 1000') as worker:
         id = w.enqueue('q')
