@@ -113,6 +113,30 @@ static void task_woken(struct weir__msg *m)
 	weir__ready(weir__container(m, weir__task, msg));
 }
 
+void weir__post_late(struct weir__msg *m)
+{
+	struct weir__worker *w = weir__self();
+
+	m->next = NULL;
+	*w->late_last = m;
+	w->late_last = &m->next;
+}
+
+static bool run_late(struct weir__worker *w)
+{
+	struct weir__msg *m = w->late_first, *next;
+
+	w->late_first = NULL;
+	w->late_last = &w->late_first;
+	if (!m)
+		return false;
+	for (; m; m = next) {
+		next = m->next;
+		m->fn(m);
+	}
+	return true;
+}
+
 static bool run_inbox(struct weir__worker *w)
 {
 	struct weir__msg *m, *next, *oldest = NULL;
@@ -547,13 +571,15 @@ void weir__worker_loop(struct weir__worker *w)
 		run_inbox(w);
 		if (++w->tick % POLL_EVERY == 0 || (w->timers && weir__clock_stale(w)))
 			look(w);
+		if (w->tick % POLL_EVERY == 0)
+			run_late(w);
 		t = next_task(w);
 		if (t)
 			run(w, t);
-		else
+		else if (!run_late(w))
 			go_idle(w);
 	}
-	while (run_inbox(w))
+	while (run_inbox(w) || run_late(w))
 		;
 }
 
@@ -563,6 +589,7 @@ int weir__worker_init(struct weir__worker *w, int index)
 
 	memset(w, 0, sizeof *w);
 	w->index = index;
+	w->late_last = &w->late_first;
 	w->ready_last = &w->ready_first;
 	w->fresh_last = &w->fresh_first;
 	weir__list_init(&w->all);

@@ -69,6 +69,7 @@ struct weir__worker {
 	pthread_t thread;
 	struct weir__fiber fiber; /* the scheduler's own stack */
 	weir__task *current, *run_next, *ready_first, **ready_last;
+	struct weir__msg *late_first, **late_last; /* weir__post_late() */
 	unsigned run_next_used, tick;
 	struct weir__stack_cache stacks;
 	weir_scope *scopes; /* free ones, linked through parent */
