@@ -117,11 +117,13 @@ static enum verdict ask(const weir_ctx *ctx, struct client *c, const struct take
 	char target[256];
 	struct request q = { .method = "POST", .target = target, .timeout_ns = WEIR_SEC(10) };
 	struct answer a = { .body = WEIR__BUF_INIT };
+	/* Cut in the middle the connection would be lost, and with it the lease. */
+	weir_ctx shielded = weir_ctx_shield(ctx, ASK_EVERY);
 	enum verdict v = KEEP;
 	int r;
 
 	snprintf(target, sizeof target, "/v1/jobs/%s/extend?lease=%s", j->id, j->lease);
-	r = client_exchange(ctx, c, &q, &a);
+	r = client_exchange(&shielded, c, &q, &a);
 	if (r < 0)
 		v = weir_ctx_err(ctx) < 0 ?
 		            KEEP :
