@@ -53,6 +53,10 @@ int streams_join(const weir_ctx *ctx, weir_http *x, struct app *app, const char 
                  bool json);
 void streams_stats_get(struct streams *s, struct streams_stats *ret);
 
+/* reload.c: SIGHUP. Blocked by reload_block() before there are threads. */
+void reload_block(void);
+extern const weir_service reload_service;
+
 /* leases.c: leases that end with a connection. */
 struct leases *leases_new(struct app *app);
 void leases_free(struct leases *l);

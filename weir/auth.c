@@ -14,6 +14,12 @@
  * data directory's secret, so they outlive a restart; the token's hash is signed too, so they die
  * with the token. Nothing is stored for them, so nobody can make the server store anything.
  *
+ * A signed subscribe token is worth what its token's line is worth now: when that may no longer
+ * subscribe to the pattern, neither may the signed one.
+ *
+ * SIGHUP reads the file again. What was read is a table that never changes; requests hold the one
+ * they found by count, and a file that is wrong leaves the one in force.
+ *
  * Every comparison with a secret takes the same time for all tokens and all bytes.
  */
 #include <ctype.h>
@@ -23,10 +29,12 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <weir/offload.h>
 
 #include "handlers.h"
 #include "base/log.h"
 #include "base/sha256.h"
+#include "rt/lock.h"
 
 enum {
 	TOKENS_MAX = 1000,
@@ -55,14 +63,23 @@ struct token {
 	size_t grants_n;
 };
 
-struct auth {
-	unsigned char secret[WEIR__SHA256];
+struct table {
+	uint32_t refs; /* atomic */
 	struct token *tokens;
 	size_t n;
 };
 
-/* Who sent a request: a token, and with a subscribe token only its pattern counts. */
+struct auth {
+	unsigned char secret[WEIR__SHA256];
+	const char *file; /* the options' */
+	weir__lock lock;  /* of: */
+	struct table *table;
+};
+
+/* Who sent a request: a token, and with a subscribe token only its pattern counts. Holds the
+ * table. */
 struct principal {
+	struct table *table;
 	const struct token *token;
 	const char *subscribe;
 };
@@ -189,7 +206,7 @@ static int read_right(struct token *t, const char *word)
 }
 
 /* 0, 1 for a line without a token, or -EINVAL with a sentence. */
-static int read_line(struct auth *a, char *line, char *why, size_t why_n)
+static int read_line(struct table *a, char *line, char *why, size_t why_n)
 {
 	struct token *t = &a->tokens[a->n];
 	char *save, *name, *secret, *word;
@@ -236,11 +253,34 @@ static int read_line(struct auth *a, char *line, char *why, size_t why_n)
 	return 0;
 }
 
-struct auth *auth_load(const char *file, const unsigned char secret[32], int *ret_error)
+static void table_unref(struct table *t)
 {
-	struct auth *a = calloc(1, sizeof *a);
+	if (!t || __atomic_sub_fetch(&t->refs, 1, __ATOMIC_ACQ_REL))
+		return;
+	for (size_t i = 0; t->tokens && i < TOKENS_MAX; i++)
+		for (size_t j = 0; j < t->tokens[i].grants_n; j++)
+			free(t->tokens[i].grants[j].pattern);
+	free(t->tokens);
+	free(t);
+}
+
+static struct table *table_of(struct auth *a)
+{
+	struct table *t;
+
+	weir__lock_acquire(&a->lock);
+	t = a->table;
+	__atomic_add_fetch(&t->refs, 1, __ATOMIC_RELAXED);
+	weir__lock_release(&a->lock);
+	return t;
+}
+
+/* At the start, and then offloaded. 0 or an error, of which it said what is wrong in the file. */
+static int read_table(const char *file, struct table **ret)
+{
+	struct table *a = calloc(1, sizeof *a);
 	char *line = malloc(LINE_BYTES), why[160];
-	FILE *f = fopen(file, "re"); /* nothing else runs yet */
+	FILE *f = fopen(file, "re"); /* offloaded */
 	struct stat st;
 	int r = 0, n = 0;
 
@@ -253,7 +293,7 @@ struct auth *auth_load(const char *file, const unsigned char secret[32], int *re
 		r = -ENOMEM;
 		goto out;
 	}
-	memcpy(a->secret, secret, sizeof a->secret);
+	a->refs = 1;
 	if (fstat(fileno(f), &st) == 0 && st.st_mode & 0004)
 		weir__log(WEIR__WARN, "auth",
 		          "%s can be read by everybody on this machine; chmod 600 it", file);
@@ -282,21 +322,64 @@ out:
 		explicit_bzero(line, LINE_BYTES);
 	free(line);
 	if (r < 0) {
-		auth_free(a);
-		*ret_error = r;
+		if (a)
+			a->refs = 1;
+		table_unref(a);
+		return r;
+	}
+	*ret = a;
+	return 0;
+}
+
+struct auth *auth_load(const char *file, const unsigned char secret[32], int *ret_error)
+{
+	struct auth *a = calloc(1, sizeof *a);
+
+	*ret_error = a ? read_table(file, &a->table) : -ENOMEM;
+	if (*ret_error < 0) {
+		free(a);
 		return NULL;
 	}
+	memcpy(a->secret, secret, sizeof a->secret);
+	a->file = file;
 	return a;
+}
+
+static int reread(void *arg)
+{
+	struct auth *a = arg;
+	struct table *t, *old;
+	int r = read_table(a->file, &t);
+
+	if (r < 0) {
+		weir__log(WEIR__WARN, "auth", "%s is wrong: what was read before stays in force",
+		          a->file);
+		return r;
+	}
+	weir__lock_acquire(&a->lock);
+	old = a->table;
+	a->table = t;
+	weir__lock_release(&a->lock);
+	weir__log(WEIR__INFO, "auth", "%s was read again: %zu tokens", a->file, t->n);
+	table_unref(old);
+	return 0;
+}
+
+static void nothing(void *arg)
+{
+	(void)arg; /* A file of some kilobytes is not worth an interruption. */
+}
+
+int auth_reload(const weir_ctx *ctx, struct auth *a)
+{
+	return weir_offload_interruptible(ctx, reread, a, nothing);
 }
 
 void auth_free(struct auth *a)
 {
 	if (!a)
 		return;
-	for (size_t i = 0; a->tokens && i < TOKENS_MAX; i++)
-		for (size_t j = 0; j < a->tokens[i].grants_n; j++)
-			free(a->tokens[i].grants[j].pattern);
-	free(a->tokens);
+	table_unref(a->table);
 	explicit_bzero(a, sizeof *a);
 	free(a);
 }
@@ -385,10 +468,13 @@ static bool verify(const struct auth *a, weir_http *x, const char *kind, const c
 	expiry = strtoll(body, &name, 10);
 	if (*name++ != ' ' || !(pattern = strchr(name, ' ')))
 		return false;
-	for (size_t i = 0; i < a->n; i++)
-		if (strlen(a->tokens[i].name) == (size_t)(pattern - name) &&
-		    !strncmp(a->tokens[i].name, name, (size_t)(pattern - name)))
-			t = &a->tokens[i];
+	for (size_t i = 0; i < ret->table->n; i++) {
+		const struct token *one = &ret->table->tokens[i];
+
+		if (strlen(one->name) == (size_t)(pattern - name) &&
+		    !strncmp(one->name, name, (size_t)(pattern - name)))
+			t = one;
+	}
 	if (!t)
 		return false;
 	seal(a, kind, body, t, own);
@@ -400,7 +486,7 @@ static bool verify(const struct auth *a, weir_http *x, const char *kind, const c
 }
 
 /* ---- Requests ---- */
-static const struct token *find_token(const struct auth *a, const char *text)
+static const struct token *find_token(const struct table *a, const char *text)
 {
 	unsigned char hash[WEIR__SHA256];
 	const struct token *found = NULL;
@@ -431,11 +517,10 @@ static const char *cookie(weir_http *x)
 	return value;
 }
 
-static bool find(const struct auth *a, weir_http *x, struct principal *ret)
+static bool known(const struct auth *a, weir_http *x, struct principal *ret)
 {
 	const char *given = weir_http_header(x, "authorization"), *text;
 
-	*ret = (struct principal){ NULL, NULL };
 	if (given) {
 		if (strncasecmp(given, "bearer ", 7))
 			return false;
@@ -443,7 +528,7 @@ static bool find(const struct auth *a, weir_http *x, struct principal *ret)
 		given += strspn(given, " ");
 		if (verify(a, x, "wt", given, ret))
 			return true;
-		ret->token = find_token(a, given);
+		ret->token = find_token(ret->table, given);
 		return ret->token != NULL;
 	}
 	text = weir_http_query(x, "token");
@@ -457,32 +542,55 @@ static bool find(const struct auth *a, weir_http *x, struct principal *ret)
 	return false;
 }
 
+/* True: let go of the table when done with *ret. */
+static bool find(struct auth *a, weir_http *x, struct principal *ret)
+{
+	*ret = (struct principal){ .table = table_of(a) };
+	if (known(a, x, ret))
+		return true;
+	table_unref(ret->table);
+	return false;
+}
+
 int auth_check(struct auth *a, weir_http *x)
 {
 	struct principal who;
 
-	return find(a, x, &who) ? 0 : 401;
+	if (!find(a, x, &who))
+		return 401;
+	table_unref(who.table);
+	return 0;
+}
+
+static bool token_may(const struct token *t, unsigned rights, const char *what)
+{
+	if (rights == MAY_ANY)
+		return true;
+	for (size_t i = 0; i < t->grants_n; i++) {
+		const struct grant *g = &t->grants[i];
+
+		if (g->right == MAY_ADMIN || (g->right & rights && grant_covers(g, what)))
+			return true;
+	}
+	return false;
 }
 
 bool auth_may(struct auth *a, weir_http *x, unsigned rights, const char *what)
 {
 	struct principal who;
+	bool may;
 
 	if (!a)
 		return true;
 	if (!find(a, x, &who))
 		return false;
 	if (who.subscribe)
-		return rights & MAY_SUBSCRIBE && what && subject_covers(who.subscribe, what);
-	if (rights == MAY_ANY)
-		return true;
-	for (size_t i = 0; i < who.token->grants_n; i++) {
-		const struct grant *g = &who.token->grants[i];
-
-		if (g->right == MAY_ADMIN || (g->right & rights && grant_covers(g, what)))
-			return true;
-	}
-	return false;
+		may = rights & MAY_SUBSCRIBE && what && subject_covers(who.subscribe, what) &&
+		      token_may(who.token, MAY_SUBSCRIBE, who.subscribe);
+	else
+		may = token_may(who.token, rights, what);
+	table_unref(who.table);
+	return may;
 }
 
 /* ---- Login ---- */
@@ -517,7 +625,8 @@ int auth_login(const weir_ctx *ctx, weir_http *x, struct app *app)
 	const char *type = weir_http_header(x, "content-type"), *given;
 	bool form = type && !strncasecmp(type, "application/x-www-form-urlencoded", 33);
 	struct params p = { .x = x };
-	const struct token *t;
+	const struct token *t = NULL;
+	struct table *table;
 	char *body, text[SIGNED_MAX], line[SIGNED_MAX + 160];
 	size_t len;
 	int r;
@@ -527,20 +636,18 @@ int auth_login(const weir_ctx *ctx, weir_http *x, struct app *app)
 	r = weir_http_body(ctx, x, &body, &len);
 	if (r < 0)
 		return r;
-	if (form) {
-		given = form_token(body);
-		t = given ? find_token(app->auth, given) : NULL;
-	} else {
+	if (!form)
 		p.body = json_read(&p, body, len);
-		given = member(&p, "token");
-		t = given ? find_token(app->auth, given) : NULL;
-		json_decref(p.body);
-		if (p.error[0])
-			return reply_wrong(ctx, x, &p);
-	}
+	given = form ? form_token(body) : member(&p, "token");
+	table = table_of(app->auth);
+	t = given ? find_token(table, given) : NULL;
+	r = t ? sign(app->auth, "ws", weir_wall() / 1000000000 + SESSION_S, t, "-", text) : 0;
+	table_unref(table);
+	json_decref(p.body);
+	if (p.error[0])
+		return reply_wrong(ctx, x, &p);
 	if (!t)
 		return api_unauthorized(ctx, x, true);
-	r = sign(app->auth, "ws", weir_wall() / 1000000000 + SESSION_S, t, "-", text);
 	if (r < 0)
 		return r;
 	snprintf(line, sizeof line, COOKIE "=%s; Path=/; Max-Age=%d; HttpOnly; SameSite=Strict",
@@ -590,14 +697,18 @@ int auth_make_token(const weir_ctx *ctx, weir_http *x, struct app *app)
 		r = reply_wrong(ctx, x, &p);
 		goto out;
 	}
-	if (!auth_may(app->auth, x, MAY_SUBSCRIBE, pattern) || !find(app->auth, x, &who) ||
-	    who.subscribe) {
+	expiry = weir_wall() / 1000000000 + ttl / 1000000000;
+	r = -EACCES;
+	if (find(app->auth, x, &who)) {
+		if (!who.subscribe && token_may(who.token, MAY_SUBSCRIBE, pattern))
+			r = sign(app->auth, "wt", expiry, who.token, pattern, text);
+		table_unref(who.table);
+	}
+	if (r == -EACCES) {
 		r = weir_http_problem(ctx, x, 403,
 		                      "your own token may not subscribe to all of that");
 		goto out;
 	}
-	expiry = weir_wall() / 1000000000 + ttl / 1000000000;
-	r = sign(app->auth, "wt", expiry, who.token, pattern, text);
 	if (r < 0)
 		goto out;
 	weir__buf_byte(&b, '{');

@@ -109,6 +109,8 @@ struct principal;
 struct auth *auth_load(const char *file, const unsigned char secret[32],
                        int *ret_error); /* says what is wrong in the file */
 void auth_free(struct auth *a);
+/* The file once more; one that is wrong changes nothing. 0 or the error. Waits. */
+int auth_reload(const weir_ctx *ctx, struct auth *a);
 /* 0, or 401 when no valid token came with the request. */
 int auth_check(struct auth *a, weir_http *x);
 /* May the sender of this request use one of the rights on `what` (a queue or subject; NULL: on

@@ -125,6 +125,7 @@ static int add_services(struct app *app)
 		  .report = report_store },
 		events_service,
 		streams_service,
+		reload_service,
 	};
 
 	for (size_t i = 0; i < sizeof services / sizeof *services; i++) {
@@ -269,6 +270,7 @@ int cmd_serve(const struct options *o)
 		JANSSON_SEED ^
 		(size_t)weir_wall()); /* Else the first object read would open a file in a task. */
 	raise_descriptors();
+	reload_block();
 	r = datadir_open(o->data);
 	if (r == 0)
 		r = datadir_secret(o->data, secret);

@@ -393,6 +393,18 @@ def a_message_reaches_the_streams_of_its_subject():
 
 
 @test
+def queues_of_like_names_tell_of_their_jobs_apart():
+    w = server()
+    with w.events('/v1/subjects/weir.jobs.like:name.*/events') as e:
+        w.enqueue('like_name')
+        id = w.enqueue('like.name')
+        check_eq(json.loads(e.next()['data'])['job']['id'], id)
+    with w.events('/v1/subjects/weir.jobs.:take.*/events') as e:
+        id = w.enqueue('take')
+        check_eq(json.loads(e.next()['data'])['job']['id'], id)
+
+
+@test
 def a_stream_is_resumed_behind_the_last_event_that_was_seen():
     w = server()
     with w.events('/v1/subjects/resume.me/events') as e:

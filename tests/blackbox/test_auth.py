@@ -174,6 +174,43 @@ def a_job_is_followed_with_a_subscribe_token():
             check_eq(e.status, 403)
 
 
+def rewrite(f, text):
+    f.seek(0)
+    f.truncate()
+    f.write(text)
+    f.flush()
+
+
+@test
+def a_hangup_reads_the_tokens_again():
+    with token_file() as f, Weir('--token-file', f.name) as w:
+        short = w.post('/v1/tokens', {'subscribe': 'news.sport'}, headers=by(READER)).json['token']
+        with w.events(f'/v1/subjects/news.sport/events?token={short}') as e:
+            check_eq(e.status, 200)
+        new = 'new-0123456789abcdef'
+        rewrite(f, FILE.replace('subscribe:news.*,', 'subscribe:news.weather,').replace(SHOP, new))
+        w.signal(signal.SIGHUP)
+        w.wait_err('was read again: 4 tokens')
+        check_eq(w.post('/v1/queues/mail/jobs', b'x', headers=by(SHOP)).status, 401)
+        check_eq(w.post('/v1/queues/mail/jobs', b'x', headers=by(new)).status, 202)
+        # What a token may no longer do, a token made with it may not either.
+        with w.events(f'/v1/subjects/news.sport/events?token={short}') as e:
+            check_eq(e.status, 403)
+        with w.events('/v1/subjects/news.weather/events', headers=by(READER)) as e:
+            check_eq(e.status, 200)
+        rewrite(f, 'nonsense\n')
+        w.signal(signal.SIGHUP)
+        w.wait_err('stays in force')
+        check_eq(w.post('/v1/queues/mail/jobs', b'x', headers=by(new)).status, 202)
+
+
+@test
+def a_hangup_without_tokens_ends_nothing():
+    with Weir() as w:
+        w.signal(signal.SIGHUP)
+        check_eq(w.get('/healthz').status, 200)
+
+
 @test
 def a_token_file_that_is_wrong_is_refused_with_its_line():
     for text, what in [('', 'holds no token'), ('a\n', ':1: a line is NAME TOKEN RIGHT'), (f'\n# x\na {OPS}\n', ':3: a has no right'),

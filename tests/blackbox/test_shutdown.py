@@ -312,6 +312,23 @@ def a_socket_passed_by_systemd_is_served():
 
 
 @test
+def a_public_socket_that_was_passed_is_warned_of():
+    listener = socket.create_server(('0.0.0.0', 0))
+    os.set_inheritable(listener.fileno(), True)
+    with tempfile.TemporaryDirectory() as data:
+        p = Program(['sh', '-c', f'exec 3<&{listener.fileno()}; LISTEN_FDS=1 LISTEN_PID=$$ exec "$0" serve --data "$1"',
+                     program(), data], close_fds=False)
+        try:
+            p.wait_err('reachable from other machines and asks for no token')
+            p.wait_err('listening on')
+            p.signal(signal.SIGTERM)
+            check_eq(p.wait(), 0, p.err)
+        finally:
+            p.kill()
+            listener.close()
+
+
+@test
 def a_second_weir_on_the_data_directory_is_refused_and_told_the_pid():
     with Weir() as w:
         status, out, err = cli('serve', '--data', w.data, '--listen', '127.0.0.1:0')

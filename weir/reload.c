@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * SIGHUP: the token file is read again. The signal is blocked from before the first thread is made,
+ * so that it can only be heard here, by a descriptor on which a task waits; without a token file it
+ * is heard and nothing is done, since a terminal that closes should not end a server half-way.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "handlers.h"
+#include "rt/poll.h"
+
+static void hup_set(sigset_t *set)
+{
+	sigemptyset(set);
+	sigaddset(set, SIGHUP);
+}
+
+void reload_block(void)
+{
+	sigset_t set;
+
+	hup_set(&set);
+	(void)pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
+static void closed(struct weir__fd *f)
+{
+	free(f);
+}
+
+static int run(const weir_ctx *ctx, void *arg)
+{
+	struct app *app = arg;
+	weir_ctx live = weir_ctx_until_drain(ctx);
+	struct signalfd_siginfo si;
+	struct weir__fd *f = malloc(sizeof *f);
+	sigset_t set;
+	int fd, r = 0;
+
+	hup_set(&set);
+	fd = f ? signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC) : -1;
+	if (fd < 0) {
+		r = f ? -errno : -ENOMEM;
+		free(f);
+		return r;
+	}
+	weir__fd_init(f, fd);
+	while (r == 0) {
+		weir__fd_clear(f, WEIR__IN);
+		if (read(fd, &si, sizeof si) != (ssize_t)sizeof si)
+			r = weir__fd_wait(&live, f, WEIR__IN, "SIGHUP");
+		else if (app->auth)
+			(void)auth_reload(ctx, app->auth);
+	}
+	weir__fd_close(f, closed);
+	return r == -ESHUTDOWN ? 0 : r;
+}
+
+const weir_service reload_service = { .name = "reload", .run = run };
