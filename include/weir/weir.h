@@ -16,6 +16,7 @@
 #include <weir/sync.h>
 #include <weir/sim.h>
 #include <weir/net.h>
+#include <weir/tls.h>
 #include <weir/http.h>
 #include <weir/http_client.h>
 #include <weir/sse.h>

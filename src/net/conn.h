@@ -112,8 +112,11 @@ void weir__conn_destroy(weir_conn *c);
  * still the caller's). */
 int weir__conn_from_fd(int fd, const char *peer, weir_conn **ret);
 
-/* Of such a connection only. */
+/* Of such a connection, also when it is the one below TLS. */
 struct weir__fd *weir__conn_fd(weir_conn *c);
+
+/* What carries the bytes: of TLS the connection below, else itself. */
+weir_conn *weir__conn_below(weir_conn *c);
 
 /* Errors of the kernel without the three stop codes, which come from contexts only. */
 int weir__net_error(int err);

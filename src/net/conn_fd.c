@@ -140,6 +140,7 @@ static const struct weir__conn_ops fd_ops = {
 
 struct weir__fd *weir__conn_fd(weir_conn *c)
 {
+	c = weir__conn_below(c);
 	weir__assert(c->ops == &fd_ops, "weir__conn_fd: %s is no descriptor", c->peer);
 	return &of(c)->fd;
 }

@@ -8,14 +8,32 @@
 #include <unistd.h>
 
 #include "net/conn.h"
+#include "tls_test.h"
 
 enum { BULK = 1 << 20 };
+
+/* "tls+ADDR": a connection of that address that speaks TLS. */
+static void connect_tls(const weir_ctx *ctx, weir_conn **a, weir_conn **b)
+{
+	static struct tls_both both;
+	int r;
+
+	if (!both.server)
+		both = tls_make_both(NULL);
+	CHECK_EQ(tls_shake(ctx, &both, "localhost", a, b, &r), 0);
+	CHECK_EQ(r, 0);
+}
 
 /* A connected pair of each kind. */
 static void connect_over(const weir_ctx *ctx, const char *addr, weir_conn **a, weir_conn **b)
 {
 	weir_listener *l;
 
+	if (!strncmp(addr, "tls+", 4)) {
+		connect_over(ctx, addr + 4, a, b);
+		connect_tls(ctx, a, b);
+		return;
+	}
 	if (!strcmp(addr, "pair")) {
 		CHECK_EQ(weir_conn_pair(a, b), 0);
 		return;
@@ -37,7 +55,8 @@ static const char *unix_addr(void)
 static void each_kind(const weir_ctx *ctx,
                       void (*fn)(const weir_ctx *ctx, weir_conn *a, weir_conn *b))
 {
-	const char *kinds[] = { "127.0.0.1:0", "[::1]:0", unix_addr(), "mem:kinds", "pair" };
+	const char *kinds[] = { "127.0.0.1:0", "[::1]:0",         unix_addr(), "mem:kinds",
+		                "pair",        "tls+127.0.0.1:0", "tls+pair" };
 
 	for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
 		weir_conn *a, *b;
@@ -250,9 +269,9 @@ TASK(writing_to_a_peer_that_has_gone_fails)
 
 TASK(a_connection_freed_under_a_reader_wakes_it)
 {
-	const char *kinds[] = { "127.0.0.1:0", "pair" };
+	const char *kinds[] = { "127.0.0.1:0", "pair", "tls+127.0.0.1:0", "tls+pair" };
 
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < 4; i++) {
 		weir_conn *a, *b;
 		weir_group g;
 
@@ -340,16 +359,16 @@ static void free_it(weir_conn *c, void *arg)
 
 TASK(a_callback_may_free_its_connection)
 {
-	const char *kinds[] = { "127.0.0.1:0", "pair" };
+	const char *kinds[] = { "127.0.0.1:0", "pair", "tls+127.0.0.1:0", "tls+pair" };
 
-	for (int i = 0; i < 4; i++) {
+	for (int i = 0; i < 8; i++) {
 		weir_conn *a, *b;
 		int freed = 0, other = 0;
 
-		connect_over(ctx, kinds[i % 2], &a, &b);
-		CHECK_EQ(weir__conn_on_gone(a, i < 2 ? count : free_it, i < 2 ? &other : &freed),
+		connect_over(ctx, kinds[i % 4], &a, &b);
+		CHECK_EQ(weir__conn_on_gone(a, i < 4 ? count : free_it, i < 4 ? &other : &freed),
 		         0);
-		if (i < 2)
+		if (i < 4)
 			CHECK_EQ(weir__conn_watch(a, WEIR__IN, free_it, &freed), 0);
 		weir_conn_free(b);
 		until(ctx, &freed, 1);
@@ -390,6 +409,10 @@ TASK(shutdown_races_read_write_and_free)
 		race(ctx, "pair", i);
 		race(ctx, "127.0.0.1:0", i);
 	}
+	for (int i = 0; i < 100; i++) {
+		race(ctx, "tls+pair", i);
+		race(ctx, "tls+127.0.0.1:0", i);
+	}
 }
 
 static int read_and_free(const weir_ctx *ctx, void *arg)
@@ -418,6 +441,10 @@ TASK(the_reader_that_shutdown_woke_may_free_at_once)
 	for (int i = 0; i < 200; i++) {
 		free_race(ctx, "pair", i);
 		free_race(ctx, "127.0.0.1:0", i);
+	}
+	for (int i = 0; i < 50; i++) {
+		free_race(ctx, "tls+pair", i);
+		free_race(ctx, "tls+127.0.0.1:0", i);
 	}
 }
 
@@ -648,5 +675,9 @@ TASK(watches_race_the_peer_and_free_for_real)
 	for (int i = 0; i < 500; i++) {
 		watch_race(ctx, "pair");
 		watch_race(ctx, "127.0.0.1:0");
+	}
+	for (int i = 0; i < 100; i++) {
+		watch_race(ctx, "tls+pair");
+		watch_race(ctx, "tls+127.0.0.1:0");
 	}
 }
