@@ -3,6 +3,7 @@
  * the exit. */
 #include <dlfcn.h>
 #include <limits.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,6 +37,27 @@ static void root_ended(weir__task *t)
 {
 	weir__rt.result = t->result;
 	weir__super_done();
+}
+
+static uint32_t foreign;  /* atomic: threads inside */
+static uint32_t shut = 1; /* atomic: there are no workers to come to */
+
+bool weir__foreign_enter(void)
+{
+	__atomic_add_fetch(&foreign, 1, __ATOMIC_SEQ_CST);
+	return !__atomic_load_n(&shut, __ATOMIC_SEQ_CST);
+}
+
+void weir__foreign_leave(void)
+{
+	__atomic_sub_fetch(&foreign, 1, __ATOMIC_RELEASE);
+}
+
+static void foreign_shut(void)
+{
+	__atomic_store_n(&shut, 1, __ATOMIC_SEQ_CST);
+	while (__atomic_load_n(&foreign, __ATOMIC_ACQUIRE))
+		sched_yield(); /* They are but a few instructions from leaving. */
 }
 
 static int64_t env_seconds(const char *name, int64_t otherwise)
@@ -141,6 +163,7 @@ int weir_run(const weir_options *opt, weir_task_fn *fn, void *arg)
 	weir__rt.root = ctx.scope = weir__scope_new(NULL, NULL);
 	weir__self_tls = NULL;
 	weir__assert(ctx.scope != NULL, "no memory to start");
+	__atomic_store_n(&shut, 0, __ATOMIC_SEQ_CST);
 	r = start_workers();
 	if (r == 0)
 		r = weir__spawn(&ctx, 0, fn, arg, "root", "weir_run", root_ended, NULL);
@@ -150,6 +173,7 @@ int weir_run(const weir_options *opt, weir_task_fn *fn, void *arg)
 	}
 	weir__offload_stop();
 	stop_workers();
+	foreign_shut();
 	if (weir__rt.tasks) {
 		weir_dump(STDERR_FILENO);
 		weir__die("%u tasks were leaked", weir__rt.tasks);

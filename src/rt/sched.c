@@ -42,6 +42,7 @@ enum { RUN_NEXT_MAX = 16, POLL_EVERY = 61, STEAL_MAX = 64, SPIN_MISSES = 3 };
 #define THIEF_EVERY_NS WEIR_US(50)
 
 struct weir__runtime weir__rt;
+uint32_t weir__outsiders;
 __thread struct weir__worker *weir__self_tls __attribute__((tls_model("initial-exec")));
 
 void weir__ready(weir__task *t)
@@ -97,15 +98,19 @@ void weir__worker_kick(struct weir__worker *w)
 
 void weir__post(int worker, struct weir__msg *m)
 {
-	struct weir__worker *w = &weir__rt.workers[worker];
+	struct weir__worker *w = &weir__rt.workers[worker], *self = weir__self();
 
+	if (!self)
+		(void)weir__foreign_enter();
 	weir__point();
 	m->next = __atomic_load_n(&w->inbox, __ATOMIC_RELAXED);
 	while (!__atomic_compare_exchange_n(&w->inbox, &m->next, m, true, __ATOMIC_SEQ_CST,
 	                                    __ATOMIC_RELAXED))
 		;
-	if (w != weir__self())
+	if (w != self)
 		weir__worker_kick(w);
+	if (!self)
+		weir__foreign_leave();
 }
 
 static void task_woken(struct weir__msg *m)
@@ -168,6 +173,8 @@ static void task_entry(void *arg)
 	t->result = t->fn(&t->ctx, t->arg);
 	weir__assert(t->open_groups == 0, "task %s (%s) ended with a group that was not joined",
 	             weir__task_name(t), t->place);
+	weir__assert(t->open_scopes == 0, "task %s (%s) ended with a scope that it did not close",
+	             weir__task_name(t), t->place);
 	weir__scope_leave(&t->member);
 	weir__bias_acquire(&w->all_lock, weir__here());
 	weir__list_remove(&t->all);
@@ -195,7 +202,7 @@ static void bury(struct weir__worker *w)
 static void settle(struct weir__worker *w, weir__task *t)
 {
 	t->worker = w;
-	weir__assert(weir__scope_join(t->ctx.scope, &t->member) == 0, "no memory to start a task");
+	weir__scope_enter(&t->member);
 }
 
 /* Hands to a worker a task that nobody else may take. */
@@ -301,8 +308,13 @@ static bool steal_from(struct weir__worker *w, struct weir__worker *from)
 	if (n > STEAL_MAX)
 		n = STEAL_MAX;
 	/* Without memory for a part of its scope here, leave it where it is. */
-	while (n-- && from->fresh_first && weir__scope_part_here(from->fresh_first->ctx.scope)) {
+	while (n-- && from->fresh_first) {
+		struct weir__part *part = weir__scope_part(from->fresh_first->ctx.scope, w->index);
+
+		if (!part)
+			break;
 		t = fresh_take(from);
+		t->member.part = part;
 		weir__list_remove(&t->all);
 		t->next = NULL;
 		*last = t;
@@ -343,10 +355,23 @@ static weir__task *steal(struct weir__worker *w)
 int weir__spawn(const weir_ctx *ctx, int worker, weir_task_fn *fn, void *arg, const char *name,
                 const char *place, void (*end)(weir__task *t), void *owner)
 {
-	struct weir__worker *w = weir__self();
-	char *stack = weir__stack_get(w ? &w->stacks : NULL), *top;
+	struct weir__worker *w = weir__self(), *to = w;
+	struct weir__part *part;
+	char *stack, *top;
 	weir__task *t;
 
+	weir__assert(worker < weir__rt.count, "there is no worker %d", worker);
+	if (worker >= 0)
+		to = &weir__rt.workers[worker];
+	else if (!to)
+		to = &weir__rt.workers[__atomic_fetch_add(&weir__rt.next_worker, 1,
+		                                          __ATOMIC_RELAXED) %
+		                       (uint32_t)weir__rt.count];
+	/* Whatever may fail fails here: an accepted task always runs. */
+	part = weir__scope_part(ctx->scope, to->index);
+	if (!part)
+		return -ENOMEM;
+	stack = weir__stack_get(w ? &w->stacks : NULL);
 	if (!stack)
 		return -ENOMEM;
 	top = stack + WEIR__STACK_SIZE;
@@ -357,11 +382,12 @@ int weir__spawn(const weir_ctx *ctx, int worker, weir_task_fn *fn, void *arg, co
 	t->spent = 0;
 	t->worker = w;
 	t->wait = NULL;
-	t->open_groups = 0;
+	t->open_groups = t->open_scopes = 0;
 	t->checked = NULL;
 	t->msg.fn = task_woken;
 	t->member.kind = WEIR__A_TASK;
 	t->member.link.next = NULL;
+	t->member.part = part;
 	t->fn = fn;
 	t->arg = arg;
 	t->ctx = *ctx;
@@ -378,20 +404,15 @@ int weir__spawn(const weir_ctx *ctx, int worker, weir_task_fn *fn, void *arg, co
 	t->given = name;
 	t->name[0] = 0;
 	__atomic_add_fetch(&weir__rt.tasks, 1, __ATOMIC_RELAXED);
-	if (worker >= 0) {
-		weir__assert(worker < weir__rt.count, "there is no worker %d", worker);
-		t->msg.fn = placed;
-		if (w && worker == w->index)
-			placed(&t->msg);
-		else
-			weir__post(worker, &t->msg);
+	if (worker < 0) {
+		fresh_push(to, t);
 		return 0;
 	}
-	if (!w)
-		w = &weir__rt.workers[__atomic_fetch_add(&weir__rt.next_worker, 1,
-		                                         __ATOMIC_RELAXED) %
-		                      (uint32_t)weir__rt.count];
-	fresh_push(w, t);
+	t->msg.fn = placed;
+	if (to == w)
+		placed(&t->msg);
+	else
+		weir__post(worker, &t->msg);
 	return 0;
 }
 

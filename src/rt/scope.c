@@ -147,29 +147,31 @@ void weir__scope_adopt(weir_scope *s, weir__task *maker)
 	s->maker = maker;
 }
 
-static struct weir__part *part_here(weir_scope *s)
+struct weir__part *weir__scope_part(weir_scope *s, int worker)
 {
-	int worker = weir__here();
-	struct weir__part *p, *mine;
+	struct weir__part *first = __atomic_load_n(&s->parts, __ATOMIC_ACQUIRE), *p, *mine;
 
-	for (p = __atomic_load_n(&s->parts, __ATOMIC_ACQUIRE); p; p = p->next)
+	for (p = first; p; p = p->next)
 		if (p->worker == worker)
 			return p;
 	mine = calloc(1, sizeof *mine);
 	if (!mine)
 		return NULL;
 	part_init(mine, s, worker);
-	mine->next = __atomic_load_n(&s->parts, __ATOMIC_RELAXED);
-	do
+	for (;;) {
+		mine->next = first;
 		weir__point();
-	while (!__atomic_compare_exchange_n(&s->parts, &mine->next, mine, false, __ATOMIC_SEQ_CST,
-	                                    __ATOMIC_RELAXED));
-	return mine;
-}
-
-bool weir__scope_part_here(weir_scope *s)
-{
-	return part_here(s) != NULL;
+		if (__atomic_compare_exchange_n(&s->parts, &first, mine, false, __ATOMIC_SEQ_CST,
+		                                __ATOMIC_ACQUIRE))
+			return mine;
+		/* Somebody else may have pushed the same worker's: there is to be one. */
+		for (p = first; p != mine->next; p = p->next) {
+			if (p->worker != worker)
+				continue;
+			free(mine);
+			return p;
+		}
+	}
 }
 
 static void scope_stop(weir_scope *s, uint32_t bits);
@@ -177,20 +179,24 @@ static void tell(weir_scope *s, uint32_t state, struct weir__member *m);
 
 int weir__scope_join(weir_scope *s, struct weir__member *m)
 {
-	struct weir__part *p;
+	weir__magic_check(s, WEIR__SCOPE_MAGIC);
+	m->part = weir__scope_part(s, weir__here());
+	if (!m->part)
+		return -ENOMEM;
+	weir__scope_enter(m);
+	return 0;
+}
+
+void weir__scope_enter(struct weir__member *m)
+{
+	weir_scope *s = m->part->scope;
 	uint32_t state;
 
-	weir__magic_check(s, WEIR__SCOPE_MAGIC);
-	p = part_here(s);
-	if (!p)
-		return -ENOMEM;
-	m->part = p;
 	m->heard = 0;
-	weir__list_append(&p->members, &m->link);
+	weir__list_append(&m->part->members, &m->link);
 	state = weir__scope_state(s);
 	if (state & (WEIR__DRAINED | WEIR__CANCELED))
 		tell(s, state, m);
-	return 0;
 }
 
 void weir__scope_leave(struct weir__member *m)
@@ -324,14 +330,17 @@ static void spread(weir_scope *s)
 
 static void scope_stop(weir_scope *s, uint32_t bits)
 {
-	uint32_t old;
+	uint32_t old, new;
 
 	weir__point();
 	old = __atomic_load_n(&s->state, __ATOMIC_SEQ_CST);
-	if ((bits & WEIR__DRAINED) && !(old & WEIR__HOLDS))
-		bits |= WEIR__MEMBERS;
-	old = __atomic_fetch_or(&s->state, bits, __ATOMIC_SEQ_CST);
-	if ((old & bits) != bits)
+	do {
+		new = old | bits;
+		if ((bits & WEIR__DRAINED) && !(old & WEIR__HOLDS))
+			new |= WEIR__MEMBERS;
+	} while (!__atomic_compare_exchange_n(&s->state, &old, new, false, __ATOMIC_SEQ_CST,
+	                                      __ATOMIC_SEQ_CST));
+	if (new != old)
 		spread(s);
 }
 
@@ -367,6 +376,8 @@ int weir_scope_open(const weir_ctx *ctx, weir_ctx *ret)
 	s = weir__scope_new(ctx->scope, weir__current());
 	if (!s)
 		return -ENOMEM;
+	if (s->maker)
+		s->maker->open_scopes++;
 	*ret = *ctx;
 	ret->scope = s;
 	return 0;
@@ -374,22 +385,46 @@ int weir_scope_open(const weir_ctx *ctx, weir_ctx *ret)
 
 void weir_scope_close(weir_scope *s)
 {
+	weir__magic_check(s, WEIR__SCOPE_MAGIC);
+	weir__assert(s->maker == weir__current(),
+	             "a scope was closed by another task than the one that opened it");
+	if (s->maker)
+		s->maker->open_scopes--;
 	weir__scope_free(s);
 }
 
 int weir_hook_add(weir_scope *s, weir_hook *h)
 {
-	struct hook_priv *p = hook_priv(h);
+	struct weir__member *m = &hook_priv(h)->member;
 
-	p->member.kind = WEIR__A_HOOK;
-	if (h->holds_drain)
-		__atomic_fetch_or(&s->state, WEIR__HOLDS, __ATOMIC_SEQ_CST);
-	return weir__scope_join(s, &p->member);
+	weir__magic_check(s, WEIR__SCOPE_MAGIC);
+	m->kind = WEIR__A_HOOK;
+	m->part = weir__scope_part(s, weir__here());
+	if (!m->part)
+		return -ENOMEM;
+	m->holds = h->holds_drain;
+	if (m->holds)
+		__atomic_fetch_add(&s->state, WEIR__HOLDER, __ATOMIC_SEQ_CST);
+	weir__scope_enter(m);
+	return 0;
 }
 
 void weir_hook_remove(weir_hook *h)
 {
-	weir__scope_leave(&hook_priv(h)->member);
+	struct weir__member *m = &hook_priv(h)->member;
+	weir_scope *s;
+	uint32_t state;
+
+	if (!weir__list_linked(&m->link))
+		return;
+	s = m->part->scope;
+	weir__scope_leave(m);
+	if (!m->holds)
+		return;
+	/* The last who held a drain back and did not pass it on: now nothing holds it. */
+	state = __atomic_sub_fetch(&s->state, WEIR__HOLDER, __ATOMIC_SEQ_CST);
+	if ((state & WEIR__DRAINED) && !(state & (WEIR__MEMBERS | WEIR__HOLDS)))
+		scope_stop(s, WEIR__MEMBERS);
 }
 
 bool weir__scope_is_under(const weir_scope *s, const weir_scope *above)

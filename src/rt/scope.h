@@ -16,8 +16,10 @@ enum {
 	WEIR__DRAINED = 1, /* drain has reached this scope … */
 	WEIR__MEMBERS = 2, /* … and its members: what until-drain waits look at */
 	WEIR__CANCELED = 4,
-	WEIR__HOLDS = 8, /* a hook holds the drain back from the members */
+	/* Hooks that hold the drain back from the members, counted in the upper bits. */
+	WEIR__HOLDER = 8,
 };
+#define WEIR__HOLDS (~7u)
 
 enum weir__ctx_flags { WEIR__UNTIL_DRAIN = 1, WEIR__SHIELD = 2 };
 
@@ -29,6 +31,7 @@ struct weir__member {
 	struct weir__list link;
 	enum { WEIR__A_TASK, WEIR__A_SCOPE, WEIR__A_HOOK } kind;
 	uint8_t heard; /* hooks: the steps it was told */
+	bool holds;    /* hooks: counted as holding the drain */
 	struct weir__part *part;
 };
 
@@ -66,8 +69,10 @@ void weir__scope_unref(weir_scope *s);
 /* On the current worker: links the member into this worker's part. 0 or -ENOMEM. */
 int weir__scope_join(weir_scope *s, struct weir__member *m);
 void weir__scope_leave(struct weir__member *m);
-/* Makes sure that the current worker has a part, so that a later join cannot fail. */
-bool weir__scope_part_here(weir_scope *s);
+/* The part of a worker, for a later weir__scope_enter() there, which cannot fail: member.part is to
+ * be set. NULL without memory. Any thread. */
+struct weir__part *weir__scope_part(weir_scope *s, int worker);
+void weir__scope_enter(struct weir__member *m);
 
 /* Let the calling task, in place of the maker, use the scope from now on. On the scope's worker. */
 void weir__scope_adopt(weir_scope *s, weir__task *maker);

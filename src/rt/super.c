@@ -72,10 +72,10 @@ void weir__super_done(void)
 
 void weir_stop(void)
 {
-	if (!__atomic_load_n(&weir__rt.workers, __ATOMIC_ACQUIRE) || weir__simulating)
-		return; /* Nothing runs that could be stopped. */
-	if (__atomic_exchange_n(&super.stop_asked, 1, __ATOMIC_ACQ_REL) == 0)
+	if (weir__foreign_enter() &&
+	    __atomic_exchange_n(&super.stop_asked, 1, __ATOMIC_ACQ_REL) == 0)
 		poke();
+	weir__foreign_leave();
 }
 
 int64_t weir_stop_left(void)
@@ -281,7 +281,7 @@ static bool watch(void)
 static void check_deadlock(void)
 {
 	if (super.told_deadlock || super.stop_at ||
-	    __atomic_load_n(&weir__rt.outside, __ATOMIC_RELAXED) ||
+	    __atomic_load_n(&weir__outsiders, __ATOMIC_RELAXED) ||
 	    !__atomic_load_n(&weir__rt.tasks, __ATOMIC_RELAXED))
 		return;
 	for (int i = 0; i < weir__rt.count; i++) {

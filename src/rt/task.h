@@ -34,7 +34,7 @@ struct weir__task {
 	struct weir__wait *wait;     /* what it is parked on */
 	weir_scope *wait_scope;
 	unsigned wait_flags;
-	unsigned open_groups;
+	unsigned open_groups, open_scopes;
 	weir_scope *checked;        /* the last scope found fit for its waits */
 	struct weir__msg msg;       /* its wake-up from another worker; its start when placed */
 	struct weir__member member; /* in its scope */
@@ -113,9 +113,6 @@ struct weir__runtime {
 	uint32_t stopping;    /* atomic: workers leave when set */
 	uint64_t next_id;     /* atomic */
 	uint32_t tasks;       /* atomic: alive */
-	uint32_t
-		outside; /* atomic: what may wake a task although all wait: descriptors under epoll,
-	                               * offloaded calls, foreign channels, holds of groups */
 	weir_scope *root;
 	weir_options opt;
 	int64_t grace_ns;
@@ -157,12 +154,19 @@ int weir__worker_init(struct weir__worker *w, int index);
 void weir__worker_fini(struct weir__worker *w);
 void weir__worker_kick(struct weir__worker *w);
 
-/* Counts what can wake a task from outside the runtime; with none, and all waiting, the
- * supervisor reports a deadlock. */
+/* Counts what can wake a task from outside the runtime (descriptors under epoll, offloaded calls,
+ * foreign channels, holds of groups); with none, and all waiting, the supervisor reports a deadlock.
+ * Not of the run: a channel may be older and younger than one. */
+extern uint32_t weir__outsiders; /* atomic */
 static inline void weir__outside(int change)
 {
-	__atomic_add_fetch(&weir__rt.outside, (uint32_t)change, __ATOMIC_RELAXED);
+	__atomic_add_fetch(&weir__outsiders, (uint32_t)change, __ATOMIC_RELAXED);
 }
+
+/* run.c: around what a foreign thread does to the workers. What it wakes may be the last task, and
+ * then the end of the run waits until it has left. false: nothing runs. */
+bool weir__foreign_enter(void);
+void weir__foreign_leave(void);
 
 /* scope.c */
 void weir__scopes_flush(struct weir__worker *w);

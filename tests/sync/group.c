@@ -388,6 +388,65 @@ TEST(a_deadlock_in_a_simulation_is_reported_with_its_tasks)
 	CHECK_DIES(run_stuck, "deadlock in the simulation of seed 7");
 }
 
+TASK(a_drain_held_by_a_hook_goes_on_when_the_last_such_hook_is_removed)
+{
+	struct counted a = { .hook = { .fn = count_hook, .holds_drain = true } }, b = a;
+	weir_ctx inner, live;
+
+	CHECK_EQ(weir_scope_open(ctx, &inner), 0);
+	live = weir_ctx_until_drain(&inner);
+	CHECK_EQ(weir_hook_add(inner.scope, &a.hook), 0);
+	CHECK_EQ(weir_hook_add(inner.scope, &b.hook), 0);
+	weir_scope_drain(inner.scope);
+	CHECK_EQ(weir_yield(&live), 0);
+	weir_hook_remove(&a.hook);
+	CHECK_EQ(weir_yield(&live), 0);
+	weir_hook_remove(&b.hook);
+	CHECK_EQ(weir_yield(&live), -ESHUTDOWN);
+	weir_scope_close(inner.scope);
+}
+
+TASK(a_hook_that_is_gone_holds_no_later_drain)
+{
+	struct counted a = { .hook = { .fn = count_hook, .holds_drain = true } };
+	weir_ctx inner, live;
+
+	CHECK_EQ(weir_scope_open(ctx, &inner), 0);
+	live = weir_ctx_until_drain(&inner);
+	CHECK_EQ(weir_hook_add(inner.scope, &a.hook), 0);
+	weir_hook_remove(&a.hook);
+	weir_scope_drain(inner.scope);
+	CHECK_EQ(weir_sleep(&live, WEIR_SEC(60)), -ESHUTDOWN);
+	CHECK_EQ(a.drains, 0);
+	weir_scope_close(inner.scope);
+}
+
+static int leaves_a_scope(const weir_ctx *ctx, void *arg)
+{
+	(void)arg;
+	weir_task_name("the careless one");
+	return weir_scope_open(ctx, &(weir_ctx){ 0 });
+}
+
+static int starts_the_careless_one(const weir_ctx *ctx, void *arg)
+{
+	weir_group g;
+
+	weir_group_init(&g, ctx);
+	CHECK_EQ(weir_group_go(&g, leaves_a_scope, arg), 0);
+	return weir_group_wait(&g);
+}
+
+static void run_leaves_a_scope(void)
+{
+	weir_run(NULL, starts_the_careless_one, NULL);
+}
+
+TEST(a_task_that_ends_with_an_open_scope_aborts)
+{
+	CHECK_DIES(run_leaves_a_scope, "ended with a scope that it did not close");
+}
+
 /* An owner that cancelled its own scope so hears of a stop from above. */
 TASK(a_hook_hears_a_drain_after_its_cancel_as_a_cancel)
 {
