@@ -7,8 +7,8 @@
     (gdb) weir bt all
     (gdb) weir task 17 info locals   any command in the frame of a parked task
 
-A parked task's registers lie on its stack where weir__switch pushed them (src/rt/switch_*.S); the commands put them
-into gdb's registers for the time of one command. So they need a live process whose thread is stopped; in a core file
+Where a parked task goes on is kept in its fiber (src/rt/fiber.h); the commands put that into
+gdb's registers for the time of one command. So they need a live process whose thread is stopped; in a core file
 `info weir tasks` works and `weir bt` shows the frames by the frame pointers.
 """
 
@@ -40,25 +40,18 @@ def name_of(task):
     return own if own else task["given"].string()
 
 
-def state_of(task):
+def state_of(worker, task):
     if int(task["what"]) != 0:
         return "waiting on " + task["what"].string()
-    return "running" if bool(task["running"]) else "ready"
+    return "running" if int(worker["current"]) == int(task) else "ready"
 
 
 def registers_of(task):
-    """Name → value of the registers that weir__switch saved."""
-    sp = int(task["fiber"]["sp"])
-    word = gdb.lookup_type("unsigned long").pointer()
-    at = lambda i: int((gdb.Value(sp).cast(word) + i).dereference())
+    """Name → value of the registers that weir__fiber_switch() kept; the others lie in the frames above."""
+    at = {n: int(task["fiber"][n]) for n in ("sp", "fp", "pc")}
     if gdb.selected_inferior().architecture().name().startswith("aarch64"):
-        regs = {"x%d" % (19 + i): at(i) for i in range(12)}
-        regs["pc"], regs["sp"] = at(11), sp + 160
-        return regs
-    names = ["r15", "r14", "r13", "r12", "rbx", "rbp"]
-    regs = {n: at(i) for i, n in enumerate(names)}
-    regs["rip"], regs["rsp"] = at(6), sp + 56
-    return regs
+        return {"pc": at["pc"], "sp": at["sp"], "x29": at["fp"]}
+    return {"rip": at["pc"], "rsp": at["sp"], "rbp": at["fp"]}
 
 
 def run_in(task, command):
@@ -112,7 +105,7 @@ class InfoWeirTasks(gdb.Command):
         for i, worker, task in tasks():
             mark = "*" if int(worker["current"]) == int(task) else " "
             print("%s #%-6d worker %d  %-28s %s (%s)" % (
-                mark, int(task["id"]), i, state_of(task), name_of(task), task["place"].string()))
+                mark, int(task["id"]), i, state_of(worker, task), name_of(task), task["place"].string()))
 
 
 class Weir(gdb.Command):

@@ -46,17 +46,30 @@ void weir__bias_probe(void);
 void weir__bias_init_owned(struct weir__bias *b, int owner);
 void weir__bias_acquire_slow(struct weir__bias *b, int self);
 
+/* Only as its owner, at a few instructions: true, or nothing happened. */
+static inline bool weir__bias_enter(struct weir__bias *b, int self)
+{
+	if (weir__unlikely(__atomic_load_n(&b->owner, __ATOMIC_RELAXED) != self))
+		return false;
+	__atomic_store_n(&b->in, 1, __ATOMIC_RELAXED);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	if (weir__likely(!__atomic_load_n(&b->revoked, __ATOMIC_ACQUIRE)))
+		return true;
+	__atomic_store_n(&b->in, 0, __ATOMIC_RELEASE);
+	return false;
+}
+
+/* After that. */
+static inline void weir__bias_exit(struct weir__bias *b)
+{
+	__atomic_store_n(&b->in, 0, __ATOMIC_RELEASE);
+}
+
 /* `self` is the calling worker's index, or -1 elsewhere; the same for the release. */
 static inline void weir__bias_acquire(struct weir__bias *b, int self)
 {
-	if (weir__likely(__atomic_load_n(&b->owner, __ATOMIC_RELAXED) == self)) {
-		__atomic_store_n(&b->in, 1, __ATOMIC_RELAXED);
-		__atomic_signal_fence(__ATOMIC_SEQ_CST);
-		if (weir__likely(!__atomic_load_n(&b->revoked, __ATOMIC_ACQUIRE)))
-			return;
-		__atomic_store_n(&b->in, 0, __ATOMIC_RELEASE);
-	}
-	weir__bias_acquire_slow(b, self);
+	if (weir__unlikely(!weir__bias_enter(b, self)))
+		weir__bias_acquire_slow(b, self);
 }
 
 /* Does the caller, who holds it, hold it as its owner? Then nobody on another thread can be

@@ -40,7 +40,7 @@ void weir_each_task(void (*fn)(const weir_task_info *info, void *arg), void *arg
 			weir__task *t = weir__container(node, weir__task, all);
 			const char *what = __atomic_load_n(&t->what, __ATOMIC_ACQUIRE);
 			int64_t until = __atomic_load_n(&t->until_ns, __ATOMIC_RELAXED);
-			bool running = __atomic_load_n(&t->running, __ATOMIC_RELAXED);
+			bool running = __atomic_load_n(&w->current, __ATOMIC_RELAXED) == t;
 			weir_task_info info = {
 				.id = t->id,
 				.name = weir__task_name(t),

@@ -7,12 +7,31 @@
 
 #ifdef WEIR__ASAN
 #include <sanitizer/asan_interface.h>
-#include <sanitizer/common_interface_defs.h>
-#endif
-#ifdef WEIR__TSAN
-#include <sanitizer/tsan_interface.h>
 #endif
 
+/*
+ * Where a new fiber goes on: its entry and the argument are the first words on its stack. The
+ * zero frame pointer and the undefined return address end every backtrace.
+ */
+__asm__("	.text\n"
+        "	.globl	weir__fiber_start\n"
+        "	.hidden	weir__fiber_start\n"
+        "weir__fiber_start:\n"
+        "	.cfi_startproc\n"
+#if defined(__x86_64__)
+        "	.cfi_undefined %rip\n"
+        "	popq	%rax\n"
+        "	popq	%rdi\n"
+        "	callq	*%rax\n"
+        "	ud2\n"
+#elif defined(__aarch64__)
+        "	.cfi_undefined x30\n"
+        "	ldp	x9, x0, [sp], #16\n"
+        "	mov	x30, #0\n"
+        "	blr	x9\n"
+        "	brk	#0\n"
+#endif
+        "	.cfi_endproc\n");
 void weir__fiber_start(void);
 
 void weir__fiber_init_thread(struct weir__fiber *f)
@@ -37,23 +56,12 @@ void weir__fiber_init(struct weir__fiber *f, void *bottom, void *top, void (*ent
 {
 	uintptr_t *sp = (uintptr_t *)((uintptr_t)top & ~(uintptr_t)15);
 
-#if defined(__x86_64__)
-	sp -= 9;
-	memset(sp, 0, 9 * sizeof *sp);
-	/* r15 r14 r13 r12 rbx rbp, the return address, and two words for alignment. */
-	sp[2] = (uintptr_t)arg;
-	sp[3] = (uintptr_t)entry;
-	sp[6] = (uintptr_t)weir__fiber_start;
-#elif defined(__aarch64__)
-	sp -= 20;
-	memset(sp, 0, 20 * sizeof *sp);
+	sp -= 2;
 	sp[0] = (uintptr_t)entry;
 	sp[1] = (uintptr_t)arg;
-	sp[11] = (uintptr_t)weir__fiber_start;
-#else
-#error "Weir runs on x86-64 and aarch64"
-#endif
 	f->sp = sp;
+	f->fp = NULL;
+	f->pc = (void *)weir__fiber_start;
 #ifdef WEIR__ASAN
 	__asan_unpoison_memory_region(bottom, (size_t)((char *)top - (char *)bottom));
 	f->bottom = bottom;
@@ -74,28 +82,4 @@ void weir__fiber_fini(struct weir__fiber *f)
 		__tsan_destroy_fiber(f->tsan);
 #endif
 	(void)f;
-}
-
-#ifdef WEIR__TSAN
-__attribute__((no_sanitize("thread")))
-#endif
-void weir__fiber_switch(struct weir__fiber *from, struct weir__fiber *to, bool last)
-{
-#ifdef WEIR__ASAN
-	__sanitizer_start_switch_fiber(last ? NULL : &from->fake, to->bottom, to->size);
-#endif
-#ifdef WEIR__TSAN
-	__tsan_switch_to_fiber(to->tsan, 0);
-#endif
-	(void)last;
-	weir__switch(&from->sp, to->sp);
-	weir__fiber_arrived(from);
-}
-
-void weir__fiber_arrived(struct weir__fiber *self)
-{
-#ifdef WEIR__ASAN
-	__sanitizer_finish_switch_fiber(self->fake, NULL, NULL);
-#endif
-	(void)self;
 }

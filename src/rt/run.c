@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The beginning and the end of a run: workers, the root task, the supervisor, and what is told at
  * the exit. */
+#include <errno.h>
 #include <dlfcn.h>
 #include <limits.h>
 #include <sched.h>
@@ -26,6 +27,7 @@ static void *worker_main(void *arg)
 	struct weir__fault_stack fault;
 
 	weir__self_tls = w;
+	w->error = &errno;
 	weir__fiber_init_thread(&w->fiber);
 	weir__fault_enter(&fault);
 	weir__worker_loop(w);

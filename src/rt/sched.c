@@ -6,7 +6,7 @@
  * A worker looks, in this order, at: its inbox (wake-ups and messages from other threads), its
  * timers, run_next (the task readied last, so that a hand-off stays hot), its ready queue, its
  * fresh queue (new tasks, which others may steal), the others' fresh queues; then it sleeps in
- * epoll_wait. run_next inherits the budget of who readied it: after RUN_NEXT_MAX in a row the
+ * epoll_wait. run_next inherits the budget of who readied it: after WEIR__RUN_NEXT_MAX in a row the
  * queue gets its turn. Every POLL_EVERY turns it looks at descriptors, timers and fresh tasks
  * although others are ready.
  *
@@ -35,7 +35,7 @@
 #include "rt/super.h"
 #include "rt/task.h"
 
-enum { RUN_NEXT_MAX = 16, POLL_EVERY = 61, STEAL_MAX = 64, SPIN_MISSES = 3 };
+enum { POLL_EVERY = 61, STEAL_MAX = 64, SPIN_MISSES = 3 };
 #define SPIN_NS        WEIR_US(50)
 #define SPIN_GAP_NS    WEIR_US(10)
 #define SPIN_PAUSE_NS  WEIR_MS(10)
@@ -43,20 +43,8 @@ enum { RUN_NEXT_MAX = 16, POLL_EVERY = 61, STEAL_MAX = 64, SPIN_MISSES = 3 };
 
 struct weir__runtime weir__rt;
 uint32_t weir__outsiders;
+uint32_t weir__budget = WEIR__BUDGET;
 __thread struct weir__worker *weir__self_tls __attribute__((tls_model("initial-exec")));
-
-void weir__ready(weir__task *t)
-{
-	struct weir__worker *w = t->worker;
-
-	if (!w->run_next && !weir__simulating) {
-		w->run_next = t;
-		return;
-	}
-	t->next = NULL;
-	*w->ready_last = t;
-	w->ready_last = &t->next;
-}
 
 static weir__task *ready_pop(struct weir__worker *w)
 {
@@ -115,7 +103,7 @@ void weir__post(int worker, struct weir__msg *m)
 
 static void task_woken(struct weir__msg *m)
 {
-	weir__ready(weir__container(m, weir__task, msg));
+	weir__ready(weir__self(), weir__container(m, weir__task, msg));
 }
 
 void weir__post_late(struct weir__msg *m)
@@ -181,7 +169,6 @@ static void task_entry(void *arg)
 	weir__bias_release(&w->all_lock, weir__here());
 	__atomic_sub_fetch(&weir__rt.tasks, 1, __ATOMIC_RELAXED);
 	w->dead = t;
-	__atomic_store_n(&t->running, false, __ATOMIC_RELAXED);
 	t->end(t);
 	weir__fiber_switch(&t->fiber, &w->fiber, true);
 	__builtin_unreachable();
@@ -400,7 +387,6 @@ int weir__spawn(const weir_ctx *ctx, int worker, weir_task_fn *fn, void *arg, co
 	t->on = NULL;
 	t->since_ns = w ? w->now_ns : weir__now_coarse();
 	t->until_ns = WEIR_NEVER;
-	t->running = false;
 	t->given = name;
 	t->name[0] = 0;
 	__atomic_add_fetch(&weir__rt.tasks, 1, __ATOMIC_RELAXED);
@@ -422,7 +408,7 @@ static weir__task *next_task(struct weir__worker *w)
 {
 	weir__task *t = w->run_next;
 
-	if (t && ++w->run_next_used <= RUN_NEXT_MAX) {
+	if (t && ++w->run_next_used <= WEIR__RUN_NEXT_MAX) {
 		w->run_next = NULL;
 		return t;
 	}
@@ -445,43 +431,11 @@ static weir__task *next_task(struct weir__worker *w)
 	return weir__rt.count > 1 ? steal(w) : NULL;
 }
 
-static void mark(struct weir__worker *w, weir__task *t)
-{
-	w->current = t;
-	t->spent = 0;
-	__atomic_store_n(&t->running, true, __ATOMIC_RELAXED);
-	__atomic_store_n(&w->turn, w->turn + 1, __ATOMIC_RELAXED);
-}
-
-void weir__leave(weir__task *t)
-{
-	struct weir__worker *w = t->worker;
-	weir__task *next = w->run_next;
-	struct weir__fiber *to = &w->fiber;
-	void *sp = __builtin_frame_address(0);
-	int saved = errno;
-
-	if (sp < t->lowest)
-		t->lowest = sp;
-	__atomic_store_n(&t->running, false, __ATOMIC_RELAXED);
-	/* A hand-off from task to task spares the way through the scheduler, within the same
-	 * bounds. */
-	if (next && w->run_next_used < RUN_NEXT_MAX &&
-	    !__atomic_load_n(&w->inbox, __ATOMIC_RELAXED)) {
-		w->run_next = NULL;
-		w->run_next_used++;
-		mark(w, next);
-		to = &next->fiber;
-	}
-	weir__fiber_switch(&t->fiber, to, false);
-	errno = saved;
-}
-
 static void run(struct weir__worker *w, weir__task *t)
 {
-	mark(w, t);
+	weir__mark(w, t);
 	weir__fiber_switch(&w->fiber, &t->fiber, false);
-	w->current = NULL;
+	__atomic_store_n(&w->current, NULL, __ATOMIC_RELAXED);
 	if (w->dead)
 		bury(w);
 }

@@ -14,6 +14,7 @@
  */
 #include "rt/sim.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -153,12 +154,14 @@ int weir_sim(uint64_t seed, weir_task_fn *fn, void *arg)
 	sim.seed = sim.rng = seed;
 	sim.trace = 0xcbf29ce484222325u;
 	weir__simulating = true;
+	weir__budget = 0;
 	weir__fiber_init_thread(&sim.driver);
 	weir__rt.workers = workers;
 	weir__rt.grace_ns = WEIR_SEC(30);
 	weir__rt.count = 1 + (int)weir_random(WORKERS_MAX);
 	for (int i = 0; i < weir__rt.count; i++) {
 		weir__worker_init(&workers[i], i);
+		workers[i].error = &errno;
 		stacks[i] = weir__stack_get(NULL);
 		weir__assert(stacks[i] != NULL, "no memory for a simulation");
 		weir__fiber_init(&workers[i].fiber, stacks[i], (char *)stacks[i] + WEIR__STACK_SIZE,
@@ -194,5 +197,6 @@ int weir_sim(uint64_t seed, weir_task_fn *fn, void *arg)
 	}
 	weir__rt.workers = NULL;
 	weir__simulating = false;
+	weir__budget = WEIR__BUDGET;
 	return r < 0 ? r : weir__rt.result;
 }

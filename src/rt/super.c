@@ -233,7 +233,7 @@ static void report_hog(struct weir__worker *w)
 	weir__bias_acquire(&w->all_lock, weir__here());
 	weir__list_each (node, &w->all) {
 		weir__task *t = weir__container(node, weir__task, all);
-		if (__atomic_load_n(&t->running, __ATOMIC_RELAXED))
+		if (__atomic_load_n(&w->current, __ATOMIC_RELAXED) == t)
 			weir__log(WEIR__WARN, "rt",
 			          "task %s (%s) has kept worker %d for a second without waiting",
 			          weir__task_name(t), t->place, w->index);

@@ -21,7 +21,11 @@
 #include "rt/wait.h"
 
 #define WEIR__TASK_MAGIC 0x7a5c0001u
-enum { WEIR__TASK_NAME = 32, WEIR__BUDGET = 128 };
+enum {
+	WEIR__TASK_NAME = 32,
+	WEIR__BUDGET = 128,
+	WEIR__RUN_NEXT_MAX = 16, /* hand-offs before the queue gets its turn */
+};
 
 struct weir__worker;
 
@@ -54,7 +58,6 @@ struct weir__task {
 	const char *what; /* what it waits on; NULL: ready or running */
 	const void *on;
 	int64_t since_ns, until_ns;
-	bool running;
 	const char *given;          /* the name of its function … */
 	char name[WEIR__TASK_NAME]; /* … until it names itself */
 };
@@ -68,9 +71,11 @@ struct weir__worker {
 	int index;
 	pthread_t thread;
 	struct weir__fiber fiber; /* the scheduler's own stack */
-	weir__task *current, *run_next, *ready_first, **ready_last;
+	weir__task *current;      /* atomic: others look who runs */
+	weir__task *run_next, *ready_first, **ready_last;
 	struct weir__msg *late_first, **late_last; /* weir__post_late() */
 	unsigned run_next_used, tick;
+	int *error; /* errno of its thread: each task has its own value */
 	struct weir__stack_cache stacks;
 	weir_scope *scopes; /* free ones, linked through parent */
 	uint32_t scope_count;
@@ -121,6 +126,10 @@ struct weir__runtime {
 
 extern struct weir__runtime weir__rt;
 
+/* Operations that a task may do before others get a turn; 0 in a simulation, where the oracle
+ * decides that each time. */
+extern uint32_t weir__budget;
+
 /* The worker of the calling thread (in a simulation: the logical one), or NULL. */
 extern __thread struct weir__worker *weir__self_tls __attribute__((tls_model("initial-exec")));
 static inline struct weir__worker *weir__self(void)
@@ -141,18 +150,103 @@ static inline weir__task *weir__current(void)
 int weir__spawn(const weir_ctx *ctx, int worker, weir_task_fn *fn, void *arg, const char *name,
                 const char *place, void (*end)(weir__task *t), void *owner);
 
-/* Leaves the current task, which is parked or queued: to the task readied last, if it may run at
- * once, else to the scheduler. */
-void weir__leave(weir__task *t);
-
 /* Puts a task of this worker on its run queue. */
-void weir__ready(weir__task *t);
+static inline void weir__ready(struct weir__worker *w, weir__task *t)
+{
+	/* In a simulation the oracle chooses from the queue. */
+	if (!w->run_next && !weir__simulating) {
+		w->run_next = t;
+		return;
+	}
+	t->next = NULL;
+	*w->ready_last = t;
+	w->ready_last = &t->next;
+}
+
+/* Wakes a parked task from the worker `self`, or from elsewhere (NULL). */
+static inline void weir__wake(struct weir__worker *self, weir__task *t)
+{
+	if (weir__likely(self == t->worker))
+		weir__ready(self, t);
+	else
+		weir__post(t->worker->index, &t->msg);
+}
+
+/* It runs from now on. */
+static inline void weir__mark(struct weir__worker *w, weir__task *t)
+{
+	__atomic_store_n(&w->current, t, __ATOMIC_RELAXED);
+	t->spent = 0;
+	__atomic_store_n(&w->turn, w->turn + 1, __ATOMIC_RELAXED);
+}
+
+/*
+ * Leaves the current task, which is parked or queued: to the task readied last, if it may run at
+ * once (from task to task spares the way through the scheduler), else to the scheduler. Inlined:
+ * after the switch there should be as few returns as can be.
+ */
+static inline __attribute__((always_inline)) void weir__leave(struct weir__worker *w, weir__task *t)
+{
+	weir__task *next = w->run_next;
+	struct weir__fiber *to = &w->fiber;
+	void *sp = __builtin_frame_address(0);
+	int saved = *w->error;
+
+	if (sp < t->lowest)
+		t->lowest = sp;
+	if (next && w->run_next_used < WEIR__RUN_NEXT_MAX &&
+	    !__atomic_load_n(&w->inbox, __ATOMIC_RELAXED)) {
+		w->run_next = NULL;
+		w->run_next_used++;
+		weir__mark(w, next);
+		to = &next->fiber;
+	}
+	weir__fiber_switch(&t->fiber, to, false);
+	*w->error = saved;
+}
+
+/* Parks the current task until its wait is claimed: the claim's value. */
+static inline __attribute__((always_inline)) int weir__park(weir__task *t, struct weir__wait *w,
+                                                            weir_scope *scope, unsigned flags,
+                                                            int64_t until_ns, const char *what,
+                                                            const void *on)
+{
+	struct weir__worker *worker = t->worker;
+
+	t->wait = w;
+	t->wait_scope = scope;
+	__atomic_store_n(&t->wait_flags, flags, __ATOMIC_RELAXED);
+	__atomic_store_n(&t->on, on, __ATOMIC_RELAXED);
+	__atomic_store_n(&t->since_ns, worker->now_ns, __ATOMIC_RELAXED);
+	__atomic_store_n(&t->until_ns, until_ns, __ATOMIC_RELAXED);
+	__atomic_store_n(&t->what, what, __ATOMIC_RELEASE);
+	weir__leave(worker, t);
+	__atomic_store_n(&t->what, NULL, __ATOMIC_RELAXED);
+	t->wait = NULL;
+	return __atomic_load_n(&w->claim, __ATOMIC_ACQUIRE);
+}
 
 /* The scheduler, until the runtime stops. */
 void weir__worker_loop(struct weir__worker *w);
 int weir__worker_init(struct weir__worker *w, int index);
 void weir__worker_fini(struct weir__worker *w);
 void weir__worker_kick(struct weir__worker *w);
+
+/* The stop code with which a wait of this task under ctx ends at once, or 0. */
+int weir__stop_of(weir__task *t, const weir_ctx *ctx);
+
+static inline bool weir__may_wait(const weir__task *t, const weir_ctx *ctx)
+{
+	return weir__likely(ctx->scope == t->ctx.scope) &&
+	       weir__likely(!(weir__scope_state(ctx->scope) & (WEIR__MEMBERS | WEIR__CANCELED)));
+}
+
+/* weir__wait_check(), if that is known to be 0 by a few instructions; else false, and nothing
+ * happened. */
+static inline bool weir__wait_at_once(weir__task *t, const weir_ctx *ctx)
+{
+	return weir__likely(t) && weir__may_wait(t, ctx) && weir__likely(++t->spent < weir__budget);
+}
 
 /* Counts what can wake a task from outside the runtime (descriptors under epoll, offloaded calls,
  * foreign channels, holds of groups); with none, and all waiting, the supervisor reports a deadlock.

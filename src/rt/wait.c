@@ -19,7 +19,7 @@ static void check_scope(weir__task *t, weir_scope *s)
 	t->checked = s;
 }
 
-static int stop_code(weir__task *t, const weir_ctx *ctx)
+int weir__stop_of(weir__task *t, const weir_ctx *ctx)
 {
 	int r = weir__stop_code(weir__scope_state(ctx->scope), ctx->flags);
 
@@ -29,19 +29,21 @@ static int stop_code(weir__task *t, const weir_ctx *ctx)
 	return r;
 }
 
+static __attribute__((noinline)) int check_slow(weir__task *t, const weir_ctx *ctx)
+{
+	weir__assert(t != NULL, "a call that can wait was made outside of a task");
+	if (ctx->scope != t->checked)
+		check_scope(t, ctx->scope);
+	if (weir__simulating ? weir_random(4) == 0 : ++t->spent >= weir__budget)
+		weir_yield(ctx);
+	return weir__stop_of(t, ctx);
+}
+
 int weir__wait_check(const weir_ctx *ctx)
 {
 	weir__task *t = weir__current();
 
-	weir__assert(t != NULL, "a call that can wait was made outside of a task");
-	if (weir__unlikely(ctx->scope != t->checked))
-		check_scope(t, ctx->scope);
-	if (weir__unlikely(++t->spent >= WEIR__BUDGET) ||
-	    weir__unlikely(weir__simulating && weir_random(4) == 0)) {
-		t->spent = 0;
-		weir_yield(ctx);
-	}
-	return stop_code(t, ctx);
+	return weir__wait_at_once(t, ctx) ? 0 : check_slow(t, ctx);
 }
 
 void weir__wait_init(struct weir__wait *w)
@@ -58,54 +60,50 @@ static void expired(struct weir__timer *timer)
 		weir__wait_wake(d->wait);
 }
 
-static int park(struct weir__wait *w, weir_scope *scope, unsigned flags, int64_t at_ns, int value,
-                const char *what, const void *on)
+/* At at_ns the wait ends with `value`. */
+static __attribute__((noinline)) int park_until(struct weir__wait *w, const weir_ctx *ctx,
+                                                int64_t at_ns, int value, const char *what,
+                                                const void *on)
 {
-	weir__task *t = w->task;
 	struct deadline d = { .wait = w, .value = value };
+	int r;
 
-	if (at_ns != WEIR_NEVER)
-		weir__timer_start(&d.timer, at_ns, expired);
-	t->wait = w;
-	t->wait_scope = scope;
-	__atomic_store_n(&t->wait_flags, flags, __ATOMIC_RELAXED);
-	__atomic_store_n(&t->on, on, __ATOMIC_RELAXED);
-	__atomic_store_n(&t->since_ns, t->worker->now_ns, __ATOMIC_RELAXED);
-	__atomic_store_n(&t->until_ns, at_ns, __ATOMIC_RELAXED);
-	__atomic_store_n(&t->what, what, __ATOMIC_RELEASE);
-	weir__leave(t);
-	__atomic_store_n(&t->what, NULL, __ATOMIC_RELAXED);
-	t->wait = NULL;
-	t->spent = 0;
+	weir__timer_start(&d.timer, at_ns, expired);
+	r = weir__park(w->task, w, ctx->scope, ctx->flags, at_ns, what, on);
 	if (weir__timer_armed(&d.timer))
 		weir__timer_stop(&d.timer);
-	return __atomic_load_n(&w->claim, __ATOMIC_ACQUIRE);
+	return r;
+}
+
+static __attribute__((noinline)) int park_unless_stopped(struct weir__wait *w, const weir_ctx *ctx,
+                                                         const char *what, const void *on)
+{
+	int r = weir__stop_of(w->task, ctx);
+
+	if (r < 0 && weir__wait_claim(w, r))
+		return r;
+	if (ctx->deadline_ns != WEIR_NEVER)
+		return park_until(w, ctx, ctx->deadline_ns, -ETIMEDOUT, what, on);
+	return weir__park(w->task, w, ctx->scope, ctx->flags, WEIR_NEVER, what, on);
 }
 
 /* Looks at the stop once more: who waits again within one call has heard nothing since its check,
  * for between a wake-up and the next park no stop can claim anything. */
 int weir__wait_park(struct weir__wait *w, const weir_ctx *ctx, const char *what, const void *on)
 {
-	int r = stop_code(w->task, ctx);
-
-	if (weir__unlikely(r < 0) && weir__wait_claim(w, r))
-		return r;
-	return park(w, ctx->scope, ctx->flags, ctx->deadline_ns, -ETIMEDOUT, what, on);
+	if (!weir__may_wait(w->task, ctx) || ctx->deadline_ns != WEIR_NEVER)
+		return park_unless_stopped(w, ctx, what, on);
+	return weir__park(w->task, w, ctx->scope, ctx->flags, WEIR_NEVER, what, on);
 }
 
 int weir__wait_park_hard(struct weir__wait *w, const char *what, const void *on)
 {
-	return park(w, NULL, WEIR__SHIELD, WEIR_NEVER, 0, what, on);
+	return weir__park(w->task, w, NULL, WEIR__SHIELD, WEIR_NEVER, what, on);
 }
 
 void weir__wait_wake(struct weir__wait *w)
 {
-	weir__task *t = w->task;
-
-	if (weir__self() == t->worker)
-		weir__ready(t);
-	else
-		weir__post(t->worker->index, &t->msg);
+	weir__wake(weir__self(), w->task);
 }
 
 int weir_sleep(const weir_ctx *ctx, int64_t ns)
@@ -122,9 +120,8 @@ int weir_sleep(const weir_ctx *ctx, int64_t ns)
 		at = WEIR_NEVER;
 	weir__wait_init(&w);
 	if (ctx->deadline_ns <= at && at != WEIR_NEVER)
-		return park(&w, ctx->scope, ctx->flags, ctx->deadline_ns, -ETIMEDOUT, "sleep",
-		            NULL);
-	return park(&w, ctx->scope, ctx->flags, at, 0, "sleep", NULL);
+		return park_until(&w, ctx, ctx->deadline_ns, -ETIMEDOUT, "sleep", NULL);
+	return park_until(&w, ctx, at, 0, "sleep", NULL);
 }
 
 int weir_yield(const weir_ctx *ctx)
@@ -134,11 +131,10 @@ int weir_yield(const weir_ctx *ctx)
 	weir__assert(t != NULL, "weir_yield() outside of a task");
 	/* In a simulation others of other workers too, or a loop of yields hangs it. */
 	weir__point();
-	t->spent = 0;
 	t->next = NULL;
 	*t->worker->ready_last = t;
 	t->worker->ready_last = &t->next;
 	t->worker->yielded = true;
-	weir__leave(t);
+	weir__leave(t->worker, t);
 	return weir_ctx_err(ctx);
 }

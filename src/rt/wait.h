@@ -57,13 +57,18 @@ int weir__wait_park(struct weir__wait *w, const weir_ctx *ctx, const char *what,
 int weir__wait_park_hard(struct weir__wait *w, const char *what, const void *on);
 
 /* One CAS; whoever gets true must call weir__wait_wake() once it has left all locks. */
-static inline bool weir__wait_claim(struct weir__wait *w, int value)
+static inline bool weir__wait_claim_bare(struct weir__wait *w, int value)
 {
 	int32_t open = WEIR__OPEN;
 
-	weir__point();
 	return __atomic_compare_exchange_n(&w->claim, &open, value, false, __ATOMIC_ACQ_REL,
 	                                   __ATOMIC_ACQUIRE);
+}
+
+static inline bool weir__wait_claim(struct weir__wait *w, int value)
+{
+	weir__point();
+	return weir__wait_claim_bare(w, value);
 }
 
 /* The same where all who could claim it run on this thread. */

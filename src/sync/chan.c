@@ -28,34 +28,6 @@
 
 static uint64_t last_id;
 
-/* Most values are a word or a pointer; a call of memcpy would cost more than the rest of a send. */
-static inline void copy(void *to, const void *from, size_t size)
-{
-	if (weir__likely(size == 8))
-		memcpy(to, from, 8);
-	else
-		memcpy(to, from, size);
-}
-
-/* With the channel locked: stands in one of its queues, unlocks and parks. The claim's value, or
- * the context's error. */
-static int wait_in(const weir_ctx *ctx, weir_chan *c, struct weir__list *queue, void *data,
-                   const char *what)
-{
-	struct weir__wait wait;
-	struct weir__waiter n = { .wait = &wait, .data = data, .local = weir__chan_owned(c) };
-	int r;
-
-	weir__wait_init(&wait);
-	weir__list_append(queue, &n.link);
-	weir__chan_unlock(c);
-	r = WEIR__PLANT(MISSED_CANCEL) ? weir__wait_park_hard(&wait, what, c) :
-	                                 weir__wait_park(&wait, ctx, what, c);
-	if (r < 0)
-		weir__chan_leave(c, &n);
-	return r;
-}
-
 void weir__chan_leave(weir_chan *c, struct weir__waiter *n)
 {
 	weir__chan_lock(c);
@@ -74,6 +46,7 @@ void weir__chan_misused(const weir_chan *c, size_t size, const char *call)
 	             "%s: the channel made at %s is for tasks; a foreign thread needs "
 	             "weir_chan_new_foreign()",
 	             call, c->place);
+	__builtin_unreachable();
 }
 
 weir_chan *weir_chan_new_(size_t size, size_t cap, bool foreign, const char *place)
@@ -134,132 +107,161 @@ void weir_chan_free(weir_chan *c)
 	free(c);
 }
 
-static size_t next(const weir_chan *c, size_t slot)
+/* With the channel locked: stands in one of its queues, unlocks and parks. The claim's value, or
+ * the context's error. */
+static inline __attribute__((always_inline)) int
+wait_in(const weir_ctx *ctx, weir_chan *c, struct weir__list *queue, void *data, const char *what)
 {
-	return slot + 1 == c->cap ? 0 : slot + 1;
+	struct weir__wait wait = { .task = weir__current(), .claim = WEIR__OPEN };
+	struct weir__waiter n = { .wait = &wait, .data = data, .local = weir__chan_owned(c) };
+	int r;
+
+	weir__list_append(queue, &n.link);
+	weir__chan_unlock(c);
+	if (WEIR__PLANT(MISSED_CANCEL))
+		r = weir__wait_park_hard(&wait, what, c);
+	else if (weir__likely(ctx->deadline_ns == WEIR_NEVER))
+		/* The stop was looked at just now, and comes between tasks only. */
+		r = weir__park(wait.task, &wait, ctx->scope, ctx->flags, WEIR_NEVER, what, c);
+	else
+		r = weir__wait_park(&wait, ctx, what, c);
+	if (weir__unlikely(r < 0))
+		weir__chan_leave(c, &n);
+	return r;
 }
 
-static void append(weir_chan *c, const void *v)
+static __attribute__((noinline)) int wait_to_send(const weir_ctx *ctx, weir_chan *c, const void *v)
 {
-	copy(c->buf + c->tail * c->size, v, c->size);
-	c->tail = next(c, c->tail);
-	c->len++;
+	int r = wait_in(ctx, c, &c->sendq, (void *)v, "chan send");
+
+	return r == WEIR__CHAN_CLOSED ? -EPIPE : r;
 }
 
-int weir__chan_put(weir_chan *c, const void *v, struct weir__wait **ret_wake)
+static __attribute__((noinline)) int wait_to_recv(const weir_ctx *ctx, weir_chan *c, void *v)
 {
-	struct weir__waiter *receiver;
+	int r = wait_in(ctx, c, &c->recvq, v, "chan recv");
 
-	*ret_wake = NULL;
-	if (c->closed)
-		return -EPIPE;
-	receiver = weir__waiter_claim_as(&c->recvq, 0, weir__chan_owned(c));
-	if (receiver) {
-		copy(receiver->data, v, c->size);
-		*ret_wake = receiver->wait;
-		if (WEIR__PLANT(DOUBLE_DELIVERY) && c->len < c->cap)
-			append(c, v);
-		return 0;
-	}
-	if (c->len == c->cap)
-		return -EAGAIN;
-	append(c, v);
-	return 0;
+	return r < 0 ? r : r != WEIR__CHAN_CLOSED;
 }
 
-int weir__chan_take(weir_chan *c, void *v, struct weir__wait **ret_wake)
+/* A step for any channel, from any thread. ctx NULL: do not wait. */
+static __attribute__((noinline)) int send_any(const weir_ctx *ctx, weir_chan *c, const void *v)
 {
-	struct weir__waiter *sender;
+	struct weir__wait *wake;
+	int r = ctx ? weir__wait_check(ctx) : 0;
 
-	*ret_wake = NULL;
-	if (c->len > 0) {
-		copy(v, c->buf + c->head * c->size, c->size);
-		c->head = next(c, c->head);
-		c->len--;
-		sender = weir__waiter_claim_as(&c->sendq, 0, weir__chan_owned(c));
-		if (sender) {
-			append(c, sender->data);
-			*ret_wake = sender->wait;
-		}
-		return 1;
-	}
-	sender = weir__waiter_claim_as(&c->sendq, 0, weir__chan_owned(c));
-	if (sender) {
-		copy(v, sender->data, c->size);
-		*ret_wake = sender->wait;
-		return 1;
-	}
-	return c->closed ? 0 : -EAGAIN;
+	if (r < 0)
+		return r;
+	weir__chan_lock(c);
+	r = weir__chan_put(c, v, c->size, weir__chan_owned(c), &wake);
+	if (r == -EAGAIN && ctx)
+		return wait_to_send(ctx, c, v);
+	weir__chan_unlock(c);
+	if (wake)
+		weir__wait_wake(wake);
+	return r;
+}
+
+static __attribute__((noinline)) int recv_any(const weir_ctx *ctx, weir_chan *c, void *v)
+{
+	struct weir__wait *wake;
+	int r = ctx ? weir__wait_check(ctx) : 0;
+
+	if (r < 0)
+		return r;
+	weir__chan_lock(c);
+	r = weir__chan_take(c, v, c->size, weir__chan_owned(c), &wake);
+	if (r == -EAGAIN && ctx)
+		return wait_to_recv(ctx, c, v);
+	weir__chan_unlock(c);
+	if (wake)
+		weir__wait_wake(wake);
+	return r;
+}
+
+static __attribute__((noinline)) int wake_and_return(struct weir__wait *wake, int r)
+{
+	weir__wait_wake(wake);
+	return r;
+}
+
+/*
+ * The fast paths: a word, through a channel that only this worker uses. What they call they call
+ * last, so that they need no stack.
+ */
+static inline __attribute__((always_inline)) bool is_fast(const weir_ctx *ctx, weir_chan *c,
+                                                          size_t size, struct weir__worker *w)
+{
+	return weir__likely(size == 8) && weir__likely(w) &&
+	       (!ctx || weir__likely(weir__wait_at_once(w->current, ctx))) &&
+	       weir__likely(weir__bias_enter(&c->lock, w->index));
+}
+
+static inline __attribute__((always_inline)) int wake_fast(struct weir__worker *w,
+                                                           struct weir__wait *wake, int r)
+{
+	if (!wake)
+		return r;
+	if (weir__unlikely(wake->task->worker != w))
+		return wake_and_return(wake, r);
+	weir__ready(w, wake->task);
+	return r;
+}
+
+static inline __attribute__((always_inline)) int send_value(const weir_ctx *ctx, weir_chan *c,
+                                                            const void *v, size_t size)
+{
+	struct weir__worker *w = weir__self();
+	struct weir__wait *wake;
+	int r;
+
+	if (!is_fast(ctx, c, size, w))
+		return send_any(ctx, c, v);
+	r = weir__chan_put(c, v, 8, true, &wake);
+	if (r == -EAGAIN && ctx)
+		return wait_to_send(ctx, c, v);
+	weir__bias_exit(&c->lock);
+	return wake_fast(w, wake, r);
+}
+
+static inline __attribute__((always_inline)) int recv_value(const weir_ctx *ctx, weir_chan *c,
+                                                            void *v, size_t size)
+{
+	struct weir__worker *w = weir__self();
+	struct weir__wait *wake;
+	int r;
+
+	if (!is_fast(ctx, c, size, w))
+		return recv_any(ctx, c, v);
+	r = weir__chan_take(c, v, 8, true, &wake);
+	if (r == -EAGAIN && ctx)
+		return wait_to_recv(ctx, c, v);
+	weir__bias_exit(&c->lock);
+	return wake_fast(w, wake, r);
 }
 
 int weir_chan_send_(const weir_ctx *ctx, weir_chan *c, const void *v, size_t size)
 {
-	struct weir__wait *wake;
-	int r;
-
 	weir__chan_check(c, size, "weir_chan_send");
-	r = weir__wait_check(ctx);
-	if (r < 0)
-		return r;
-	weir__chan_lock(c);
-	r = weir__chan_put(c, v, &wake);
-	if (r == -EAGAIN) {
-		r = wait_in(ctx, c, &c->sendq, (void *)v, "chan send");
-		return r == WEIR__CHAN_CLOSED ? -EPIPE : r;
-	}
-	weir__chan_unlock(c);
-	if (wake)
-		weir__wait_wake(wake);
-	return r;
+	return send_value(ctx, c, v, size);
 }
 
 int weir_chan_recv_(const weir_ctx *ctx, weir_chan *c, void *v, size_t size)
 {
-	struct weir__wait *wake;
-	int r;
-
 	weir__chan_check(c, size, "weir_chan_recv");
-	r = weir__wait_check(ctx);
-	if (r < 0)
-		return r;
-	weir__chan_lock(c);
-	r = weir__chan_take(c, v, &wake);
-	if (r == -EAGAIN) {
-		r = wait_in(ctx, c, &c->recvq, v, "chan recv");
-		return r < 0 ? r : r != WEIR__CHAN_CLOSED;
-	}
-	weir__chan_unlock(c);
-	if (wake)
-		weir__wait_wake(wake);
-	return r;
+	return recv_value(ctx, c, v, size);
 }
 
 int weir_chan_try_send_(weir_chan *c, const void *v, size_t size)
 {
-	struct weir__wait *wake;
-	int r;
-
 	weir__chan_check(c, size, "weir_chan_try_send");
-	weir__chan_lock(c);
-	r = weir__chan_put(c, v, &wake);
-	weir__chan_unlock(c);
-	if (wake)
-		weir__wait_wake(wake);
-	return r;
+	return send_value(NULL, c, v, size);
 }
 
 int weir_chan_try_recv_(weir_chan *c, void *v, size_t size)
 {
-	struct weir__wait *wake;
-	int r;
-
 	weir__chan_check(c, size, "weir_chan_try_recv");
-	weir__chan_lock(c);
-	r = weir__chan_take(c, v, &wake);
-	weir__chan_unlock(c);
-	if (wake)
-		weir__wait_wake(wake);
-	return r;
+	return recv_value(NULL, c, v, size);
 }
 
 size_t weir_chan_len(const weir_chan *c)

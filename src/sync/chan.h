@@ -3,6 +3,7 @@
 #ifndef WEIR_SYNC_CHAN_H
 #define WEIR_SYNC_CHAN_H
 
+#include <string.h>
 #include <weir/chan.h>
 
 #include "rt/bias.h"
@@ -43,7 +44,8 @@ static inline bool weir__chan_owned(const weir_chan *c)
 }
 
 /* Aborts when the channel is freed, of another size, or not for this thread. */
-__attribute__((cold)) void weir__chan_misused(const weir_chan *c, size_t size, const char *call);
+__attribute__((cold, noreturn)) void weir__chan_misused(const weir_chan *c, size_t size,
+                                                        const char *call);
 static inline void weir__chan_check(const weir_chan *c, size_t size, const char *call)
 {
 	if (weir__unlikely(c->magic != WEIR__CHAN_MAGIC || c->size != size ||
@@ -55,10 +57,74 @@ static inline void weir__chan_check(const weir_chan *c, size_t size, const char 
 void weir__chan_leave(weir_chan *c, struct weir__waiter *n);
 
 /*
- * Under the lock, without waiting. -EAGAIN, or what the call returns; then *ret_wake, if not NULL,
- * must be woken after the unlock.
+ * The two steps of a channel, under its lock, without waiting: -EAGAIN, or what the call returns;
+ * then *ret_wake, if not NULL, must be woken after the unlock. `owned` and `size` are the
+ * channel's; the fast paths know them beforehand, and these are inlined there.
  */
-int weir__chan_put(weir_chan *c, const void *v, struct weir__wait **ret_wake);
-int weir__chan_take(weir_chan *c, void *v, struct weir__wait **ret_wake);
+static inline __attribute__((always_inline)) void weir__chan_copy(void *to, const void *from,
+                                                                  size_t size)
+{
+	/* Most values are a word or a pointer; a call of memcpy would cost more than the rest. */
+	if (weir__likely(size == 8))
+		memcpy(to, from, 8);
+	else
+		memcpy(to, from, size);
+}
+
+static inline __attribute__((always_inline)) void weir__chan_append(weir_chan *c, const void *v,
+                                                                    size_t size)
+{
+	weir__chan_copy(c->buf + c->tail * size, v, size);
+	c->tail = c->tail + 1 == c->cap ? 0 : c->tail + 1;
+	c->len++;
+}
+
+static inline __attribute__((always_inline)) int
+weir__chan_put(weir_chan *c, const void *v, size_t size, bool owned, struct weir__wait **ret_wake)
+{
+	struct weir__waiter *receiver;
+
+	*ret_wake = NULL;
+	if (weir__unlikely(c->closed))
+		return -EPIPE;
+	receiver = weir__waiter_claim_as(&c->recvq, 0, owned);
+	if (receiver) {
+		weir__chan_copy(receiver->data, v, size);
+		*ret_wake = receiver->wait;
+		if (WEIR__PLANT(DOUBLE_DELIVERY) && c->len < c->cap)
+			weir__chan_append(c, v, size);
+		return 0;
+	}
+	if (c->len == c->cap)
+		return -EAGAIN;
+	weir__chan_append(c, v, size);
+	return 0;
+}
+
+static inline __attribute__((always_inline)) int
+weir__chan_take(weir_chan *c, void *v, size_t size, bool owned, struct weir__wait **ret_wake)
+{
+	struct weir__waiter *sender;
+
+	*ret_wake = NULL;
+	if (c->len > 0) {
+		weir__chan_copy(v, c->buf + c->head * size, size);
+		c->head = c->head + 1 == c->cap ? 0 : c->head + 1;
+		c->len--;
+		sender = weir__waiter_claim_as(&c->sendq, 0, owned);
+		if (sender) {
+			weir__chan_append(c, sender->data, size);
+			*ret_wake = sender->wait;
+		}
+		return 1;
+	}
+	sender = weir__waiter_claim_as(&c->sendq, 0, owned);
+	if (sender) {
+		weir__chan_copy(v, sender->data, size);
+		*ret_wake = sender->wait;
+		return 1;
+	}
+	return c->closed ? 0 : -EAGAIN;
+}
 
 #endif

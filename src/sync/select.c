@@ -89,8 +89,9 @@ static int look(weir_case *cs, const uint8_t *order, size_t live, int *ret_resul
 	for (; n > 0; n--) {
 		size_t pick = n > 1 ? weir_random((uint32_t)n) : 0;
 		weir_case *k = &cs[ready[pick]];
-		int r = k->out ? weir__chan_put(k->chan, k->out, ret_wake) :
-		                 weir__chan_take(k->chan, k->in, ret_wake);
+		bool owned = weir__chan_owned(k->chan);
+		int r = k->out ? weir__chan_put(k->chan, k->out, k->size, owned, ret_wake) :
+		                 weir__chan_take(k->chan, k->in, k->size, owned, ret_wake);
 
 		if (r != -EAGAIN) {
 			*ret_result = r;

@@ -32,8 +32,8 @@ struct weir__waiter {
 
 /*
  * Pops until one claim wins: the node, or NULL when nobody waits. `add` is added to its index.
- * `owned`: the lock is held as its owner; then only this thread can claim the wait of a local node,
- * and need not compete.
+ * `owned`: the lock is held as its owner (so there is no simulation); then only this thread can
+ * claim the wait of a local node, and need not compete.
  */
 static inline struct weir__waiter *weir__waiter_claim_as(struct weir__list *queue, int add,
                                                          bool owned)
@@ -43,8 +43,9 @@ static inline struct weir__waiter *weir__waiter_claim_as(struct weir__list *queu
 	while ((link = weir__list_pop(queue))) {
 		struct weir__waiter *n = weir__container(link, struct weir__waiter, link);
 
-		if (owned && n->local ? weir__wait_claim_local(n->wait, n->index + add) :
-		                        weir__wait_claim(n->wait, n->index + add))
+		if (!owned   ? weir__wait_claim(n->wait, n->index + add) :
+		    n->local ? weir__wait_claim_local(n->wait, n->index + add) :
+		               weir__wait_claim_bare(n->wait, n->index + add))
 			return n;
 		if (WEIR__PLANT(LOST_WAKEUP))
 			return NULL;
