@@ -22,6 +22,7 @@ struct app {
 	struct streams *streams;
 	struct leases *leases;
 	struct auth *auth;  /* NULL: no tokens are asked for */
+	weir_tls *tls;      /* NULL: none is spoken */
 	int64_t started_at; /* wall clock */
 
 	bool stopping; /* atomic; a stop has begun: from then on the three below count */
@@ -52,6 +53,12 @@ extern const weir_service streams_service;
 int streams_join(const weir_ctx *ctx, weir_http *x, struct app *app, const char *pattern,
                  bool json);
 void streams_stats_get(struct streams *s, struct streams_stats *ret);
+
+/* serve_tls.c: what --tls-… ask for; *ret NULL when nothing does. 0 or an error, after it said what is
+ * wrong. Before tasks run. */
+int serve_tls_open(const struct options *o, weir_tls **ret);
+/* The files once more; one that is wrong changes nothing. Waits. */
+void serve_tls_reload(const weir_ctx *ctx, weir_tls *t);
 
 /* reload.c: SIGHUP. Blocked by reload_block() before there are threads. */
 void reload_block(void);

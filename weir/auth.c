@@ -650,8 +650,8 @@ int auth_login(const weir_ctx *ctx, weir_http *x, struct app *app)
 		return api_unauthorized(ctx, x, true);
 	if (r < 0)
 		return r;
-	snprintf(line, sizeof line, COOKIE "=%s; Path=/; Max-Age=%d; HttpOnly; SameSite=Strict",
-	         text, SESSION_S);
+	snprintf(line, sizeof line, COOKIE "=%s; Path=/; Max-Age=%d; HttpOnly; SameSite=Strict%s",
+	         text, SESSION_S, app->tls ? "; Secure" : "");
 	r = weir_http_add(x, "set-cookie", line);
 	if (r == 0 && form)
 		r = weir_http_set(x, "location", "/");

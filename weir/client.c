@@ -168,6 +168,31 @@ static int read_token(const char *path, char token[TOKEN_MAX])
 	return 0;
 }
 
+/* For https: 0 or an exit status. */
+static int open_tls(struct client *c, const struct options *o)
+{
+	weir_tls_pair pair = { o->client_cert, o->client_key };
+	weir_tls_options opt = { .ca = o->ca, .insecure = o->insecure };
+	int r;
+
+	if (strncmp(o->server, "https:", 6))
+		return 0;
+	if (!o->client_cert != !o->client_key) {
+		fputs("weir: --client-cert and --client-key go together\n", stderr);
+		return EXIT_USAGE;
+	}
+	if (o->client_cert) {
+		opt.pairs = &pair;
+		opt.pairs_n = 1;
+	}
+	r = weir_tls_new(&opt, &c->tls);
+	if (r == -EOPNOTSUPP)
+		fputs("weir: built without TLS\n", stderr);
+	else if (r < 0)
+		fprintf(stderr, "weir: cannot use TLS as asked for: %s\n", strerror(-r));
+	return r == 0 ? 0 : r == -ENOMEM ? EXIT_FAILED : EXIT_USAGE;
+}
+
 static int client_open(struct client *c, const struct options *o)
 {
 	const char *token = o->token;
@@ -181,11 +206,16 @@ static int client_open(struct client *c, const struct options *o)
 			return r;
 		token = line;
 	}
+	r = open_tls(c, o);
+	if (r)
+		return r;
 	r = weir_http_client_new(o->server, &c->http);
 	if (r < 0) {
+		weir_tls_free(c->tls);
 		fprintf(stderr, "weir: --server %s: %s\n", o->server, strerror(-r));
 		return r == -ENOMEM ? EXIT_FAILED : EXIT_USAGE;
 	}
+	weir_http_client_tls(c->http, c->tls);
 	if (token) {
 		struct weir__buf b = WEIR__BUF_INIT;
 
@@ -204,10 +234,12 @@ int client_copy(struct client *c, const struct client *from)
 		              .subject = from->subject,
 		              .tty = from->tty,
 		              .color = from->color,
+		              .tls = from->tls,
 		              .arg = from->arg };
 	r = weir_http_client_new(from->o->server, &c->http);
 	if (r < 0)
 		return r;
+	weir_http_client_tls(c->http, c->tls);
 	c->auth = from->auth ? strdup(from->auth) : NULL;
 	if (c->auth || !from->auth)
 		return 0;
@@ -263,6 +295,7 @@ int client_run(const struct options *o, client_fn *fn, void *arg)
 		r = EXIT_FAILED;
 	if (fflush(stdout) && !r)
 		r = EXIT_FAILED;
+	weir_tls_free(f.c.tls);
 	client_close(&f.c);
 	return r;
 }
@@ -426,8 +459,17 @@ int client_pause(const weir_ctx *ctx, unsigned *tries, int64_t at_least_ns)
 int client_say_error(const struct client *c, int error)
 {
 	const char *server = c->o->server;
+	char why[200];
 
 	switch (error) {
+	case -EKEYREJECTED:
+		weir_tls_why(c->tls, why, sizeof why);
+		fprintf(stderr, "weir: %s is not trusted: %s; --ca FILE names whom to trust\n",
+		        server, why);
+		return EXIT_NO_SERVER;
+	case -EPROTO:
+		fprintf(stderr, "weir: no TLS with %s\n", server);
+		return EXIT_NO_SERVER;
 	case -ECONNREFUSED:
 	case -ENOENT:
 		fprintf(stderr,

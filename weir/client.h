@@ -20,7 +20,8 @@
 struct client {
 	const struct options *o;
 	weir_http_client *http;
-	char *auth;          /* "authorization: Bearer …", or NULL */
+	weir_tls *tls; /* for https; shared with copies, of which the first is the last to go */
+	char *auth;    /* "authorization: Bearer …", or NULL */
 	const char *subject; /* what a refusal is about: a queue, a job; may be NULL */
 	struct weir__buf out;
 	bool tty;   /* standard output is a terminal */

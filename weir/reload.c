@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * SIGHUP: the token file is read again. The signal is blocked from before the first thread is made,
- * so that it can only be heard here, by a descriptor on which a task waits; without a token file it
+ * SIGHUP: the token file and the certificates are read again. The signal is blocked from before the first thread is made,
+ * so that it can only be heard here, by a descriptor on which a task waits; without any of them it
  * is heard and nothing is done, since a terminal that closes should not end a server half-way.
  */
 #include <errno.h>
@@ -32,6 +32,14 @@ static void closed(struct weir__fd *f)
 	free(f);
 }
 
+static void reload(const weir_ctx *ctx, struct app *app)
+{
+	if (app->auth)
+		(void)auth_reload(ctx, app->auth);
+	if (app->tls)
+		serve_tls_reload(ctx, app->tls);
+}
+
 static int run(const weir_ctx *ctx, void *arg)
 {
 	struct app *app = arg;
@@ -53,8 +61,8 @@ static int run(const weir_ctx *ctx, void *arg)
 		weir__fd_clear(f, WEIR__IN);
 		if (read(fd, &si, sizeof si) != (ssize_t)sizeof si)
 			r = weir__fd_wait(&live, f, WEIR__IN, "SIGHUP");
-		else if (app->auth)
-			(void)auth_reload(ctx, app->auth);
+		else
+			reload(ctx, app);
 	}
 	weir__fd_close(f, closed);
 	return r == -ESHUTDOWN ? 0 : r;

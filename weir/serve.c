@@ -165,6 +165,7 @@ static int listen_all(struct app *app)
 	const struct options *o = app->opt;
 	int r;
 
+	weir_server_tls(app->server, app->tls);
 	r = weir_server_listen_inherited(app->server);
 	if (r < 0) {
 		weir__log(WEIR__ERROR, "server", "cannot take over what LISTEN_FDS names: %s",
@@ -202,7 +203,10 @@ static void on_step(const char *step, void *arg)
 		return;
 	for (size_t i = 0; (addr = weir_server_addr(app->server, i)) != NULL; i++)
 		weir__log(WEIR__INFO, "server", "listening on %s%s",
-		          strchr(addr, ':') && strncmp(addr, "unix:", 5) ? "http://" : "", addr);
+		          !strchr(addr, ':') || !strncmp(addr, "unix:", 5) ? "" :
+		          app->tls                                         ? "https://" :
+		                                                             "http://",
+		          addr);
 }
 
 /* ---- The program ---- */
@@ -281,7 +285,10 @@ int cmd_serve(const struct options *o)
 		if (!app.auth)
 			return EXIT_FAILED;
 	}
-	r = weir_run(&rt, serve, &app);
+	r = serve_tls_open(o, &app.tls);
+	if (r == 0)
+		r = weir_run(&rt, serve, &app);
+	weir_tls_free(app.tls);
 	auth_free(app.auth);
 	return r < 0 ? EXIT_FAILED : r;
 }

@@ -458,8 +458,11 @@ static int open_process(long pid)
 
 static bool is_local(const char *server)
 {
-	return !strncmp(server, "unix:", 5) || !strncmp(server, "http://127.", 11) ||
-	       !strncmp(server, "http://localhost", 16) || !strncmp(server, "http://[::1]", 12);
+	const char *host = strstr(server, "://");
+
+	return !strncmp(server, "unix:", 5) ||
+	       (host && (!strncmp(host, "://127.", 7) || !strncmp(host, "://localhost", 12) ||
+	                 !strncmp(host, "://[::1]", 8)));
 }
 
 static bool has_ended(int pidfd)

@@ -150,15 +150,11 @@ bool setting_check_server(const char *text, const char **ret_why)
 
 	if (!strncmp(text, "unix:", 5) && text[5])
 		return true;
-	if (!strncmp(text, "https://", 8)) {
-		*ret_why = "asks for TLS, which this client does not speak; write http://HOST:PORT "
-			   "or unix:PATH";
+	*ret_why = "is not the URL of a server; write http://HOST:PORT, https://HOST:PORT or "
+		   "unix:PATH";
+	if (strncmp(text, "http://", 7) && strncmp(text, "https://", 8))
 		return false;
-	}
-	*ret_why = "is not the URL of a server; write http://HOST:PORT or unix:PATH";
-	if (strncmp(text, "http://", 7))
-		return false;
-	host = text + 7;
+	host = strstr(text, "://") + 3;
 	return *host && !strpbrk(host, "?#@ ") && (!strchr(host, '/') || !strchr(host, '/')[1]);
 }
 

@@ -14,7 +14,7 @@
 
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_FORCED = 3, EXIT_NO_SERVER = 4 };
 
-enum { LISTEN_MAX = 16, ORIGINS_MAX = 32, SETTINGS_MAX = 96 };
+enum { LISTEN_MAX = 16, TLS_PAIRS_MAX = 64, ORIGINS_MAX = 32, SETTINGS_MAX = 96 };
 
 /* Where a setting's value came from, the weakest first. */
 enum origin { FROM_DEFAULT, FROM_FILE, FROM_ENV, FROM_FLAG };
@@ -77,6 +77,11 @@ struct options {
 	/* --allow-origin, repeatable: "https://app.example" */
 	const char *allow_origin[ORIGINS_MAX];
 	size_t allow_origins;
+	/* --tls-cert, --tls-key, repeatable */
+	const char *tls_cert[TLS_PAIRS_MAX], *tls_key[TLS_PAIRS_MAX];
+	size_t tls_certs, tls_keys;
+	bool tls_self_signed;
+	const char *tls_client_ca;
 	const char *config;          /* --config; NULL: none */
 	struct queue_config *queues; /* `queues:` of the file */
 	size_t nqueues;
@@ -87,8 +92,11 @@ struct options {
 	const char *server;     /* --server, WEIR_SERVER; "http://127.0.0.1:8080" */
 	const char *token;      /* --token, WEIR_TOKEN; NULL: none */
 	const char *token_path; /* --token-path: the file that holds it */
-	bool json;              /* --json: what the server said, for programs */
-	const char *from_file;  /* enqueue --from-file: a job a line */
+	const char *ca;         /* --ca; NULL: the system's */
+	bool insecure;          /* --insecure */
+	const char *client_cert, *client_key;
+	bool json;             /* --json: what the server said, for programs */
+	const char *from_file; /* enqueue --from-file: a job a line */
 	const char *content_type;
 	const char *key, *idempotency_key;
 	int64_t delay_ns, timeout_ns, kill_after_ns;

@@ -26,7 +26,7 @@
 #ifndef WEIR_HTTP_H
 #define WEIR_HTTP_H
 
-#include <weir/net.h>
+#include <weir/tls.h>
 #include <weir/group.h>
 
 WEIR_BEGIN
@@ -81,6 +81,11 @@ WEIR_API void weir_http_filter(weir_http_server *s, weir_http_fn *fn, void *arg)
  */
 WEIR_API int weir_http_serve(const weir_ctx *ctx, weir_http_server *s, weir_listener *l);
 
+/* The same over TLS: each connection begins with a handshake, in its own task. Borrowed: t, which is
+ * a server's. */
+WEIR_API int weir_http_serve_tls(const weir_ctx *ctx, weir_http_server *s, weir_listener *l,
+                                 weir_tls *t);
+
 /* From now on every answer says "Connection: close", while new connections are still served:
  * before a drain, so that clients go elsewhere by themselves. Any thread. */
 WEIR_API void weir_http_server_goodbye(weir_http_server *s);
@@ -111,6 +116,8 @@ WEIR_API const char *weir_http_target(const weir_http *x); /* as sent: "/a%20b?q
 WEIR_API const char *weir_http_url_path(const weir_http *x);
 WEIR_API const char *weir_http_peer(const weir_http *x);
 WEIR_API const char *weir_http_pattern(const weir_http *x); /* the route's, or NULL */
+/* What was agreed on with the client; -ENOTCONN for a connection without TLS. */
+WEIR_API int weir_http_tls_info(const weir_http *x, weir_tls_info *ret);
 /* NULL if absent; the first */
 WEIR_API const char *weir_http_header(const weir_http *x, const char *name);
 

@@ -7,8 +7,8 @@
  *	r = weir_http_client_do(ctx, c, &(weir_http_req){ .method = "GET", .target = "/healthz" }, &res);
  *	r = weir_http_client_read_all(ctx, c, buf, sizeof buf);
  *
- * Not for several tasks at once. A base URL is http://host:port, http://[::1]:port or unix:PATH or
- * mem:NAME.
+ * Not for several tasks at once. A base URL is http://host:port, https://host, http://[::1]:port or
+ * unix:PATH or mem:NAME.
  */
 #ifndef WEIR_HTTP_CLIENT_H
 #define WEIR_HTTP_CLIENT_H
@@ -32,14 +32,19 @@ typedef struct weir_http_res {
 	int64_t length; /* -1: unknown */
 } weir_http_res;
 
-/* 0, -ENOMEM, -EINVAL (not such a URL; https is -EPROTONOSUPPORT). */
+/* 0, -ENOMEM, -EINVAL (not such a URL). https trusts the system's authorities. */
 WEIR_API int weir_http_client_new(const char *base, weir_http_client **ret);
+
+/* Trust and certificates for https from the next connection on; borrowed, for a client. */
+WEIR_API void weir_http_client_tls(weir_http_client *c, weir_tls *t);
 WEIR_API void weir_http_client_free(weir_http_client *c);
 
 /* Connects if needed, sends, and waits for the head of the answer. A kept connection that the
  * server closed before the first byte of an answer is replaced once, for methods that may be
  * repeated (GET, HEAD, PUT, DELETE). An unread body of the last answer is discarded with its
- * connection. 0, an error of weir_dial(), -EBADMSG, -ECONNRESET, or the context's. */
+ * connection. 0, an error of weir_dial() or weir_tls_connect(), -EOPNOTSUPP (https, but built
+ * without TLS), -EBADMSG, -ECONNRESET, or the
+ * context's. */
 WEIR_API int weir_http_client_do(const weir_ctx *ctx, weir_http_client *c, const weir_http_req *req,
                                  weir_http_res *ret);
 

@@ -34,6 +34,10 @@ WEIR_API weir_http_server *weir_server_http(weir_server *s);
  * in weir_server_addr(s, i). */
 WEIR_API int weir_server_listen(weir_server *s, const char *addr);
 
+/* What listens from now on speaks TLS, but Unix sockets and memory, whose peers are on this machine.
+ * NULL: no more. Borrowed. */
+WEIR_API void weir_server_tls(weir_server *s, weir_tls *t);
+
 /* Take over what systemd passed (LISTEN_PID, LISTEN_FDS): how many, 0 for none. */
 WEIR_API int weir_server_listen_inherited(weir_server *s);
 WEIR_API const char *weir_server_addr(const weir_server *s, size_t i); /* NULL past the end */

@@ -42,6 +42,9 @@ struct weir_http_client {
 	uint32_t magic;
 	char addr[ADDR_MAX];     /* for weir_dial() */
 	char host[ADDR_MAX - 4]; /* the Host field; with a port it fits into addr */
+	char name[ADDR_MAX - 4]; /* of that, what the server's certificate has to be for */
+	bool https;
+	weir_tls *tls, *own_tls; /* https only; own_tls unless the user gave one */
 	weir_conn *conn;
 
 	/* The answer at hand. */
@@ -151,7 +154,7 @@ static const llhttp_settings_t settings = {
 
 /* ---- Life ---- */
 
-/* "host:port", with the port of http added if there is none. 0 or -EINVAL. */
+/* "host:port", with the scheme's port added if there is none. 0 or -EINVAL. */
 static int take_authority(struct weir_http_client *c, const char *text)
 {
 	size_t n = strcspn(text, "/?#");
@@ -164,8 +167,15 @@ static int take_authority(struct weir_http_client *c, const char *text)
 	c->host[n] = 0;
 	colon = strrchr(c->host, ':');
 	bracket = strrchr(c->host, ']');
-	snprintf(c->addr, sizeof c->addr, "%s%s", c->host,
-	         !colon || (bracket && bracket > colon) ? ":80" : "");
+	if (bracket && colon && bracket > colon)
+		colon = NULL;
+	snprintf(c->addr, sizeof c->addr, "%s%s", c->host, colon ? "" : c->https ? ":443" : ":80");
+	n = colon ? (size_t)(colon - c->host) : n;
+	if (bracket && c->host[0] == '[')
+		snprintf(c->name, sizeof c->name, "%.*s", (int)(bracket - c->host - 1),
+		         c->host + 1);
+	else
+		snprintf(c->name, sizeof c->name, "%.*s", (int)n, c->host);
 	return 0;
 }
 
@@ -174,8 +184,6 @@ int weir_http_client_new(const char *base, weir_http_client **ret)
 	struct weir_http_client *c;
 	int r = 0;
 
-	if (!strncasecmp(base, "https:", 6))
-		return -EPROTONOSUPPORT;
 	c = calloc(1, sizeof *c);
 	if (!c)
 		return -ENOMEM;
@@ -184,6 +192,9 @@ int weir_http_client_new(const char *base, weir_http_client **ret)
 	weir__sse_init(&c->sse);
 	if (!strncasecmp(base, "http://", 7)) {
 		r = take_authority(c, base + 7);
+	} else if (!strncasecmp(base, "https://", 8)) {
+		c->https = true;
+		r = take_authority(c, base + 8);
 	} else if (!strncmp(base, "unix:", 5) || !strncmp(base, "mem:", 4)) {
 		if ((size_t)snprintf(c->addr, sizeof c->addr, "%s", base) >= sizeof c->addr)
 			r = -EINVAL;
@@ -209,6 +220,32 @@ static void hang_up(struct weir_http_client *c)
 	c->conn = NULL;
 }
 
+void weir_http_client_tls(struct weir_http_client *c, weir_tls *t)
+{
+	weir__magic_check(c, CLIENT_MAGIC);
+	c->tls = t;
+}
+
+static int connect_to(const weir_ctx *ctx, struct weir_http_client *c)
+{
+	int r = 0;
+
+	if (c->https && !c->tls) {
+		r = weir_tls_new(&(weir_tls_options){ 0 }, &c->own_tls);
+		c->tls = c->own_tls;
+	}
+	if (r == 0)
+		r = weir_dial(ctx, c->addr, &c->conn);
+	if (r < 0 || !c->https)
+		return r;
+	r = weir_tls_connect(ctx, c->tls, c->name, &c->conn);
+	if (r < 0) {
+		weir_conn_free(c->conn);
+		c->conn = NULL;
+	}
+	return r;
+}
+
 int weir_http_client_dup(struct weir_http_client *c)
 {
 	int fd;
@@ -227,6 +264,7 @@ void weir_http_client_free(struct weir_http_client *c)
 	if (!c)
 		return;
 	hang_up(c);
+	weir_tls_free(c->own_tls);
 	weir__sse_fini(&c->sse);
 	weir__buf_free(&c->fields);
 	c->magic = 0;
@@ -404,7 +442,7 @@ int weir_http_client_do(const weir_ctx *ctx, struct weir_http_client *c, const w
 	for (;;) {
 		kept = c->conn != NULL;
 		if (!kept)
-			r = weir_dial(ctx, c->addr, &c->conn);
+			r = connect_to(ctx, c);
 		if (r < 0)
 			break;
 		r = exchange(ctx, c, req, &head);

@@ -343,10 +343,26 @@ static enum weir__verdict serve(struct weir__http_conn *c)
 	}
 }
 
-static int begin(struct weir__http_conn *c)
+/* The handshake, before anybody else knows of the connection. */
+static int secure(const weir_ctx *ctx, struct weir__http_conn *c)
+{
+	static const char plain[] = "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n"
+				    "Content-Type: text/plain\r\nContent-Length: 39\r\n\r\n"
+				    "This port speaks TLS: write https://...";
+	struct iovec iov = { (void *)(uintptr_t)plain, sizeof plain - 1 };
+	int r = weir_tls_accept(ctx, c->serving->tls, &c->io);
+
+	if (r == -EPROTOTYPE)
+		(void)weir__conn_try_writev(c->io, &iov, 1);
+	return r;
+}
+
+static int begin(const weir_ctx *ctx, struct weir__http_conn *c)
 {
 	int r;
 
+	if (c->serving->tls && (r = secure(ctx, c)) < 0)
+		return r;
 	c->scope = weir__scope_new(c->serving->conns.ctx.scope, weir__current());
 	if (!c->scope)
 		return -ENOMEM;
@@ -369,10 +385,14 @@ static int conn_task(const weir_ctx *ctx, void *arg)
 {
 	struct weir__http_conn *c = arg;
 	enum weir__verdict verdict = WEIR__CLOSE;
+	int r;
 
-	(void)ctx;
-	if (!c->scope && begin(c) < 0) {
-		conn_end(c);
+	r = c->scope ? 0 : begin(ctx, c);
+	if (r < 0) {
+		if (r == -EPROTOTYPE)
+			linger(c);
+		else
+			conn_end(c);
 		return 0;
 	}
 	if (!c->block)

@@ -131,6 +131,12 @@ const char *weir_http_peer(const weir_http *x)
 	return weir_conn_peer(x->conn->io);
 }
 
+int weir_http_tls_info(const weir_http *x, weir_tls_info *ret)
+{
+	weir__http_live(x, __func__);
+	return weir_conn_tls_info(x->conn->io, ret);
+}
+
 const char *weir_http_pattern(const weir_http *x)
 {
 	weir__http_live(x, __func__);

@@ -288,7 +288,12 @@ static int accept_all(const weir_ctx *ctx, struct weir__serving *sv, weir_listen
 
 int weir_http_serve(const weir_ctx *ctx, weir_http_server *s, weir_listener *l)
 {
-	struct weir__serving sv = { .server = s };
+	return weir_http_serve_tls(ctx, s, l, NULL);
+}
+
+int weir_http_serve_tls(const weir_ctx *ctx, weir_http_server *s, weir_listener *l, weir_tls *t)
+{
+	struct weir__serving sv = { .server = s, .tls = t };
 	int r;
 
 	weir__magic_check(s, WEIR__HTTP_SERVER_MAGIC);

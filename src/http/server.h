@@ -56,6 +56,7 @@ struct weir__http_worker {
 /* One weir_http_serve(). */
 struct weir__serving {
 	weir_http_server *server;
+	weir_tls *tls; /* NULL: none is spoken */
 	weir_group conns;
 };
 

@@ -95,8 +95,16 @@ int weir_server_listen(weir_server *s, const char *addr)
 		r = weir_listen_fd((int)fd, &l);
 	if (r < 0)
 		return r;
+	if (strncmp(weir_listener_addr(l), "unix", 4) && strncmp(weir_listener_addr(l), "mem:", 4))
+		s->listener_tls[s->listeners_n] = s->tls;
 	s->listeners[s->listeners_n++] = l;
 	return 0;
+}
+
+void weir_server_tls(weir_server *s, weir_tls *t)
+{
+	weir__magic_check(s, WEIR__SERVER_MAGIC);
+	s->tls = t;
 }
 
 int weir_server_listen_inherited(weir_server *s)
@@ -219,6 +227,7 @@ static int close_services(weir_server *s)
 struct serving {
 	weir_server *server;
 	weir_listener *listener;
+	weir_tls *tls;
 };
 
 static int serve_listener(const weir_ctx *ctx, void *arg)
@@ -227,7 +236,7 @@ static int serve_listener(const weir_ctx *ctx, void *arg)
 	weir_server *s = v->server;
 	int r;
 
-	r = weir_http_serve(ctx, s->http, v->listener);
+	r = weir_http_serve_tls(ctx, s->http, v->listener, v->tls);
 	/* In a stop this is too late to matter; before one, a listener that failed ends the
 	 * server. */
 	if (!__atomic_exchange_n(&s->ended_once, true, __ATOMIC_ACQ_REL))
@@ -266,7 +275,7 @@ static int start_listeners(weir_server *s, weir_group *front)
 
 		if (!v)
 			return -ENOMEM;
-		*v = (struct serving){ s, s->listeners[i] };
+		*v = (struct serving){ s, s->listeners[i], s->listener_tls[i] };
 		r = weir_group_go(front, serve_listener, v);
 		if (r < 0) {
 			free(v);

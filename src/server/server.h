@@ -33,7 +33,9 @@ struct weir_server {
 	weir_server_options opt;
 	weir_http_server *http;
 	weir_listener *listeners[WEIR__LISTENERS_MAX];
+	weir_tls *listener_tls[WEIR__LISTENERS_MAX]; /* NULL: none */
 	size_t listeners_n;
+	weir_tls *tls; /* for what is added next */
 	struct weir__service services[WEIR__SERVICES_MAX];
 	size_t services_n;
 	void (*on_step)(const char *step, void *arg);

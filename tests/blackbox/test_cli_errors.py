@@ -74,7 +74,7 @@ FLAGS = [
     ('queues paus mail', 'did you mean "pause"?'),
     ('queues pause', 'which queue? usage: weir queues pause QUEUE'),
     ('status --server localhost:8080', 'is not the URL of a server; write http://HOST:PORT'),
-    ('status --server https://x', 'asks for TLS'),
+    ('status --server https://', 'is not the URL of a server'),
     ('status --token a --token-path b', '--token and --token-path exclude each other'),
     ('status --token-path /nonexistent', '--token-path /nonexistent: No such file or directory'),
     ('config', 'something is missing'),
