@@ -54,6 +54,12 @@ typedef struct weir_sub_options {
  * Its tasks belong to ctx's scope, whose cancel ends them; its drain does not, since what still
  * runs may publish: the owner drains the bus when it is time. 0, -EINVAL, -EPROTONOSUPPORT,
  * -ENOMEM.
+ *
+ * "nats://a:4222,b:4222" is a NATS server or a cluster, "tls://…" the same with TLS. Sign in as
+ * "nats://user:password@a" or "nats://token@a", by ?creds=FILE, or by ?nkey=PUBLIC&seed=FILE. ?ca=FILE
+ * says whom to believe, ?cert=FILE&key=FILE who we are, ?buffer=8MiB what may wait for a connection.
+ * Waits for the first one: also -ECONNREFUSED, -EACCES, -EPROTO (TLS), or the context's error. From
+ * then on it connects again by itself, with all subscriptions. doc/design/bus.md says what differs.
  */
 WEIR_API int weir_bus_open(const weir_ctx *ctx, const char *url, weir_bus **ret);
 
@@ -62,7 +68,8 @@ WEIR_API int weir_bus_open(const weir_ctx *ctx, const char *url, weir_bus **ret)
  * subscriptions; one that is followed is left to its owner, who still gets what has arrived, then
  * 0, and closes it. When the context ends the handlers are cancelled, and still joined. By the task
  * that opened the bus; nobody else may be using it, but for the handlers, which may publish to the
- * end. 0, or the context's error. From a handler of its own: -EDEADLK.
+ * end. 0, or the context's error; -ENOTCONN when messages never reached the cluster. From a handler
+ * of its own: -EDEADLK.
  */
 WEIR_API int weir_bus_drain(const weir_ctx *ctx, weir_bus *b);
 /* The same without delivering: cancels the handlers; their publishing gets -EPIPE. NULL is fine. */
@@ -70,10 +77,13 @@ WEIR_API void weir_bus_close(weir_bus *b);
 
 /* Waits only for a BLOCK subscriber that is full, and yields now and then. 0; -EINVAL (bad
  * subject: no empty token, no white space or wildcard); -EMSGSIZE (payload and headers > 1 MiB);
- * -EPIPE; -ENOMEM; the context's error only under a BLOCK subscriber (others may have got it). */
+ * -EPIPE; -ENOMEM; the context's error only under a BLOCK subscriber (others may have got it). Over
+ * a cluster it waits while more is on its way than may be; -ENOBUFS when there is no connection and
+ * what may wait for one is full. */
 WEIR_API int weir_bus_publish(const weir_ctx *ctx, weir_bus *b, const char *subject,
                               const void *data, size_t len);
-/* All of it: reply address and headers. Returns how many subscriptions got it. */
+/* All of it: reply address and headers. Returns how many subscriptions got it; over a cluster, which
+ * does not tell, 0. */
 WEIR_API int weir_bus_publish_msg(const weir_ctx *ctx, weir_bus *b, const weir_msg *m);
 
 /* Live when it returns. The handler runs in a task of the subscription, one message at a time;
@@ -112,8 +122,9 @@ typedef struct weir_sub_stats {
 } weir_sub_stats;
 WEIR_API void weir_sub_stats_get(const weir_sub *s, weir_sub_stats *ret);
 
-/* All that was published before has been put into its subscribers' queues. 0 or the context's
- * error. */
+/* All that was published before has been put into its subscribers' queues; over a cluster: into those
+ * of this bus, and the server has taken it over. 0 or the context's error; -ECONNRESET: a connection
+ * broke, and some of what was published may be lost (told once); -EPIPE. */
 WEIR_API int weir_bus_flush(const weir_ctx *ctx, weir_bus *b);
 
 /* Ask and wait for the first answer: 1 and *ret (free with weir_msg_free), -ENETUNREACH (no
@@ -130,9 +141,16 @@ WEIR_API int weir_msg_reply(const weir_ctx *ctx, const weir_msg *m, const void *
 WEIR_API bool weir_subject_match(const char *pattern, const char *subject);
 WEIR_API bool weir_subject_valid(const char *subject, bool wildcards);
 
+/* Of the broker, "mem:". Of this bus over a cluster, where `delivered` and `dropped` are those of
+ * its own subscriptions. */
 typedef struct weir_bus_stats {
 	size_t subs;
 	uint64_t published, delivered, dropped, bytes;
+	bool cluster, connected;
+	uint64_t reconnects;
+	uint64_t maybe_lost; /* messages that were on their way when a connection broke */
+	uint64_t refused;    /* messages the publisher got -ENOBUFS for, or that NATS refused */
+	size_t unsent;       /* messages that wait for a connection now */
 } weir_bus_stats;
 WEIR_API void weir_bus_stats_get(const weir_bus *b, weir_bus_stats *ret);
 

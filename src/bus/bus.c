@@ -119,6 +119,14 @@ void weir__broker_remove(struct weir__broker *k, struct weir__target *t)
 		weir__target_unref(t);
 }
 
+void weir__sub_unindex(weir_sub *s)
+{
+	if (s->remote)
+		s->remote->ops->remove(s->remote, s);
+	else
+		weir__broker_remove(s->broker, &s->target);
+}
+
 void weir__target_unref(struct weir__target *t)
 {
 	if (__atomic_fetch_sub(&t->refs, 1, __ATOMIC_ACQ_REL) != 1)
@@ -129,23 +137,37 @@ void weir__target_unref(struct weir__target *t)
 		weir__sub_free(weir__container(t, weir_sub, target));
 }
 
+static uint64_t close_remote(const weir_ctx *ctx, weir_bus *b)
+{
+	uint64_t unsent = b->remote ? b->remote->ops->close(ctx, b->remote) : 0;
+
+	weir__remote_unref(b->remote);
+	return unsent;
+}
+
 int weir_bus_open(const weir_ctx *ctx, const char *url, weir_bus **ret)
 {
 	weir_ctx forever = { .scope = ctx->scope, .deadline_ns = WEIR_NEVER };
+	bool remote = !strncmp(url, "nats://", 7) || !strncmp(url, "tls://", 6);
 	weir_bus *b;
 	int r;
 
 	if (!strchr(url, ':'))
 		return -EINVAL;
-	if (strncmp(url, "mem:", 4))
+	if (strncmp(url, "mem:", 4) && !remote)
 		return -EPROTONOSUPPORT;
 	b = calloc(1, sizeof *b);
 	if (!b)
 		return -ENOMEM;
-	b->broker = broker_open(url + 4);
-	if (!b->broker) {
+	b->broker = broker_open(remote ? "" : url + 4);
+	r = b->broker ? 0 : -ENOMEM;
+	if (r == 0 && remote)
+		r = weir__cluster_open(ctx, url, b->broker, &b->remote);
+	if (r < 0) {
+		if (b->broker)
+			broker_close(b->broker);
 		free(b);
-		return -ENOMEM;
+		return r;
 	}
 	b->magic = WEIR__BUS_MAGIC;
 	weir__list_init(&b->subs);
@@ -153,6 +175,7 @@ int weir_bus_open(const weir_ctx *ctx, const char *url, weir_bus **ret)
 	r = weir_group_hold(&b->group);
 	if (r < 0) {
 		weir_group_wait(&b->group);
+		close_remote(NULL, b);
 		broker_close(b->broker);
 		free(b);
 		return r;
@@ -177,9 +200,10 @@ static bool inside(weir_bus *b)
  * All subscriptions stop taking before the first is waited for, so that they empty side by side.
  * One that is followed stays its owner's, who may be closing it right now: hence the reference.
  */
-static void finish(const weir_ctx *ctx, weir_bus *b, bool discard)
+static uint64_t finish(const weir_ctx *ctx, weir_bus *b, bool discard)
 {
 	struct weir__list mine, *l;
+	uint64_t unsent;
 
 	weir__list_init(&mine);
 	weir__lock_acquire(&b->broker->lock);
@@ -213,18 +237,26 @@ static void finish(const weir_ctx *ctx, weir_bus *b, bool discard)
 	}
 	weir_group_release(&b->group);
 	weir_group_wait(&b->group);
+	unsent = close_remote(discard ? NULL : ctx, b);
 	broker_close(b->broker);
 	b->magic = 0;
 	free(b);
+	return unsent;
 }
 
 int weir_bus_drain(const weir_ctx *ctx, weir_bus *b)
 {
+	uint64_t unsent;
+	int r;
+
 	weir__magic_check(b, WEIR__BUS_MAGIC);
 	if (inside(b))
 		return -EDEADLK;
-	finish(ctx, b, false);
-	return weir_ctx_err(ctx);
+	if (b->remote)
+		(void)b->remote->ops->flush(ctx, b->remote, false);
+	unsent = finish(ctx, b, false);
+	r = weir_ctx_err(ctx);
+	return r == 0 && unsent ? -ENOTCONN : r;
 }
 
 void weir_bus_close(weir_bus *b)
@@ -233,16 +265,21 @@ void weir_bus_close(weir_bus *b)
 		return;
 	weir__magic_check(b, WEIR__BUS_MAGIC);
 	weir__assert(!inside(b), "weir_bus_close() from a handler of the bus itself");
-	finish(NULL, b, true);
+	(void)finish(NULL, b, true);
 }
 
 /* ---- Publishing ---- */
 
-static void collect(struct weir__trie_entry *e, void *arg)
+void weir__hits_init(struct weir__hits *h)
 {
-	struct weir__target *t = weir__container(e, struct weir__target, entry);
-	struct weir__hits *h = arg;
+	h->all = h->few;
+	h->n = 0;
+	h->cap = sizeof h->few / sizeof h->few[0];
+	h->failed = false;
+}
 
+void weir__hits_add(struct weir__hits *h, struct weir__target *t)
+{
 	if (h->n == h->cap) {
 		struct weir__target **more = malloc(2 * h->cap * sizeof(struct weir__target *));
 
@@ -260,13 +297,15 @@ static void collect(struct weir__trie_entry *e, void *arg)
 	h->all[h->n++] = t;
 }
 
+static void collect(struct weir__trie_entry *e, void *arg)
+{
+	weir__hits_add(arg, weir__container(e, struct weir__target, entry));
+}
+
 void weir__broker_match(struct weir__broker *k, const char *subject, size_t bytes,
                         struct weir__hits *h)
 {
-	h->all = h->few;
-	h->n = 0;
-	h->cap = sizeof h->few / sizeof h->few[0];
-	h->failed = false;
+	weir__hits_init(h);
 	weir__lock_acquire(&k->lock);
 	k->published++;
 	k->bytes += bytes;
@@ -308,6 +347,11 @@ void weir__broker_count(struct weir__broker *k, uint64_t published, uint64_t byt
 	k->bytes += bytes;
 	weir__lock_release(&k->lock);
 	__atomic_fetch_add(&k->delivered, delivered, __ATOMIC_RELAXED);
+}
+
+void weir__broker_drop(struct weir__broker *k, uint64_t n)
+{
+	__atomic_fetch_add(&k->dropped, n, __ATOMIC_RELAXED);
 }
 
 static int push(const weir_ctx *ctx, struct weir__target *t, struct weir__bus_msg *m,
@@ -387,6 +431,14 @@ int weir__bus_send(const weir_ctx *ctx, weir_bus *b, const weir_msg *m, size_t *
 	e = weir__bus_msg_new(m);
 	if (!e)
 		return -ENOMEM;
+	if (b->remote) {
+		r = b->remote->ops->publish(ctx, b->remote, e);
+		weir__bus_msg_unref(e);
+		if (r == 0)
+			weir__broker_count(k, 1, m->len, 0);
+		*ret_found = 0;
+		return r;
+	}
 	weir__broker_match(k, m->subject, m->len, &h);
 	r = h.failed ? -ENOMEM : weir__hits_push(ctx, &h, e);
 	if (r > 0)
@@ -416,7 +468,7 @@ int weir_bus_publish(const weir_ctx *ctx, weir_bus *b, const char *subject, cons
 int weir_bus_flush(const weir_ctx *ctx, weir_bus *b)
 {
 	weir__magic_check(b, WEIR__BUS_MAGIC);
-	return weir_ctx_err(ctx);
+	return b->remote ? b->remote->ops->flush(ctx, b->remote, true) : weir_ctx_err(ctx);
 }
 
 void weir_bus_stats_get(const weir_bus *b, weir_bus_stats *ret)
@@ -429,6 +481,8 @@ void weir_bus_stats_get(const weir_bus *b, weir_bus_stats *ret)
 	weir__lock_release(&k->lock);
 	ret->delivered = __atomic_load_n(&k->delivered, __ATOMIC_RELAXED);
 	ret->dropped = __atomic_load_n(&k->dropped, __ATOMIC_RELAXED);
+	if (b->remote)
+		b->remote->ops->stats(b->remote, ret);
 }
 
 /* ---- Subscribing ---- */
@@ -478,6 +532,22 @@ static int start(const weir_ctx *ctx, weir_bus *b, weir_sub *s)
 	return r == 0 && s->fn ? weir__sub_begin(ctx, s) : r;
 }
 
+/* An answer comes straight to its bus, below the inbox of all. */
+static bool is_inbox(weir_bus *b, const char *subject)
+{
+	const char *inbox = b->remote->ops->inbox(b->remote);
+
+	return !strncmp(subject, inbox, strlen(inbox));
+}
+
+static int index_sub(const weir_ctx *ctx, weir_bus *b, weir_sub *s)
+{
+	if (!b->remote || is_inbox(b, s->subject))
+		return weir__broker_add(b->broker, &s->target, s->subject);
+	s->remote = weir__remote_ref(b->remote);
+	return b->remote->ops->add(ctx, b->remote, s);
+}
+
 static void join(const weir_ctx *ctx, weir_sub *s, bool discard)
 {
 	weir__sub_end(s, discard);
@@ -504,11 +574,11 @@ static int subscribe(const weir_ctx *ctx, weir_bus *b, const char *subject,
 		s); /* A handler may subscribe while its bus is being closed, which consumes. */
 	r = start(ctx, b, s);
 	if (r == 0)
-		r = weir__broker_add(b->broker, &s->target, s->subject);
+		r = index_sub(ctx, b, s);
 	/* Who ends a subscription marks it before it removes it: if it had not been in yet, that
 	 * falls to us. */
 	if (r == 0 && !weir__sub_open(s))
-		weir__broker_remove(b->broker, &s->target);
+		weir__sub_unindex(s);
 	if (r == 0)
 		*ret = s;
 	else if (unlist(s))
@@ -554,6 +624,8 @@ int weir_sub_drain(const weir_ctx *ctx, weir_sub *s)
 	weir__magic_check(s, WEIR__SUB_MAGIC);
 	if (weir__sub_inside(s))
 		return -EDEADLK;
+	if (s->remote)
+		(void)s->remote->ops->flush(ctx, s->remote, false);
 	consume(ctx, s, !s->fn);
 	return weir_ctx_err(ctx);
 }

@@ -6,6 +6,7 @@
 
 #include <weir/bus.h>
 
+#include "bus/remote.h"
 #include "bus/trie.h"
 #include "rt/lock.h"
 #include "rt/wait.h"
@@ -19,6 +20,7 @@ struct weir__bus_msg {
 	size_t cost;   /* bytes it holds: what pending_bytes counts */
 	size_t len;
 	const char *reply, *headers, *data;
+	bool no_responders; /* the cluster's answer that there are none */
 	char subject[];
 };
 
@@ -83,6 +85,7 @@ struct weir__hits {
 struct weir_bus {
 	uint32_t magic;
 	struct weir__broker *broker;
+	struct weir__remote *remote; /* NULL: the broker is all there is; else it finds inboxes */
 	weir_group group;
 	/* Under the broker's lock; the flags are also read without. */
 	struct weir__list subs;
@@ -105,9 +108,11 @@ struct weir_sub {
 	struct weir__target target;
 	weir_bus *bus; /* may be gone unless there is a handler; not to be touched by publishers */
 	struct weir__broker *broker;
-	struct weir__list link; /* in bus->subs until it is closed; under the broker's lock */
-	bool bus_consumes;      /* its bus is being closed; under the broker's lock */
-	weir_msg_fn *fn;        /* NULL: followed */
+	struct weir__remote *remote; /* in whose index it is; NULL: the broker's */
+	struct weir__shared *shared; /* the remote's */
+	struct weir__list link;      /* in bus->subs until it is closed; under the broker's lock */
+	bool bus_consumes;           /* its bus is being closed; under the broker's lock */
+	weir_msg_fn *fn;             /* NULL: followed */
 	void *arg;
 	char *subject, *ack_subject;
 	size_t pending_max, pending_bytes_max;
@@ -155,6 +160,8 @@ int weir__sub_begin(const weir_ctx *ctx, weir_sub *s);
 void weir__sub_fail(weir_sub *s, int r);
 
 bool weir__sub_open(weir_sub *s);
+/* Out of the index, or the remote's. */
+void weir__sub_unindex(weir_sub *s);
 
 /* Is the caller this subscription's handler? */
 bool weir__sub_inside(const weir_sub *s);
@@ -175,6 +182,9 @@ void weir__broker_remove(struct weir__broker *k, struct weir__target *t);
  * empties. */
 void weir__broker_match(struct weir__broker *k, const char *subject, size_t bytes,
                         struct weir__hits *h);
+/* By hand. */
+void weir__hits_init(struct weir__hits *h);
+void weir__hits_add(struct weir__hits *h, struct weir__target *t);
 void weir__hits_free(struct weir__hits *h);
 /* From the i-th on: brings the members of its queue group behind it. How many they are, with it; 1
  * without a group. */
@@ -186,5 +196,7 @@ int weir__hits_push(const weir_ctx *ctx, struct weir__hits *h, struct weir__bus_
  * weir__bus_send(). */
 void weir__broker_count(struct weir__broker *k, uint64_t published, uint64_t bytes,
                         uint64_t delivered);
+/* Messages that got lost on the way to those who had subscribed. */
+void weir__broker_drop(struct weir__broker *k, uint64_t n);
 
 #endif

@@ -29,6 +29,7 @@ struct weir__bus_msg *weir__bus_msg_new(const weir_msg *m)
 		return NULL;
 	at = e->subject;
 	e->refs = 1;
+	e->no_responders = false;
 	e->cost = size;
 	e->len = m->len;
 	put(&at, m->subject, subject);

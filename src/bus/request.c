@@ -10,12 +10,17 @@
 
 #include <stdio.h>
 
-static void inbox_name(char *buf, size_t n)
+static void inbox_name(weir_bus *b, char *buf, size_t n)
 {
 	static uint64_t last; /* The number makes it unique, the random part hard to guess. */
+	uint64_t number = __atomic_add_fetch(&last, 1, __ATOMIC_RELAXED);
 
-	snprintf(buf, n, "_INBOX.%08x%08x.%llu", weir_random(UINT32_MAX), weir_random(UINT32_MAX),
-	         (unsigned long long)__atomic_add_fetch(&last, 1, __ATOMIC_RELAXED));
+	if (b->remote)
+		snprintf(buf, n, "%s%08x.%llu", b->remote->ops->inbox(b->remote),
+		         weir_random(UINT32_MAX), (unsigned long long)number);
+	else
+		snprintf(buf, n, "_INBOX.%08x%08x.%llu", weir_random(UINT32_MAX),
+		         weir_random(UINT32_MAX), (unsigned long long)number);
 }
 
 int weir_bus_request(const weir_ctx *ctx, weir_bus *b, const char *subject, const void *data,
@@ -29,18 +34,22 @@ int weir_bus_request(const weir_ctx *ctx, weir_bus *b, const char *subject, cons
 	size_t found;
 	int r;
 
-	inbox_name(name, sizeof name);
+	inbox_name(b, name, sizeof name);
 	m.reply = name;
 	r = weir_bus_follow(ctx, b, name, &one, &inbox);
 	if (r < 0)
 		return r;
 	r = weir__bus_send(ctx, b, &m, &found);
-	if (r == 0)
+	if (r == 0 && !b->remote)
 		r = found ? -ENOBUFS : -ENETUNREACH;
-	if (r > 0)
+	if (r >= 0)
 		r = weir__sub_take(ctx, inbox, &answer);
 	if (r == 0)
 		r = -EPIPE; /* The bus is being drained, and the inbox with it. */
+	if (r > 0 && answer->no_responders) {
+		weir__bus_msg_unref(answer);
+		r = -ENETUNREACH;
+	}
 	if (r > 0) {
 		weir__sub_msg(inbox, answer, ret);
 		ret->priv[2] = NULL;

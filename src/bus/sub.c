@@ -92,7 +92,7 @@ static int park(const weir_ctx *ctx, weir_sub *s, struct weir__list *waiters, st
 static void count_drops(weir_sub *s, uint64_t n)
 {
 	s->dropped += n;
-	__atomic_fetch_add(&s->broker->dropped, n, __ATOMIC_RELAXED);
+	weir__broker_drop(s->broker, n);
 }
 
 static struct weir__bus_msg *pop(weir_sub *s)
@@ -195,6 +195,7 @@ void weir__sub_free(weir_sub *s)
 	free((char *)(uintptr_t)s->target.queue);
 	free(s->ack_subject);
 	weir__broker_unref(s->broker);
+	weir__remote_unref(s->remote);
 	s->magic = 0;
 	free(s);
 }
@@ -214,6 +215,8 @@ static int overflow(const weir_ctx *ctx, weir_sub *s, struct weir__bus_msg *m, s
 		}
 		return 1;
 	case WEIR_SUB_BLOCK:
+		if (!ctx)
+			break; /* From a cluster: nobody is there who could wait. */
 		while (s->state == WEIR__SUB_OPEN && !fits(s, m)) {
 			r = park(ctx, s, &s->writers, &w, "publish to a full subscription");
 			if (r < 0) {
@@ -277,7 +280,7 @@ int weir__sub_push(const weir_ctx *ctx, weir_sub *s, struct weir__bus_msg *m, bo
 	}
 	release_and_wake(s, &wakes);
 	if (last)
-		weir__broker_remove(s->broker, &s->target);
+		weir__sub_unindex(s);
 	return r;
 }
 
@@ -349,7 +352,7 @@ static void stop_taking(weir_sub *s)
 	if (s->state == WEIR__SUB_OPEN)
 		s->state = WEIR__SUB_DRAINING;
 	weir__lock_release(&s->lock);
-	weir__broker_remove(s->broker, &s->target);
+	weir__sub_unindex(s);
 }
 
 bool weir__sub_open(weir_sub *s)
