@@ -18,7 +18,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 		memcpy(text, data, n);
 	text[n] = 0;
 	if (weir__schedule_parse(text, &w) == 0) {
-		for (int i = 0; i < 3 && weir__schedule_next(&w, at, &next) == 0; i++) {
+		for (int i = 0; i < 3 && weir__schedule_next(&w, NULL, at, &next) == 0; i++) {
 			HOLDS(next > at);
 			HOLDS(w.every_ns || next % INT64_C(60000000000) == 0);
 			at = next;

@@ -269,12 +269,15 @@ static int cron_put(const weir_ctx *ctx, weir_http *x, struct app *app)
 	if (p.error[0]) {
 		r = reply_wrong(ctx, x, &p);
 	} else {
-		r = weir_cron_put(app->store, weir_http_path(x, "name"), schedule, queue, data,
+		r = weir_cron_put(ctx, app->store, weir_http_path(x, "name"), schedule, queue, data,
 		                  len);
 		if (r == -EINVAL)
 			r = weir_http_problem(ctx, x, 400,
 			                      "not a valid name, queue, or schedule (five fields, "
 			                      "or \"@every 5m\")");
+		else if (r == -ENOENT)
+			r = weir_http_problem(ctx, x, 400,
+			                      "the system's tz database has no such time zone");
 		else
 			r = r < 0 ? reply_error(ctx, x, app, r, NULL) : reply_cron(ctx, x, app);
 	}

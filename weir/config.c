@@ -354,6 +354,7 @@ static void read_queues(struct reader *r)
 static void check_schedule(struct reader *r, const char *name, const char *text)
 {
 	struct weir__schedule schedule;
+	struct weir__zone *zone = NULL;
 	int64_t next;
 
 	if (strlen(text) >= sizeof((weir_cron_info *)0)->schedule ||
@@ -362,8 +363,12 @@ static void check_schedule(struct reader *r, const char *name, const char *text)
 		         "%s: \"%s\" is not a schedule; write five fields like \"0 3 * * *\", "
 		         "@daily, or @every 5m",
 		         name, text);
-	else if (weir__schedule_next(&schedule, 0, &next) < 0)
+	else if (schedule.zone[0] && weir__zone_load(schedule.zone, &zone) < 0)
+		complain(r, &r->event.start_mark, "%s: the system's tz database has no zone \"%s\"",
+		         name, schedule.zone);
+	else if (weir__schedule_next(&schedule, zone, 0, &next) < 0)
 		complain(r, &r->event.start_mark, "%s: \"%s\" never comes", name, text);
+	weir__zone_free(zone);
 }
 
 /* One value of a cron; the current event is its scalar. */

@@ -141,7 +141,8 @@ void help_command(const struct command *c)
 		      stdout);
 		for (size_t i = 0; i < queue_settings_n; i++)
 			entry(queue_settings[i].name, queue_settings[i].help, COLUMN);
-		fputs("and `crons:`, each with `schedule` (five fields, or @every 5m), `queue` and "
+		fputs("and `crons:`, each with `schedule` (five fields, TZ=Europe/Berlin and five "
+		      "fields, or @every 5m), `queue` and "
 		      "`payload`:\n"
 		      "\n  queues:\n    mail: { lease: 1m, attempts: 5, rate: 10/s }\n"
 		      "  crons:\n    nightly: { schedule: \"0 3 * * *\", queue: mail, payload: "
@@ -235,7 +236,8 @@ void help_manual(void)
 	      stdout);
 	for (size_t i = 0; i < queue_settings_n; i++)
 		roff_item(queue_settings[i].name, queue_settings[i].help);
-	fputs(".PP\nand a cron has\n.BR schedule \" (five fields, or @every 5m),\"\n.B "
+	fputs(".PP\nand a cron has\n.BR schedule \" (five fields, TZ=Europe/Berlin and five "
+	      "fields, or @every 5m),\"\n.B "
 	      "queue\nand\n.BR payload .\n"
 	      ".SH ENVIRONMENT\nWEIR_QUEUE_MAX sets queue\\-max, and so on for every key. A flag "
 	      "weighs more than the environment, "

@@ -33,7 +33,7 @@ static int close_bus(const weir_ctx *ctx, void *arg)
 	return weir_bus_drain(ctx, app->bus);
 }
 
-static int configure(struct app *app)
+static int configure(const weir_ctx *ctx, struct app *app)
 {
 	const struct options *o = app->opt;
 	int r = 0;
@@ -54,7 +54,7 @@ static int configure(struct app *app)
 		const struct cron_config *c = &o->crons[i];
 		const char *payload = c->payload ? c->payload : "";
 
-		r = weir_cron_put(app->store, c->name, c->schedule, c->queue, payload,
+		r = weir_cron_put(ctx, app->store, c->name, c->schedule, c->queue, payload,
 		                  strlen(payload));
 		if (r < 0)
 			weir__log(WEIR__ERROR, "queue", "cannot set up cron %s: %s", c->name,
@@ -89,7 +89,7 @@ static int open_store(const weir_ctx *ctx, void *arg)
 	if (r < 0)
 		return r;
 	weir_store_listen(app->store, events_listen, app);
-	r = configure(app);
+	r = configure(ctx, app);
 	if (r < 0)
 		(void)weir_store_close(ctx, app->store, NULL);
 	return r;

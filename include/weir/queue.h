@@ -251,10 +251,22 @@ typedef struct weir_cron_info {
 	int64_t next_at, last_at;
 	size_t len;
 } weir_cron_info;
-/* five fields or "@every 5m"; -EINVAL */
-/* Replaces one of that name; with the schedule it had, it keeps its next time. */
-WEIR_API int weir_cron_put(weir_store *s, const char *name, const char *schedule, const char *queue,
-                           const void *data, size_t len);
+/*
+ * The schedule: five fields (minute, hour, day of the month, month, day of the week) as crontab(5)
+ * has them, @hourly … @yearly, or "@every 5m"; with "TZ=Europe/Berlin " before the fields by the
+ * local clock of that zone, else in UTC. Each tick comes exactly once, also where the local clock
+ * jumps: what falls into the hour left out comes when that hour would have begun, and an hour that
+ * comes twice counts the first time; a schedule of every hour goes by the time that really passes.
+ *
+ * Ticks that were missed (the store was closed, the clock was put forward) are made up for by one.
+ * A clock put back by up to three hours is waited for; by more, ticks are counted anew from it.
+ *
+ * Replaces one of that name; with the schedule it had, it keeps its next time. Waits for the
+ * zone's file. 0; -EINVAL (name, queue, or a schedule that is none or never comes); -ENOENT (no
+ * such zone); -EMSGSIZE (data over 64 KiB); -ENOSPC, -EPIPE, -ENOMEM; the context's error.
+ */
+WEIR_API int weir_cron_put(const weir_ctx *ctx, weir_store *s, const char *name,
+                           const char *schedule, const char *queue, const void *data, size_t len);
 WEIR_API int weir_cron_get(weir_store *s, const char *name, weir_cron_info *ret);
 WEIR_API int weir_cron_delete(weir_store *s, const char *name);
 WEIR_API int weir_cron_each(weir_store *s, int (*fn)(const weir_cron_info *, void *), void *arg);

@@ -25,6 +25,10 @@ WEIR_API int weir_sim(uint64_t seed, weir_task_fn *fn, void *arg);
 /* A number below n from the oracle (in a real run: a fast random one). */
 WEIR_API uint32_t weir_random(uint32_t n);
 
+/* Somebody sets the wall clock (weir_wall()): it jumps by so much, forward or back. In a simulation
+ * only. */
+WEIR_API void weir_sim_wall_step(int64_t ns);
+
 /* A hash of every choice made in the last weir_sim(): equal for equal seeds. */
 WEIR_API uint64_t weir_sim_trace(void);
 

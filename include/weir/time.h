@@ -23,7 +23,7 @@ WEIR_BEGIN
 WEIR_API int64_t weir_now(void);
 
 /* Nanoseconds since 1970 (UTC). In a simulation it starts at 2026-01-01 and moves with
- * weir_now(). */
+ * weir_now(), but for weir_sim_wall_step(). */
 WEIR_API int64_t weir_wall(void);
 
 WEIR_END

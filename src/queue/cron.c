@@ -1,16 +1,29 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Crons: jobs that are put by the clock. A cron is due on the wall clock; if the wall clock was set
- * back meanwhile it waits on, if it was set forward the tick comes late by at most what it was
- * going to sleep. Ticks that were missed while the store was closed are made up for by one. A tick
- * that its queue has no room for is left out and logged, since a queue of late ticks helps nobody.
+ * Crons: jobs that are put by the clock. A cron is due on the wall clock: `next_at` is the only
+ * truth, kept over restarts, and counted on from itself, so that each tick comes once. Ticks that
+ * were missed while the store was closed are made up for by one. A tick that its queue has no room
+ * for is left out and logged, since a queue of late ticks helps nobody.
+ *
+ * Waits go by the monotonic clock, so a task hears when somebody sets the wall clock (rt/wall.h)
+ * and lets all crons count their waits anew. Put back by a little, ticks that have been are not
+ * due again: the cron waits until its next. Put back by more than CORRECTION the clock was wrong
+ * before, and waiting for that wrong time would mean silence for perhaps years: then the next tick
+ * is counted from now. (cron(8) draws the same line at three hours.)
+ *
+ * A zone is read when its cron is put, never under the lock. One that was kept over a restart and
+ * whose zone has since gone from the system stays, asleep: its owner can see and replace it.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <weir/offload.h>
 
 #include "base/log.h"
 #include "queue/inner.h"
+#include "rt/wall.h"
+
+#define CORRECTION WEIR_HOUR(3)
 
 static size_t place(const weir_store *s, const char *name, bool *ret_found)
 {
@@ -32,6 +45,8 @@ static void arm(weir_store *s, struct weir__cron *c)
 {
 	int64_t wall = weir_wall();
 
+	if (c->asleep)
+		return;
 	weir__due_arm(s, &c->due, weir_now() + (c->next_at > wall ? c->next_at - wall : 0));
 }
 
@@ -59,11 +74,60 @@ static void tick(weir_store *s, struct weir__due *d)
 	c->last_at = now;
 	/* From the time it was due, so that "@every" does not drift; from now, if it was late by
 	 * more than one. */
-	r = weir__schedule_next(&c->when, c->next_at, &c->next_at);
+	c->since_at = now;
+	r = weir__schedule_next(&c->when, c->zone, c->next_at, &c->next_at);
 	if (r == 0 && c->next_at <= now)
-		r = weir__schedule_next(&c->when, now, &c->next_at);
+		r = weir__schedule_next(&c->when, c->zone, now, &c->next_at);
 	if (r == 0)
 		arm(s, c);
+}
+
+/* The wall clock may show something else than when next_at was counted. */
+static void recount(struct weir__cron *c)
+{
+	int64_t now = weir_wall(), next;
+
+	if (c->asleep || now > c->since_at - CORRECTION)
+		return;
+	c->since_at = now;
+	if (weir__schedule_next(&c->when, c->zone, now, &next) == 0)
+		c->next_at = next;
+}
+
+int weir__cron_watch(const weir_ctx *ctx, void *arg)
+{
+	weir_store *s = arg;
+	struct weir__wall *w;
+	int r;
+
+	weir_task_name("store wall clock");
+	/* Without crons nothing of the outside is waited for, and a deadlock is seen as one. */
+	r = weir_latch_wait(ctx, &s->any_cron);
+	if (r < 0)
+		return r;
+	r = weir__wall_open(&w);
+	if (r < 0) {
+		weir__log(WEIR__WARN, "queue", "crons will not hear of a clock that is set: %s",
+		          strerrordesc_np(-r));
+		return r;
+	}
+	while ((r = weir__wall_wait(ctx, w)) == 0) {
+		weir__log(WEIR__INFO, "queue", "the clock was set: crons are counted anew");
+		weir__store_enter(s);
+		for (size_t i = 0; i < s->crons_n; i++) {
+			recount(s->crons[i]);
+			arm(s, s->crons[i]);
+		}
+		weir__store_leave(s);
+	}
+	weir__wall_close(w);
+	return r;
+}
+
+static void cron_free(struct weir__cron *c)
+{
+	weir__zone_free(c->zone);
+	free(c);
 }
 
 /* Takes the cron's place in the list and in the heap; a cron of that name is replaced. */
@@ -98,15 +162,16 @@ static int install(weir_store *s, struct weir__cron *c, const char *queue)
 
 		/* A server puts its crons at each start: one that has not changed is not late for
 		 * that. */
-		if (!strcmp(old->text, c->text)) {
+		if (!strcmp(old->text, c->text) && !old->asleep) {
 			c->next_at = old->next_at;
 			c->last_at = old->last_at;
+			c->since_at = old->since_at;
 		}
 		weir__due_stop(s, &old->due);
 		weir__store_charge(s, 0, size(old));
 		old->queue->crons--;
 		weir__queue_idle(s, old->queue);
-		free(old);
+		cron_free(old);
 	} else {
 		memmove(s->crons + i + 1, s->crons + i, (s->crons_n - i) * sizeof *s->crons);
 		s->crons_n++;
@@ -117,10 +182,25 @@ static int install(weir_store *s, struct weir__cron *c, const char *queue)
 	return 0;
 }
 
+/* Only a cron that was kept may go without. */
+static int zone_of(struct weir__cron *c, bool kept)
+{
+	int r = c->when.zone[0] ? weir__zone_load(c->when.zone, &c->zone) : 0;
+
+	if (r == 0 || r == -ENOMEM || !kept)
+		return r;
+	c->asleep = true;
+	weir__log(WEIR__ERROR, "queue",
+	          "cron %s: the time zone %s cannot be read (%s): it stays, but does not tick",
+	          c->name, c->when.zone, strerrordesc_np(-r));
+	return 0;
+}
+
 int weir__cron_adopt(weir_store *s, const char *name, const char *schedule, const char *queue,
                      const void *data, size_t len, int64_t next_at, int64_t last_at)
 {
 	struct weir__cron *c;
+	bool first;
 	int r;
 
 	if (!weir_queue_name_valid(name) || !weir_queue_name_valid(queue) || !schedule ||
@@ -142,24 +222,63 @@ int weir__cron_adopt(weir_store *s, const char *name, const char *schedule, cons
 	memcpy(c->name, name, strlen(name) + 1);
 	if (len)
 		memcpy(c->data, data, len);
+	r = zone_of(c, next_at != 0);
+	if (r < 0)
+		goto fail;
 	c->next_at = next_at;
-	if (!next_at && weir__schedule_next(&c->when, weir_wall(), &c->next_at) < 0)
+	c->since_at = next_at ? last_at : weir_wall();
+	r = -EINVAL;
+	if (!next_at && weir__schedule_next(&c->when, c->zone, c->since_at, &c->next_at) < 0)
 		goto fail; /* It would never come. */
+	recount(c);
 	weir__store_enter(s);
 	r = install(s, c, queue);
+	first = r == 0 && !s->had_cron;
+	s->had_cron |= first;
 	weir__store_leave(s);
-	if (r == 0)
-		return 0;
+	if (r < 0)
+		goto fail;
+	if (first)
+		weir_latch_down(&s->any_cron);
+	return 0;
 fail:
-	free(c);
+	cron_free(c);
 	return r;
 }
 
-int weir_cron_put(weir_store *s, const char *name, const char *schedule, const char *queue,
-                  const void *data, size_t len)
+struct put {
+	weir_store *store;
+	const char *name, *schedule, *queue;
+	const void *data;
+	size_t len;
+};
+
+static int put(void *arg)
 {
+	const struct put *p = arg;
+
+	return weir__cron_adopt(p->store, p->name, p->schedule, p->queue, p->data, p->len, 0, 0);
+}
+
+static void let_it(void *arg)
+{
+	(void)arg; /* A file of some kilobytes is read to its end. */
+}
+
+int weir_cron_put(const weir_ctx *ctx, weir_store *s, const char *name, const char *schedule,
+                  const char *queue, const void *data, size_t len)
+{
+	struct put p = { s, name, schedule, queue, data, len };
+	struct weir__schedule when;
+	int r;
+
 	weir__magic_check(s, weir__store_magic);
-	return weir__cron_adopt(s, name, schedule, queue, data, len, 0, 0);
+	r = weir__wait_check(ctx);
+	if (r < 0)
+		return r;
+	if (weir__schedule_parse(schedule, &when) < 0)
+		return -EINVAL;
+	return when.zone[0] ? weir_offload_interruptible(ctx, put, &p, let_it) : put(&p);
 }
 
 static void fill(const struct weir__cron *c, weir_cron_info *ret)
@@ -200,7 +319,7 @@ static void remove_at(weir_store *s, size_t i)
 	weir__store_charge(s, 0, size(c));
 	c->queue->crons--;
 	weir__queue_idle(s, c->queue);
-	free(c);
+	cron_free(c);
 }
 
 int weir_cron_delete(weir_store *s, const char *name)

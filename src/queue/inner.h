@@ -230,10 +230,13 @@ struct weir__cron {
 	weir_store *store;
 	struct weir__due due;
 	struct weir__schedule when;
+	struct weir__zone *zone; /* of `when`; NULL: UTC, or it could not be read: see `asleep` */
+	bool asleep; /* it was kept over a restart, but its zone is not known any more */
 	char name[WEIR__NAME_MAX + 1];
 	char text[128];
 	struct weir__queue *queue;
 	int64_t next_at, last_at; /* wall */
+	int64_t since_at;         /* what the wall clock was when next_at was counted */
 	size_t len;
 	char data[];
 };
@@ -258,6 +261,8 @@ struct weir_store {
 	size_t queues_n, queues_cap;
 	struct weir__cron **crons; /* sorted by name */
 	size_t crons_n;
+	bool had_cron;       /* since it was opened */
+	weir_latch any_cron; /* opened by the first */
 	struct weir__hash_table jobs, idem, keys;
 	struct weir__list finished; /* done and cancelled jobs of all queues, oldest first */
 	struct weir__list idems;
@@ -412,6 +417,7 @@ bool weir__retain_evict(weir_store *s,
 /* ---- cron.c ---- */
 int weir__cron_adopt(weir_store *s, const char *name, const char *schedule, const char *queue,
                      const void *data, size_t len, int64_t next_at, int64_t last_at);
+weir_task_fn weir__cron_watch; /* a task of the store: the wall clock was set */
 void weir__cron_fini(weir_store *s);
 
 /* ---- spool.c ---- */

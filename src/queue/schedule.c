@@ -114,6 +114,7 @@ static int parse_fields(const char *p, struct weir__schedule *w)
 	w->weekdays = (uint8_t)((bits[4] | bits[4] >> 7) & 0x7f);
 	w->any_day = star[2];
 	w->any_weekday = star[4];
+	w->any_hour = star[1];
 	return 0;
 }
 
@@ -133,8 +134,18 @@ int weir__schedule_parse(const char *text, struct weir__schedule *ret)
 	if (!text)
 		return -EINVAL;
 	text = skip(text);
-	if (!strncmp(text, "TZ=UTC ", 7))
-		text = skip(text + 7);
+	if (!strncmp(text, "TZ=", 3)) {
+		size_t n = strcspn(text += 3, " \t");
+
+		if (n >= sizeof w.zone)
+			return -EINVAL;
+		memcpy(w.zone, text, n);
+		if (!weir__zone_name_valid(w.zone))
+			return -EINVAL;
+		if (!strcmp(w.zone, "UTC"))
+			w.zone[0] = 0;
+		text = skip(text + n);
+	}
 	if (!strncmp(text, "@every ", 7)) {
 		r = weir__parse_duration(skip(text + 7), &w.every_ns);
 		if (r < 0 || w.every_ns < WEIR_SEC(1) || w.every_ns > WEIR_HOUR(24 * 3660))
@@ -160,23 +171,15 @@ static bool day_matches(const struct weir__schedule *w, const struct tm *tm)
 	return w->any_day || w->any_weekday ? day && weekday : day || weekday;
 }
 
-int weir__schedule_next(const struct weir__schedule *w, int64_t after, int64_t *ret)
+/* The first minute of a clock from `from` on that is due, before `until`; both in the clock's own
+ * seconds. */
+static bool find(const struct weir__schedule *w, int64_t from, int64_t until, int64_t *ret)
 {
-	enum {
-		DAYS_MAX = 8 * 366 + 1
-	}; /* 29 February comes every eight years at worst (1896, 1904). */
-	int64_t minute;
-	time_t day;
+	int64_t minute = (from + 59) / 60;
+	time_t day = (time_t)(minute / 1440 * DAY_S);
 
-	if (w->every_ns) {
-		if (__builtin_add_overflow(after, w->every_ns, ret))
-			return -ERANGE;
-		return 0;
-	}
-	minute = after / WEIR_MIN(1) + 1;
-	day = (time_t)(minute / 1440 * DAY_S);
 	minute %= 1440;
-	for (int i = 0; i < DAYS_MAX; i++, day += DAY_S, minute = 0) {
+	for (; day < until; day += DAY_S, minute = 0) {
 		struct tm tm;
 
 		gmtime_r(&day, &tm);
@@ -185,9 +188,60 @@ int weir__schedule_next(const struct weir__schedule *w, int64_t after, int64_t *
 		for (; minute < 1440; minute++) {
 			if (!(w->hours >> minute / 60 & 1) || !(w->minutes >> minute % 60 & 1))
 				continue;
-			*ret = (int64_t)day * WEIR_SEC(1) + minute * WEIR_MIN(1);
+			*ret = (int64_t)day + minute * 60;
+			return *ret < until;
+		}
+	}
+	return false;
+}
+
+/* One stretch in which the clock runs evenly, from second `at` on. */
+static bool find_in_span(const struct weir__schedule *w, const struct weir__zone_span *span,
+                         int64_t at, int64_t until, int64_t *ret)
+{
+	int64_t from = at + span->offset, local;
+
+	if (!w->any_hour && span->from != INT64_MIN) {
+		int64_t stood =
+			span->from + span->before; /* what the clock showed when it jumped */
+
+		/* It was put forward: what was due in between is due now. */
+		if (at == span->from && find(w, stood, from, &local)) {
+			*ret = at;
+			return true;
+		}
+		/* It was put back: what comes again has been. */
+		if (from < stood)
+			from = stood;
+	}
+	if (!find(w, from, until + span->offset, &local))
+		return false;
+	*ret = local - span->offset;
+	return true;
+}
+
+int weir__schedule_next(const struct weir__schedule *w, const struct weir__zone *zone,
+                        int64_t after, int64_t *ret)
+{
+	/* 29 February comes every eight years at worst (1896, 1904). */
+	const int64_t longest = (int64_t)(8 * 366 + 1) * DAY_S;
+	int64_t at = after / WEIR_SEC(1) + 1, end = at + longest, due;
+
+	if (w->every_ns) {
+		if (__builtin_add_overflow(after, w->every_ns, ret))
+			return -ERANGE;
+		return 0;
+	}
+	while (at < end) {
+		struct weir__zone_span span = { INT64_MIN, INT64_MAX, 0, 0 };
+
+		if (zone)
+			weir__zone_span_at(zone, at, &span);
+		if (find_in_span(w, &span, at, span.until < end ? span.until : end, &due)) {
+			*ret = due * WEIR_SEC(1);
 			return 0;
 		}
+		at = span.until;
 	}
 	return -ERANGE;
 }

@@ -272,6 +272,7 @@ static weir_store *store_new(const weir_store_options *opt, const struct weir__e
 	s->due.less = due_less;
 	s->told_last = &s->told;
 	s->idem_due.fn = weir__idem_due;
+	weir_latch_init(&s->any_cron, 1);
 	weir__list_init(&s->finished);
 	weir__list_init(&s->idems);
 	weir__store_random(s, s->jobs.seed, sizeof s->jobs.seed);
@@ -347,6 +348,8 @@ int weir_store_open(const weir_ctx *ctx, const char *url, const weir_store_optio
 		return -ENOMEM;
 	weir_group_init(&s->group, ctx);
 	r = weir_group_go(&s->group, clock_task, s);
+	if (r == 0)
+		r = weir_group_go(&s->group, weir__cron_watch, s);
 	if (r == 0) /* Last, for once it has loaded the spool is gone. */
 		r = engine->load(ctx, s, strchr(url, ':') + 1);
 	if (r == 0) {
@@ -354,6 +357,7 @@ int weir_store_open(const weir_ctx *ctx, const char *url, const weir_store_optio
 		return 0;
 	}
 	shut(s);
+	weir_group_cancel(&s->group);
 	weir_group_wait(&s->group);
 	empty(s);
 	weir__store_unref(s);
@@ -411,6 +415,7 @@ int weir_store_close(const weir_ctx *ctx, weir_store *s, size_t *ret_spooled)
 		weir__store_leave(s);
 	} while (more);
 	shut(s);
+	weir_group_cancel(&s->group);
 	weir_group_wait(&s->group);
 	r = s->engine->save(ctx, s, &jobs);
 	empty(s);

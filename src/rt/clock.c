@@ -13,6 +13,7 @@
 
 #include "rt/sim.h"
 #include "rt/task.h"
+#include "rt/wall.h"
 
 static int64_t read_clock(clockid_t id)
 {
@@ -30,7 +31,7 @@ int64_t weir_now(void)
 int64_t weir_wall(void)
 {
 	/* 2026-01-01T00:00:00Z */
-	return weir__simulating ? 1767225600LL * 1000000000 + weir__sim_now() :
+	return weir__simulating ? 1767225600LL * 1000000000 + weir__wall_shift() + weir__sim_now() :
 	                          read_clock(CLOCK_REALTIME);
 }
 

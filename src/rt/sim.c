@@ -22,6 +22,7 @@
 #include <weir/sim.h>
 
 #include "rt/task.h"
+#include "rt/wall.h"
 
 enum { SWITCH_ONE_IN = 8, WORKERS_MAX = 3 };
 
@@ -151,6 +152,7 @@ int weir_sim(uint64_t seed, weir_task_fn *fn, void *arg)
 	weir__assert(!weir__rt.workers, "weir_sim() was called while a run goes on");
 	memset(&weir__rt, 0, sizeof weir__rt);
 	memset(&sim, 0, sizeof sim);
+	weir__wall_sim_reset();
 	sim.seed = sim.rng = seed;
 	sim.trace = 0xcbf29ce484222325u;
 	weir__simulating = true;

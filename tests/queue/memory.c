@@ -80,7 +80,7 @@ static bool life(const weir_ctx *ctx, weir_store *s, const char *queue, int n)
 	}
 	r = weir_job_ack(ctx, j, "result", 6);
 	CHECK(r == 0 || r == -ENOMEM);
-	r = weir_cron_put(s, "c", "@hourly", queue, "x", 1);
+	r = weir_cron_put(ctx, s, "c", "@hourly", queue, "x", 1);
 	CHECK(r == 0 || r == -ENOMEM);
 	failed = fail_in <= 0 && n > 0;
 	fail_in = 0;

@@ -148,7 +148,7 @@ SIM(settings_crons_and_idempotency_keys_survive, 5)
 	take_and_ack(ctx, s, "q", "x");
 	configure(s, "r",
 	          (weir_queue_settings){ .max = 7, .rate = 2.5, .concurrency = 3, .paused = true });
-	CHECK_EQ(weir_cron_put(s, "tick", "@every 1h", "q", "data", 4), 0);
+	CHECK_EQ(weir_cron_put(ctx, s, "tick", "@every 1h", "q", "data", 4), 0);
 	CHECK_EQ(close_spool(ctx, s), 0);
 	CHECK_EQ(weir_sleep(ctx, WEIR_HOUR(5)),
 	         0); /* Five ticks are missed: one makes up for them. */
@@ -260,7 +260,7 @@ static size_t make_spool(const weir_ctx *ctx, const struct dir *d, unsigned char
 	put_with(ctx, s, "q", (weir_job_spec){ .idempotency_key = "i", .key = "k" }, "payload");
 	put_with(ctx, s, "q", (weir_job_spec){ .delay_ns = WEIR_HOUR(1) }, "later");
 	configure(s, "q", (weir_queue_settings){ .max = 7 });
-	CHECK_EQ(weir_cron_put(s, "c", "@hourly", "q", "x", 1), 0);
+	CHECK_EQ(weir_cron_put(ctx, s, "c", "@hourly", "q", "x", 1), 0);
 	close_spool(ctx, s);
 	return slurp(d->spool, buf, cap);
 }
