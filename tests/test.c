@@ -48,6 +48,19 @@ static int task_body(const weir_ctx *ctx, void *arg)
 	return 0;
 }
 
+/* A seed must replay: run twice it makes the same choices. */
+static void same_course(struct test *t)
+{
+	for (*test_seed = 1; *test_seed <= 3; ++*test_seed) {
+		uint64_t trace;
+
+		CHECK_EQ(weir_sim(*test_seed, task_body, t), 0);
+		trace = weir_sim_trace();
+		CHECK_EQ(weir_sim(*test_seed, task_body, t), 0);
+		CHECK(weir_sim_trace() == trace);
+	}
+}
+
 static void run(struct test *t)
 {
 	weir_options two = { .workers = 2 };
@@ -63,6 +76,8 @@ static void run(struct test *t)
 		CHECK_EQ(weir_run(&two, task_body, t), 0);
 		break;
 	case TEST_SIM:
+		if (!only_seed)
+			same_course(t);
 		for (*test_seed = only_seed ? only_seed : 1;
 		     *test_seed <= (only_seed ? only_seed : seeds); ++*test_seed)
 			CHECK_EQ(weir_sim(*test_seed, task_body, t), 0);

@@ -29,6 +29,7 @@
 
 #include "base/list.h"
 #include "net/mem.h"
+#include "rt/sim.h"
 #include "rt/timer.h"
 
 enum { RING = 64 << 10, COPY_MAX = 16 << 10 };
@@ -74,23 +75,33 @@ struct wakes {
 	int waits, posts;
 };
 
-static weir_sim_net sim_net = { .latency_ns = WEIR_MS(1) };
+static weir_sim_net sim_net;
+static uint64_t set_in; /* the simulation for which it was set */
 
 void weir_sim_net_set(const weir_sim_net *net)
 {
 	sim_net = *net;
+	set_in = weir__sim_runs;
+}
+
+/* A seed must not depend on what the simulation before it set. */
+static const weir_sim_net *net_now(void)
+{
+	if (set_in != weir__sim_runs)
+		weir_sim_net_set(&(weir_sim_net){ .latency_ns = WEIR_MS(1) });
+	return &sim_net;
 }
 
 int64_t weir__mem_delay(void)
 {
-	if (!weir__simulating || sim_net.latency_ns < 1000)
+	if (!weir__simulating || net_now()->latency_ns < 1000)
 		return 0;
-	return WEIR_US(weir_random((uint32_t)(sim_net.latency_ns / 1000) + 1));
+	return WEIR_US(weir_random((uint32_t)(net_now()->latency_ns / 1000) + 1));
 }
 
 static size_t sim_part(size_t n)
 {
-	if (!weir__simulating || sim_net.whole || n < 2 || weir_random(2))
+	if (!weir__simulating || net_now()->whole || n < 2 || weir_random(2))
 		return n;
 	return 1 + weir_random((uint32_t)n);
 }
@@ -188,7 +199,7 @@ static void maybe_lose(struct mem_conn *c, struct wakes *ws)
 {
 	struct mem_pair *p = c->pair;
 
-	if (!weir__simulating || !sim_net.loss || p->lost || weir_random(sim_net.loss))
+	if (!weir__simulating || !net_now()->loss || p->lost || weir_random(net_now()->loss))
 		return;
 	p->lost = true;
 	for (int i = 0; i < 2; i++) {

@@ -28,7 +28,7 @@ void weir__lock_slow(weir__lock *l)
 		while (!__atomic_compare_exchange_n(&l->word, &zero, 1, false, __ATOMIC_ACQUIRE,
 		                                    __ATOMIC_RELAXED)) {
 			zero = 0;
-			weir__sim_point();
+			weir__sim_give_way();
 		}
 		return;
 	}

@@ -23,6 +23,7 @@ typedef struct weir__lock {
 
 extern bool weir__simulating;
 void weir__sim_point(void);
+void weir__sim_give_way(void); /* the same for who waits for another logical worker */
 void weir__lock_slow(weir__lock *l);
 void weir__lock_wake(weir__lock *l);
 

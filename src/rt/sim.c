@@ -2,9 +2,18 @@
 /*
  * The simulation: logical workers are fibers on one thread. The driver picks one of those that
  * have something to do, by the oracle, and switches to wherever it was: in its scheduler, or in
- * the middle of a task. weir__point(), which stands in every lock and every claim, switches back
- * with a chance of one in SWITCH_ONE_IN. So claims race against parks, stops and timers as they
- * would on real threads, but a seed replays them exactly.
+ * the middle of a task. weir__point(), which stands in every lock and every claim, may switch
+ * back. So claims race against parks, stops and timers as they would on real threads, but a seed
+ * replays them exactly.
+ *
+ * Who goes on is chosen in one of two ways, half of the seeds each:
+ *  - at random: a point switches with a chance of one in SWITCH_ONE_IN, to anybody;
+ *  - by priorities (after PCT, "A Randomized Scheduler with Probabilistic Guarantees of Finding
+ *    Bugs", ASPLOS 2010): the highest that has something to do goes on, and at a few points chosen
+ *    by the oracle the one that runs falls below all others. So one logical worker may stand still
+ *    in the middle of something while another does very much, which a random choice at every point
+ *    hardly ever tries. Who has passed ALONE_MAX points in a row falls too: it may be waiting for
+ *    another by asking again and again.
  *
  * The clock stands still while anybody runs; when all logical workers are idle it jumps to the
  * next timer. No timer left: deadlock.
@@ -24,15 +33,21 @@
 #include "rt/task.h"
 #include "rt/wall.h"
 
-enum { SWITCH_ONE_IN = 8, WORKERS_MAX = 3 };
+enum { SWITCH_ONE_IN = 8, WORKERS_MAX = 3, ALONE_MAX = 500, STEPS_LOG_MAX = 10, CRASHED = 86 };
 
 bool weir__simulating;
+uint64_t weir__sim_runs;
 
 static struct {
 	uint64_t seed, rng, trace;
 	int64_t now_ns;
 	struct weir__fiber driver;
 	bool ended;
+	uint32_t refuse_one_in, crash_one_in;
+	/* By priorities: */
+	int rank[WORKERS_MAX], lowest;
+	uint32_t steps; /* between two falls, at most; 0: at random */
+	uint32_t left, alone;
 } sim;
 
 int64_t weir__sim_now(void)
@@ -65,12 +80,77 @@ static void to_driver(struct weir__worker *w)
 	weir__fiber_switch(at, &sim.driver, false);
 }
 
+static void fall(struct weir__worker *w)
+{
+	sim.rank[w->index] = --sim.lowest;
+	sim.left = 1 + weir_random(sim.steps);
+	sim.alone = 0;
+}
+
+static bool outranked(const struct weir__worker *w)
+{
+	for (int i = 0; i < weir__rt.count; i++)
+		if (!weir__rt.workers[i].sim_idle && sim.rank[i] > sim.rank[w->index])
+			return true;
+	return false;
+}
+
 void weir__sim_point(void)
 {
 	struct weir__worker *w = weir__self();
 
-	if (w && weir_random(SWITCH_ONE_IN) == 0)
+	if (!w)
+		return;
+	if (!sim.steps) {
+		if (weir_random(SWITCH_ONE_IN) == 0)
+			to_driver(w);
+		return;
+	}
+	if (--sim.left == 0 || ++sim.alone > ALONE_MAX)
+		fall(w);
+	if (outranked(w))
 		to_driver(w);
+}
+
+void weir__sim_give_way(void)
+{
+	struct weir__worker *w = weir__self();
+
+	if (w && sim.steps)
+		fall(w);
+	weir__sim_point();
+}
+
+/* How far a seed's priorities reach. */
+static void choose_scheduler(void)
+{
+	if (weir_random(2))
+		return;
+	sim.steps = 16u << weir_random(STEPS_LOG_MAX);
+	sim.left = 1 + weir_random(sim.steps);
+	for (int i = 0; i < weir__rt.count; i++)
+		sim.rank[i] = (int)weir_random(1000);
+}
+
+void weir_sim_refuse_memory(uint32_t one_in)
+{
+	sim.refuse_one_in = one_in;
+}
+
+bool weir__sim_refuses(void)
+{
+	return sim.refuse_one_in && weir__self() && weir_random(sim.refuse_one_in) == 0;
+}
+
+void weir_sim_crash(uint32_t one_in)
+{
+	sim.crash_one_in = one_in;
+}
+
+void weir__sim_crash_point(void)
+{
+	if (sim.crash_one_in && weir_random(sim.crash_one_in) == 0)
+		_exit(CRASHED);
 }
 
 void weir__sim_idle(struct weir__worker *w)
@@ -106,9 +186,16 @@ static struct weir__worker *pick(void)
 	struct weir__worker *ready[WORKERS_MAX];
 	uint32_t n = 0;
 
-	for (int i = 0; i < weir__rt.count; i++)
-		if (!weir__rt.workers[i].sim_idle)
-			ready[n++] = &weir__rt.workers[i];
+	for (int i = 0; i < weir__rt.count; i++) {
+		if (weir__rt.workers[i].sim_idle)
+			continue;
+		if (sim.steps && n) {
+			if (sim.rank[i] > sim.rank[ready[0]->index])
+				ready[0] = &weir__rt.workers[i];
+			continue;
+		}
+		ready[n++] = &weir__rt.workers[i];
+	}
 	return n ? ready[n > 1 ? weir_random(n) : 0] : NULL;
 }
 
@@ -153,6 +240,7 @@ int weir_sim(uint64_t seed, weir_task_fn *fn, void *arg)
 	memset(&weir__rt, 0, sizeof weir__rt);
 	memset(&sim, 0, sizeof sim);
 	weir__wall_sim_reset();
+	weir__sim_runs++;
 	sim.seed = sim.rng = seed;
 	sim.trace = 0xcbf29ce484222325u;
 	weir__simulating = true;
@@ -161,6 +249,7 @@ int weir_sim(uint64_t seed, weir_task_fn *fn, void *arg)
 	weir__rt.workers = workers;
 	weir__rt.grace_ns = WEIR_SEC(30);
 	weir__rt.count = 1 + (int)weir_random(WORKERS_MAX);
+	choose_scheduler();
 	for (int i = 0; i < weir__rt.count; i++) {
 		weir__worker_init(&workers[i], i);
 		workers[i].error = &errno;
@@ -182,6 +271,7 @@ int weir_sim(uint64_t seed, weir_task_fn *fn, void *arg)
 		else
 			jump();
 	}
+	sim.refuse_one_in = sim.crash_one_in = 0;
 	__atomic_store_n(&weir__rt.stopping, 1, __ATOMIC_SEQ_CST);
 	for (int i = 0; i < weir__rt.count; i++)
 		workers[i].sim_idle = false;

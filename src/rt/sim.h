@@ -14,4 +14,10 @@ uint64_t weir__sim_random(void);
 void weir__sim_idle(struct weir__worker *w);
 void weir__sim_wake(struct weir__worker *w);
 
+/* How many simulations were begun: what is set for one is not for the next. */
+extern uint64_t weir__sim_runs;
+
+/* Between two writes to files: the process may end here, if the test wants that. */
+void weir__sim_crash_point(void);
+
 #endif

@@ -34,6 +34,7 @@
 
 #include <weir/time.h>
 
+#include "base/alloc.h"
 #include "base/list.h"
 #include "base/log.h"
 #include "rt/lock.h"
@@ -212,6 +213,8 @@ void *weir__stack_get(struct weir__stack_cache *cache)
 {
 	void *stack;
 
+	if (weir__refused())
+		return NULL;
 	if (cache && cache->first) {
 		stack = cache->first;
 		cache->first = *link_of(stack);
