@@ -158,8 +158,8 @@ static int add_routes(struct app *app, const struct route *routes)
 
 int api_install(struct app *app)
 {
-	static const struct route *const all[] = { jobs_routes, work_routes, queues_routes,
-		                                   subjects_routes, admin_routes };
+	static const struct route *const all[] = { jobs_routes,     work_routes,  queues_routes,
+		                                   subjects_routes, admin_routes, nats_routes };
 	weir_http_server *http = weir_server_http(app->server);
 	int r = 0;
 

@@ -18,6 +18,8 @@ struct app {
 	weir_server *server;
 	weir_store *store;
 	weir_bus *bus;
+	weir_nats_server *nats;    /* NULL: none; atomic at the end */
+	weir_nats_stats nats_last; /* what the report says of it when it is gone */
 	weir_chan *events; /* of struct job_message *: job changes on their way to the bus */
 	struct streams *streams;
 	struct leases *leases;
@@ -59,6 +61,8 @@ void streams_stats_get(struct streams *s, struct streams_stats *ret);
 int serve_tls_open(const struct options *o, weir_tls **ret);
 /* The files once more; one that is wrong changes nothing. Waits. */
 void serve_tls_reload(const weir_ctx *ctx, weir_tls *t);
+/* nats.c: the bus for NATS clients. */
+extern const weir_service nats_service;
 
 /* reload.c: SIGHUP. Blocked by reload_block() before there are threads. */
 void reload_block(void);

@@ -31,15 +31,14 @@
 #include <time.h>
 #include <weir/offload.h>
 
-#include "handlers.h"
+#include "auth.h"
 #include "base/log.h"
 #include "base/sha256.h"
+#include "nats/nkey.h"
 #include "rt/lock.h"
 
 enum {
 	TOKENS_MAX = 1000,
-	GRANTS_MAX = 64, /* a token */
-	NAME_BYTES = 65,
 	LINE_BYTES = 4096,
 	SIGNED_MAX = 1024, /* a signed text */
 	SESSION_S = 12 * 3600,
@@ -50,31 +49,6 @@ enum {
 #define TTL_MAX     WEIR_HOUR(1)
 #define TTL_DEFAULT WEIR_MIN(10)
 #define COOKIE      "weir_session"
-
-struct grant {
-	unsigned right;
-	char *pattern; /* NULL: anything */
-};
-
-struct token {
-	char name[NAME_BYTES];
-	unsigned char hash[WEIR__SHA256];
-	struct grant grants[GRANTS_MAX];
-	size_t grants_n;
-};
-
-struct table {
-	uint32_t refs; /* atomic */
-	struct token *tokens;
-	size_t n;
-};
-
-struct auth {
-	unsigned char secret[WEIR__SHA256];
-	const char *file; /* the options' */
-	weir__lock lock;  /* of: */
-	struct table *table;
-};
 
 /* Who sent a request: a token, and with a subscribe token only its pattern counts. Holds the
  * table. */
@@ -205,6 +179,12 @@ static int read_right(struct token *t, const char *word)
 	return r;
 }
 
+/* A public key is no secret, so it is no token; who has its private half shows that by signing. */
+static bool is_nkey(const char *text)
+{
+	return !strncmp(text, NKEY, sizeof NKEY - 1);
+}
+
 /* 0, 1 for a line without a token, or -EINVAL with a sentence. */
 static int read_line(struct table *a, char *line, char *why, size_t why_n)
 {
@@ -229,6 +209,12 @@ static int read_line(struct table *a, char *line, char *why, size_t why_n)
 			snprintf(why, why_n, "the name %s stands there twice", name);
 			return -EINVAL;
 		}
+	if (is_nkey(secret) && !weir__nkey_valid(secret + sizeof NKEY - 1)) {
+		snprintf(why, why_n, "%s",
+		         weir__nkey_built() ? "behind nkey: stands no public key of a user" :
+		                              "this weir was built without nkeys");
+		return -EINVAL;
+	}
 	if (strlen(secret) < SHORT_TOKEN)
 		weir__log(WEIR__WARN, "auth",
 		          "the token of %s is shorter than %d characters and can be guessed", name,
@@ -253,7 +239,7 @@ static int read_line(struct table *a, char *line, char *why, size_t why_n)
 	return 0;
 }
 
-static void table_unref(struct table *t)
+void auth_table_unref(struct table *t)
 {
 	if (!t || __atomic_sub_fetch(&t->refs, 1, __ATOMIC_ACQ_REL))
 		return;
@@ -264,7 +250,7 @@ static void table_unref(struct table *t)
 	free(t);
 }
 
-static struct table *table_of(struct auth *a)
+struct table *auth_table(struct auth *a)
 {
 	struct table *t;
 
@@ -324,7 +310,7 @@ out:
 	if (r < 0) {
 		if (a)
 			a->refs = 1;
-		table_unref(a);
+		auth_table_unref(a);
 		return r;
 	}
 	*ret = a;
@@ -361,7 +347,7 @@ static int reread(void *arg)
 	a->table = t;
 	weir__lock_release(&a->lock);
 	weir__log(WEIR__INFO, "auth", "%s was read again: %zu tokens", a->file, t->n);
-	table_unref(old);
+	auth_table_unref(old);
 	return 0;
 }
 
@@ -379,7 +365,7 @@ void auth_free(struct auth *a)
 {
 	if (!a)
 		return;
-	table_unref(a->table);
+	auth_table_unref(a->table);
 	explicit_bzero(a, sizeof *a);
 	free(a);
 }
@@ -486,7 +472,7 @@ static bool verify(const struct auth *a, weir_http *x, const char *kind, const c
 }
 
 /* ---- Requests ---- */
-static const struct token *find_token(const struct table *a, const char *text)
+const struct token *auth_find_line(const struct table *a, const char *text)
 {
 	unsigned char hash[WEIR__SHA256];
 	const struct token *found = NULL;
@@ -496,6 +482,11 @@ static const struct token *find_token(const struct table *a, const char *text)
 		if (weir__equal_secret(a->tokens[i].hash, hash, sizeof hash))
 			found = &a->tokens[i];
 	return found;
+}
+
+const struct token *auth_find_token(const struct table *a, const char *text)
+{
+	return is_nkey(text) ? NULL : auth_find_line(a, text);
 }
 
 /* The cookie's value in the exchange's memory, or NULL. */
@@ -528,7 +519,7 @@ static bool known(const struct auth *a, weir_http *x, struct principal *ret)
 		given += strspn(given, " ");
 		if (verify(a, x, "wt", given, ret))
 			return true;
-		ret->token = find_token(ret->table, given);
+		ret->token = auth_find_token(ret->table, given);
 		return ret->token != NULL;
 	}
 	text = weir_http_query(x, "token");
@@ -545,10 +536,10 @@ static bool known(const struct auth *a, weir_http *x, struct principal *ret)
 /* True: let go of the table when done with *ret. */
 static bool find(struct auth *a, weir_http *x, struct principal *ret)
 {
-	*ret = (struct principal){ .table = table_of(a) };
+	*ret = (struct principal){ .table = auth_table(a) };
 	if (known(a, x, ret))
 		return true;
-	table_unref(ret->table);
+	auth_table_unref(ret->table);
 	return false;
 }
 
@@ -558,7 +549,7 @@ int auth_check(struct auth *a, weir_http *x)
 
 	if (!find(a, x, &who))
 		return 401;
-	table_unref(who.table);
+	auth_table_unref(who.table);
 	return 0;
 }
 
@@ -589,7 +580,7 @@ bool auth_may(struct auth *a, weir_http *x, unsigned rights, const char *what)
 		      token_may(who.token, MAY_SUBSCRIBE, who.subscribe);
 	else
 		may = token_may(who.token, rights, what);
-	table_unref(who.table);
+	auth_table_unref(who.table);
 	return may;
 }
 
@@ -639,10 +630,10 @@ int auth_login(const weir_ctx *ctx, weir_http *x, struct app *app)
 	if (!form)
 		p.body = json_read(&p, body, len);
 	given = form ? form_token(body) : member(&p, "token");
-	table = table_of(app->auth);
-	t = given ? find_token(table, given) : NULL;
+	table = auth_table(app->auth);
+	t = given ? auth_find_token(table, given) : NULL;
 	r = t ? sign(app->auth, "ws", weir_wall() / 1000000000 + SESSION_S, t, "-", text) : 0;
-	table_unref(table);
+	auth_table_unref(table);
 	json_decref(p.body);
 	if (p.error[0])
 		return reply_wrong(ctx, x, &p);
@@ -702,7 +693,7 @@ int auth_make_token(const weir_ctx *ctx, weir_http *x, struct app *app)
 	if (find(app->auth, x, &who)) {
 		if (!who.subscribe && token_may(who.token, MAY_SUBSCRIBE, pattern))
 			r = sign(app->auth, "wt", expiry, who.token, pattern, text);
-		table_unref(who.table);
+		auth_table_unref(who.table);
 	}
 	if (r == -EACCES) {
 		r = weir_http_problem(ctx, x, 403,

@@ -32,7 +32,7 @@ struct route {
 
 /* Each ends with a NULL pattern. */
 extern const struct route jobs_routes[], work_routes[], queues_routes[], subjects_routes[],
-	admin_routes[];
+	admin_routes[], nats_routes[];
 
 /* Registers all of them, the dashboard, and the filter of origin.c and auth.c. */
 int api_install(struct app *app);
@@ -116,6 +116,12 @@ int auth_check(struct auth *a, weir_http *x);
 /* May the sender of this request use one of the rights on `what` (a queue or subject; NULL: on
  * anything at all)? */
 bool auth_may(struct auth *a, weir_http *x, unsigned rights, const char *what);
+/* For weir_nats_options: the token's line as a user, by auth_token, or by its name as user and the
+ * token as password, or by its nkey ("nkey:U…" in the place of the token); arg is the auth. */
+int auth_nats_sign_in(const weir_nats_login *login, weir_nats_user **ret, void *arg);
+int auth_nats_renew(const char *name, weir_nats_user **ret, void *arg);
+/* Where nobody has to sign in. */
+int auth_nats_anybody(weir_nats_user **ret);
 /* Like auth_may(), for a subject pattern: every subject it matches must be allowed. */
 api_fn auth_login, auth_logout, auth_make_token;
 

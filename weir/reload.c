@@ -34,8 +34,8 @@ static void closed(struct weir__fd *f)
 
 static void reload(const weir_ctx *ctx, struct app *app)
 {
-	if (app->auth)
-		(void)auth_reload(ctx, app->auth);
+	if (app->auth && auth_reload(ctx, app->auth) == 0 && app->nats)
+		weir_nats_reload(app->nats);
 	if (app->tls)
 		serve_tls_reload(ctx, app->tls);
 }

@@ -119,6 +119,7 @@ static int add_services(struct app *app)
 	weir_service services[] = {
 		events_channel_service,
 		{ .name = "bus", .open = open_bus, .close = close_bus },
+		nats_service,
 		{ .name = "jobs",
 		  .open = open_store,
 		  .close = close_store,
@@ -160,6 +161,26 @@ static void warn_if_open(const struct options *o, const char *addr)
 		          addr);
 }
 
+static int listen_nats(struct app *app)
+{
+	const struct options *o = app->opt;
+	char addr[256];
+	int r;
+
+	if (!o->nats)
+		return 0;
+	snprintf(addr, sizeof addr, "nats://%s", o->nats);
+	r = weir_server_listen(app->server, addr);
+	if (r < 0)
+		weir__log(WEIR__ERROR, "server", "cannot listen on %s: %s", addr, strerror(-r));
+	else if (is_public(o->nats) && !o->token_file)
+		weir__log(WEIR__WARN, "server",
+		          "%s is reachable from other machines and asks for no token; see "
+		          "--token-file",
+		          addr);
+	return r;
+}
+
 static int listen_all(struct app *app)
 {
 	const struct options *o = app->opt;
@@ -190,6 +211,11 @@ static int listen_all(struct app *app)
 	return 0;
 }
 
+static bool unix_socket(const char *addr)
+{
+	return !strncmp(addr, "unix", 4);
+}
+
 static void on_step(const char *step, void *arg)
 {
 	struct app *app = arg;
@@ -202,11 +228,9 @@ static void on_step(const char *step, void *arg)
 	if (strcmp(step, "ready"))
 		return;
 	for (size_t i = 0; (addr = weir_server_addr(app->server, i)) != NULL; i++)
-		weir__log(WEIR__INFO, "server", "listening on %s%s",
-		          !strchr(addr, ':') || !strncmp(addr, "unix:", 5) ? "" :
-		          app->tls                                         ? "https://" :
-		                                                             "http://",
-		          addr);
+		weir__log(WEIR__INFO, "server", "listening on %s%s%s",
+		          unix_socket(addr) ? "" : weir_server_protocol(app->server, i),
+		          unix_socket(addr) ? "" : "://", addr);
 }
 
 /* ---- The program ---- */
@@ -239,6 +263,8 @@ int serve(const weir_ctx *ctx, void *arg)
 		r = api_install(app);
 	if (r == 0)
 		r = listen_all(app);
+	if (r == 0)
+		r = listen_nats(app);
 	if (r == 0)
 		r = weir_server_run(ctx, app->server);
 out:

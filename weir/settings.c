@@ -28,6 +28,10 @@ const struct setting settings[] = {
 	{ "listen", 0, BOTH, SET_LIST, SERVER, LIST_AT(listen, listens), .arg = "ADDR",
 	  .fallback = "127.0.0.1:8080", .check = setting_check_address,
 	  .help = "HOST:PORT, :PORT for all interfaces, or unix:PATH; may be repeated" },
+	{ "nats", 0, BOTH, SET_TEXT, SERVER, AT(nats), .arg = "ADDR",
+	  .check = setting_check_address,
+	  .help = "serve NATS clients there too, such as 127.0.0.1:4222: the bus in their "
+	          "protocol" },
 	{ "data", 0, BOTH, SET_PATH, SERVER, AT(data), .arg = "DIR", .fallback = "./weir-data",
 	  .help = "where jobs outlive a restart; one server at a time" },
 	{ "store", 0, BOTH, SET_WORD, SERVER, AT(store), .arg = "KIND", .fallback = "mem",

@@ -46,6 +46,7 @@ struct options {
 	size_t listens;
 	/* by flag, file or environment: LISTEN_FDS does not replace it then */
 	bool listen_given;
+	const char *nats;              /* --nats; NULL: no NATS clients */
 	const char *data;              /* --data; "./weir-data" */
 	const char *store;             /* --store; "mem" */
 	size_t queue_max;              /* --queue-max; 100000 */

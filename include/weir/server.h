@@ -15,6 +15,7 @@
 #define WEIR_SERVER_H
 
 #include <weir/http.h>
+#include <weir/nats.h>
 
 WEIR_BEGIN
 
@@ -30,17 +31,22 @@ WEIR_API weir_server *weir_server_new(const weir_server_options *opt); /* NULL w
 WEIR_API void weir_server_free(weir_server *s);
 WEIR_API weir_http_server *weir_server_http(weir_server *s);
 
-/* As weir_listen(), and "fd:3" takes over a listening socket. Before running. The real address is
- * in weir_server_addr(s, i). */
+/* As weir_listen(), and "fd:3" takes over a listening socket; "nats://" before either is for NATS
+ * clients, everything else for HTTP. Before running. The real address is in weir_server_addr(s, i). */
 WEIR_API int weir_server_listen(weir_server *s, const char *addr);
 
 /* What listens from now on speaks TLS, but Unix sockets and memory, whose peers are on this machine.
  * NULL: no more. Borrowed. */
 WEIR_API void weir_server_tls(weir_server *s, weir_tls *t);
 
+/* Who serves the "nats://" listeners. Not taken over. Before running, or in the `open` of a service. */
+WEIR_API void weir_server_nats(weir_server *s, weir_nats_server *n);
+
 /* Take over what systemd passed (LISTEN_PID, LISTEN_FDS): how many, 0 for none. */
 WEIR_API int weir_server_listen_inherited(weir_server *s);
 WEIR_API const char *weir_server_addr(const weir_server *s, size_t i); /* NULL past the end */
+/* "http", "https" or "nats". */
+WEIR_API const char *weir_server_protocol(const weir_server *s, size_t i);
 
 /*
  * A service: what handlers use and what therefore starts before them and stops after them. In order

@@ -21,6 +21,7 @@
 #include <weir/http_client.h>
 #include <weir/sse.h>
 #include <weir/bus.h>
+#include <weir/nats.h>
 #include <weir/queue.h>
 #include <weir/server.h>
 

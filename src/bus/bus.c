@@ -302,12 +302,12 @@ static void collect(struct weir__trie_entry *e, void *arg)
 	weir__hits_add(arg, weir__container(e, struct weir__target, entry));
 }
 
-void weir__broker_match(struct weir__broker *k, const char *subject, size_t bytes,
-                        struct weir__hits *h)
+void weir__broker_match(struct weir__broker *k, const char *subject, uint64_t published,
+                        uint64_t bytes, struct weir__hits *h)
 {
 	weir__hits_init(h);
 	weir__lock_acquire(&k->lock);
-	k->published++;
+	k->published += published;
 	k->bytes += bytes;
 	weir__trie_match(&k->trie, subject, collect, h);
 	weir__lock_release(&k->lock);
@@ -439,7 +439,7 @@ int weir__bus_send(const weir_ctx *ctx, weir_bus *b, const weir_msg *m, size_t *
 		*ret_found = 0;
 		return r;
 	}
-	weir__broker_match(k, m->subject, m->len, &h);
+	weir__broker_match(k, m->subject, 1, m->len, &h);
 	r = h.failed ? -ENOMEM : weir__hits_push(ctx, &h, e);
 	if (r > 0)
 		__atomic_fetch_add(&k->delivered, (uint64_t)r, __ATOMIC_RELAXED);

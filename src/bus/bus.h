@@ -178,10 +178,10 @@ void weir__broker_unref(struct weir__broker *k);
 int weir__broker_add(struct weir__broker *k, struct weir__target *t, const char *pattern);
 void weir__broker_remove(struct weir__broker *k, struct weir__target *t);
 
-/* A message of so many bytes is published: who is to get it, into *h, which weir__hits_free()
- * empties. */
-void weir__broker_match(struct weir__broker *k, const char *subject, size_t bytes,
-                        struct weir__hits *h);
+/* Who is to get a message on this subject, into *h, which weir__hits_free() empties. So many messages
+ * and bytes are counted as published. */
+void weir__broker_match(struct weir__broker *k, const char *subject, uint64_t published,
+                        uint64_t bytes, struct weir__hits *h);
 /* By hand. */
 void weir__hits_init(struct weir__hits *h);
 void weir__hits_add(struct weir__hits *h, struct weir__target *t);

@@ -81,7 +81,7 @@ void weir__cluster_on_inbox(natsConnection *nc, natsSubscription *ns, natsMsg *m
 	e = weir__cluster_msg_in(m);
 	if (e) {
 		e->no_responders = natsMsg_IsNoResponders(m);
-		weir__broker_match(k->local, e->subject, e->len, &h);
+		weir__broker_match(k->local, e->subject, 1, e->len, &h);
 		(void)weir__hits_push(NULL, &h, e);
 		weir__hits_free(&h);
 		weir__bus_msg_unref(e);

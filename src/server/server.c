@@ -82,11 +82,15 @@ int weir_server_listen(weir_server *s, const char *addr)
 {
 	weir_listener *l;
 	int64_t fd;
+	bool nats;
 	int r;
 
 	weir__magic_check(s, WEIR__SERVER_MAGIC);
 	if (s->listeners_n == WEIR__LISTENERS_MAX)
 		return -ENOSPC;
+	nats = !strncmp(addr, "nats://", 7);
+	if (nats)
+		addr += 7;
 	if (strncmp(addr, "fd:", 3))
 		r = weir_listen(addr, &l);
 	else if (weir__parse_int(addr + 3, &fd) < 0 || fd < 0 || fd > INT32_MAX)
@@ -97,6 +101,7 @@ int weir_server_listen(weir_server *s, const char *addr)
 		return r;
 	if (strncmp(weir_listener_addr(l), "unix", 4) && strncmp(weir_listener_addr(l), "mem:", 4))
 		s->listener_tls[s->listeners_n] = s->tls;
+	s->of_nats[s->listeners_n] = nats;
 	s->listeners[s->listeners_n++] = l;
 	return 0;
 }
@@ -105,6 +110,12 @@ void weir_server_tls(weir_server *s, weir_tls *t)
 {
 	weir__magic_check(s, WEIR__SERVER_MAGIC);
 	s->tls = t;
+}
+
+void weir_server_nats(weir_server *s, weir_nats_server *n)
+{
+	weir__magic_check(s, WEIR__SERVER_MAGIC);
+	s->nats = n;
 }
 
 int weir_server_listen_inherited(weir_server *s)
@@ -126,6 +137,13 @@ int weir_server_listen_inherited(weir_server *s)
 const char *weir_server_addr(const weir_server *s, size_t i)
 {
 	return i < s->listeners_n ? weir_listener_addr(s->listeners[i]) : NULL;
+}
+
+const char *weir_server_protocol(const weir_server *s, size_t i)
+{
+	if (i >= s->listeners_n)
+		return NULL;
+	return s->of_nats[i] ? "nats" : s->listener_tls[i] ? "https" : "http";
 }
 
 int weir_server_add(weir_server *s, const weir_service *service)
@@ -228,6 +246,7 @@ struct serving {
 	weir_server *server;
 	weir_listener *listener;
 	weir_tls *tls;
+	bool nats;
 };
 
 static int serve_listener(const weir_ctx *ctx, void *arg)
@@ -236,7 +255,10 @@ static int serve_listener(const weir_ctx *ctx, void *arg)
 	weir_server *s = v->server;
 	int r;
 
-	r = weir_http_serve_tls(ctx, s->http, v->listener, v->tls);
+	if (v->nats)
+		r = weir_nats_serve(ctx, s->nats, v->listener, v->tls);
+	else
+		r = weir_http_serve_tls(ctx, s->http, v->listener, v->tls);
 	/* In a stop this is too late to matter; before one, a listener that failed ends the
 	 * server. */
 	if (!__atomic_exchange_n(&s->ended_once, true, __ATOMIC_ACQ_REL))
@@ -273,9 +295,12 @@ static int start_listeners(weir_server *s, weir_group *front)
 		struct serving *v = malloc(sizeof *v);
 		int r;
 
-		if (!v)
-			return -ENOMEM;
-		*v = (struct serving){ s, s->listeners[i], s->listener_tls[i] };
+		if (!v || (s->of_nats[i] && !s->nats)) {
+			r = v ? -EINVAL : -ENOMEM;
+			free(v);
+			return r;
+		}
+		*v = (struct serving){ s, s->listeners[i], s->listener_tls[i], s->of_nats[i] };
 		r = weir_group_go(front, serve_listener, v);
 		if (r < 0) {
 			free(v);

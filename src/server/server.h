@@ -32,8 +32,10 @@ struct weir_server {
 	uint32_t magic;
 	weir_server_options opt;
 	weir_http_server *http;
+	weir_nats_server *nats; /* NULL: none */
 	weir_listener *listeners[WEIR__LISTENERS_MAX];
 	weir_tls *listener_tls[WEIR__LISTENERS_MAX]; /* NULL: none */
+	bool of_nats[WEIR__LISTENERS_MAX];
 	size_t listeners_n;
 	weir_tls *tls; /* for what is added next */
 	struct weir__service services[WEIR__SERVICES_MAX];

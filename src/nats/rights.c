@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Rights as nats-server has them: allow and deny lists per direction, deny wins. A subscription is
+ * checked once, as a whole: one allowing pattern must cover it. What a denied pattern covers only in
+ * part ("foo.*" with "foo.secret" denied) is let in, and its messages are looked at one by one.
+ */
+#include "nats/rights.h"
+
+#include "base/assert.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+weir_nats_user *weir_nats_user_new(const char *name)
+{
+	struct weir__rights *r = calloc(1, sizeof *r);
+
+	if (!r)
+		return NULL;
+	r->magic = WEIR__RIGHTS_MAGIC;
+	r->refs = 1;
+	r->name = strdup(name);
+	if (!r->name) {
+		free(r);
+		return NULL;
+	}
+	return (weir_nats_user *)r;
+}
+
+static int add(weir_nats_user *u, unsigned what, const char *pattern, bool deny)
+{
+	struct weir__rights *r = (struct weir__rights *)u;
+	struct weir__right *more;
+	char *copy;
+
+	weir__magic_check(r, WEIR__RIGHTS_MAGIC);
+	if (!weir_subject_valid(pattern, true))
+		return -EINVAL;
+	if (r->n == WEIR__RIGHTS_MAX)
+		return -ENOMEM;
+	copy = strdup(pattern);
+	more = copy ? realloc(r->rights, (r->n + 1) * sizeof *more) : NULL;
+	if (!more) {
+		free(copy);
+		return -ENOMEM;
+	}
+	r->rights = more;
+	r->rights[r->n++] = (struct weir__right){ what, deny, copy };
+	if (deny && (what & WEIR_NATS_SUBSCRIBE))
+		r->denies_some_subscribing = true;
+	return 0;
+}
+
+int weir_nats_user_allow(weir_nats_user *u, unsigned what, const char *pattern)
+{
+	return add(u, what, pattern, false);
+}
+
+int weir_nats_user_deny(weir_nats_user *u, unsigned what, const char *pattern)
+{
+	return add(u, what, pattern, true);
+}
+
+void weir_nats_user_free(weir_nats_user *u)
+{
+	weir__rights_unref((struct weir__rights *)u);
+}
+
+void weir__rights_ref(struct weir__rights *r)
+{
+	__atomic_fetch_add(&r->refs, 1, __ATOMIC_RELAXED);
+}
+
+void weir__rights_unref(struct weir__rights *r)
+{
+	if (!r || __atomic_fetch_sub(&r->refs, 1, __ATOMIC_ACQ_REL) != 1)
+		return;
+	for (size_t i = 0; i < r->n; i++)
+		free(r->rights[i].pattern);
+	free(r->rights);
+	free(r->name);
+	r->magic = 0;
+	free(r);
+}
+
+bool weir__pattern_covers(const char *a, const char *b)
+{
+	for (;;) {
+		size_t n = strcspn(a, "."), m = strcspn(b, ".");
+		bool tail = m == 1 && *b == '>', any = m == 1 && *b == '*';
+
+		if (n == 1 && *a == '>')
+			return true;
+		if (tail || (any && !(n == 1 && *a == '*')))
+			return false;
+		if (!(n == 1 && *a == '*') && (n != m || memcmp(a, b, n)))
+			return false;
+		if (!a[n] || !b[m])
+			return !a[n] && !b[m];
+		a += n + 1;
+		b += m + 1;
+	}
+}
+
+static bool listed(const struct weir__rights *r, unsigned what, bool deny, const char *subject)
+{
+	for (size_t i = 0; i < r->n; i++)
+		if ((r->rights[i].what & what) && r->rights[i].deny == deny &&
+		    weir__pattern_covers(r->rights[i].pattern, subject))
+			return true;
+	return false;
+}
+
+/* Wildcards in a subject that is published are plain letters for the index, but would be covered by
+ * what they stand for; so who has to be checked may not use them. */
+bool weir__rights_publish(const struct weir__rights *r, const char *subject)
+{
+	if (!r)
+		return true;
+	return weir_subject_valid(subject, false) && listed(r, WEIR_NATS_PUBLISH, false, subject) &&
+	       !listed(r, WEIR_NATS_PUBLISH, true, subject);
+}
+
+bool weir__rights_subscribe(const struct weir__rights *r, const char *pattern)
+{
+	if (!r)
+		return true;
+	return listed(r, WEIR_NATS_SUBSCRIBE, false, pattern) &&
+	       !listed(r, WEIR_NATS_SUBSCRIBE, true, pattern);
+}
+
+bool weir__rights_hidden(const struct weir__rights *r, const char *subject)
+{
+	return r && r->denies_some_subscribing && listed(r, WEIR_NATS_SUBSCRIBE, true, subject);
+}
