@@ -22,6 +22,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/units.h"
 #include "net/conn.h"
 #include "rt/task.h"
 
@@ -326,11 +327,13 @@ static void note_addr(struct weir__nats_serving *sv, const weir_listener *l)
 {
 	const char *addr = weir_listener_addr(l), *colon = strrchr(addr, ':');
 	size_t len = colon ? (size_t)(colon - addr) : strlen(addr);
+	int64_t port;
 
 	if (len >= sizeof sv->host)
 		len = sizeof sv->host - 1;
 	memcpy(sv->host, addr, len);
-	sv->port = colon ? atoi(colon + 1) : 0;
+	if (colon && weir__parse_int(colon + 1, &port) == 0)
+		sv->port = (int)port;
 }
 
 int weir_nats_serve(const weir_ctx *ctx, weir_nats_server *n, weir_listener *l, weir_tls *tls)
