@@ -3,8 +3,8 @@
  * Every change of a job becomes a message on the bus, so that streams, the dashboard and programs
  * follow jobs as they follow anything.
  *
- * The store tells its listener from wherever the change happened, perhaps between tasks, where
- * nothing may wait; so the listener only writes the message down and hands it to a task over a
+ * The store tells its listener from wherever the change happened, perhaps between tasks or on the
+ * store's own thread, where nothing may wait; so the listener only writes the message down and hands it to a task over a
  * channel. When more comes at once than the channel holds, changes are lost to the bus and counted;
  * a stream of one job looks at the job itself from time to time and so never misses its end.
  *
@@ -114,7 +114,7 @@ static int open_events(const weir_ctx *ctx, void *arg)
 	struct app *app = arg;
 
 	(void)ctx;
-	app->events = weir_chan_new(sizeof(struct job_message *), PENDING);
+	app->events = weir_chan_new_foreign(sizeof(struct job_message *), PENDING);
 	return app->events ? 0 : -ENOMEM;
 }
 

@@ -63,6 +63,21 @@ static int configure(const weir_ctx *ctx, struct app *app)
 	return r;
 }
 
+/* NULL without memory. */
+static char *store_url(const struct options *o)
+{
+	char *url;
+	int n;
+
+	if (!strcmp(o->store, "mem"))
+		return strdup("mem:");
+	if (!strcmp(o->store, "sqlite"))
+		n = asprintf(&url, "sqlite:%s/jobs.db", o->data);
+	else
+		n = asprintf(&url, "sqlite:%s", o->store);
+	return n < 0 ? NULL : url;
+}
+
 static int open_store(const weir_ctx *ctx, void *arg)
 {
 	struct app *app = arg;
@@ -76,15 +91,18 @@ static int open_store(const weir_ctx *ctx, void *arg)
 		                   .finished_ns = o->finished_keep_ns,
 		                   .idempotency_ns = o->idempotency_window_ns,
 		                   .spool = spool };
-	int r;
+	char *url = store_url(o);
+	int r = -ENOMEM;
 
-	if (!spool)
-		return -ENOMEM;
-	r = weir_store_open(ctx, "mem:", &opt, &app->store);
+	if (spool && url)
+		r = weir_store_open(ctx, url, &opt, &app->store);
+	if (r == -EPROTONOSUPPORT)
+		weir__log(WEIR__ERROR, "queue", "built without SQLite: only --store mem");
 	if (r == -EIO || r == -EBADMSG)
 		weir__log(WEIR__ERROR, "queue",
-		          "the jobs of the last run cannot be read from %s; it was left as it is",
-		          spool);
+		          "the jobs of the last run cannot be read; what holds them was left as it "
+		          "is");
+	free(url);
 	free(spool);
 	if (r < 0)
 		return r;

@@ -34,9 +34,11 @@ const struct setting settings[] = {
 	          "protocol" },
 	{ "data", 0, BOTH, SET_PATH, SERVER, AT(data), .arg = "DIR", .fallback = "./weir-data",
 	  .help = "where jobs outlive a restart; one server at a time" },
-	{ "store", 0, BOTH, SET_WORD, SERVER, AT(store), .arg = "KIND", .fallback = "mem",
-	  .choices = "mem",
-	  .help = "how queues are kept: mem holds them in memory, and in the data directory over a "
+	{ "store", 0, BOTH, SET_TEXT, SERVER, AT(store), .arg = "KIND|FILE", .fallback = "mem",
+	  .check = setting_check_store,
+	  .help = "how queues are kept: sqlite on disk before each answer, in the data directory "
+	          "or "
+	          "in a FILE with a / in its name; mem in memory, and in the data directory over a "
 	          "clean stop" },
 	{ "workers", 0, BOTH, SET_NUMBER, SERVER, AT(workers), .arg = "N", .fallback = "0",
 	  .least = 0, .most = 256, .help = "threads that run tasks; 0 is one per core" },

@@ -69,6 +69,7 @@ void setting_format(const struct setting *s, const void *base, struct weir__buf 
 bool setting_check_address(const char *text, const char **ret_why);
 bool setting_check_origin(const char *text, const char **ret_why);
 bool setting_check_server(const char *text, const char **ret_why);
+bool setting_check_store(const char *text, const char **ret_why);
 bool setting_check_header(const char *text, const char **ret_why);
 bool setting_check_key(const char *text, const char **ret_why);
 

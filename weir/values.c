@@ -144,6 +144,12 @@ bool setting_check_origin(const char *text, const char **ret_why)
 	return host && *host && !strpbrk(host, "/?#@ *,");
 }
 
+bool setting_check_store(const char *text, const char **ret_why)
+{
+	*ret_why = "is neither sqlite nor mem nor the path of a file, with a / in it";
+	return !strcmp(text, "sqlite") || !strcmp(text, "mem") || strchr(text, '/');
+}
+
 bool setting_check_server(const char *text, const char **ret_why)
 {
 	const char *host;

@@ -48,7 +48,7 @@ struct options {
 	bool listen_given;
 	const char *nats;              /* --nats; NULL: no NATS clients */
 	const char *data;              /* --data; "./weir-data" */
-	const char *store;             /* --store; "mem" */
+	const char *store;             /* --store; "mem", "sqlite" or a file */
 	size_t queue_max;              /* --queue-max; 100000 */
 	size_t queue_bytes;            /* --queue-bytes; 256 MiB */
 	size_t memory_max;             /* --memory-max; 1 GiB */

@@ -20,7 +20,7 @@
 #include <weir/offload.h>
 
 #include "base/log.h"
-#include "queue/inner.h"
+#include "queue/journal.h"
 #include "rt/wall.h"
 
 #define CORRECTION WEIR_HOUR(3)
@@ -72,6 +72,7 @@ static void tick(weir_store *s, struct weir__due *d)
 		               r == -EAGAIN ? "its queue is full" : strerrordesc_np(-r));
 	}
 	c->last_at = now;
+	weir__journal_cron(s, c); /* With its job or not at all. */
 	/* From the time it was due, so that "@every" does not drift; from now, if it was late by
 	 * more than one. */
 	c->since_at = now;
@@ -116,6 +117,7 @@ int weir__cron_watch(const weir_ctx *ctx, void *arg)
 		weir__store_enter(s);
 		for (size_t i = 0; i < s->crons_n; i++) {
 			recount(s->crons[i]);
+			weir__journal_cron(s, s->crons[i]);
 			arm(s, s->crons[i]);
 		}
 		weir__store_leave(s);
@@ -178,6 +180,7 @@ static int install(weir_store *s, struct weir__cron *c, const char *queue)
 	}
 	s->crons[i] = c;
 	weir__store_charge(s, size(c), 0);
+	weir__journal_cron(s, c);
 	arm(s, c);
 	return 0;
 }
@@ -246,6 +249,17 @@ fail:
 	return r;
 }
 
+/* Waits until what was changed is kept. */
+static int settle(const weir_ctx *ctx, weir_store *s)
+{
+	struct weir__settle w = { 0 };
+
+	weir__store_enter(s);
+	weir__journal_wait_for(s, &w, false);
+	weir__store_leave(s);
+	return weir__journal_wait(ctx, s, &w);
+}
+
 struct put {
 	weir_store *store;
 	const char *name, *schedule, *queue;
@@ -278,7 +292,8 @@ int weir_cron_put(const weir_ctx *ctx, weir_store *s, const char *name, const ch
 		return r;
 	if (weir__schedule_parse(schedule, &when) < 0)
 		return -EINVAL;
-	return when.zone[0] ? weir_offload_interruptible(ctx, put, &p, let_it) : put(&p);
+	r = when.zone[0] ? weir_offload_interruptible(ctx, put, &p, let_it) : put(&p);
+	return r < 0 ? r : settle(ctx, s);
 }
 
 static void fill(const struct weir__cron *c, weir_cron_info *ret)
@@ -326,16 +341,18 @@ int weir_cron_delete(weir_store *s, const char *name)
 {
 	bool found;
 	size_t i;
+	int r;
 
 	weir__magic_check(s, weir__store_magic);
 	if (!name)
 		return -ENOENT;
 	weir__store_enter(s);
 	i = place(s, name, &found);
-	if (found)
+	r = found ? weir__journal_cron_gone(s, name) : -ENOENT;
+	if (r == 0)
 		remove_at(s, i);
 	weir__store_leave(s);
-	return found ? 0 : -ENOENT;
+	return r < 0 ? r : settle(NULL, s);
 }
 
 int weir_cron_each(weir_store *s, int (*fn)(const weir_cron_info *, void *), void *arg)
@@ -359,6 +376,17 @@ int weir_cron_each(weir_store *s, int (*fn)(const weir_cron_info *, void *), voi
 			r = fn(&info, arg);
 	} while (more && r == 0);
 	return r;
+}
+
+void weir__cron_row(const struct weir__cron *c, struct weir__cron_row *row)
+{
+	memcpy(row->name, c->name, sizeof row->name);
+	memcpy(row->queue, c->queue->name, sizeof row->queue);
+	memcpy(row->schedule, c->text, sizeof row->schedule);
+	row->next_at = c->next_at;
+	row->last_at = c->last_at;
+	row->len = c->len;
+	memcpy(row->data, c->data, c->len);
 }
 
 void weir__cron_fini(weir_store *s)

@@ -57,6 +57,8 @@ static void remove_one(weir_store *s, struct weir__idem *i)
 	weir__hash_remove(&s->idem, &i->node);
 	s->idem_bytes -= size(i);
 	weir__store_charge(s, 0, size(i));
+	if (i->pending)
+		i->pending->fresh = NULL;
 	free(i);
 }
 
@@ -79,6 +81,11 @@ void weir__idem_add(weir_store *s, struct weir__idem *i, const char *id, int64_t
 	s->idem_bytes += size(i);
 	weir__store_charge(s, size(i), 0);
 	arm(s);
+}
+
+void weir__idem_drop(weir_store *s, struct weir__idem *i)
+{
+	remove_one(s, i);
 }
 
 void weir__idem_due(weir_store *s, struct weir__due *d)

@@ -118,6 +118,15 @@ struct weir__change {
 struct weir__record {
 	uint32_t magic;
 	uint32_t refs; /* the store's own, handles and those who look; under the lock */
+	/* What a durable engine keeps of it; see journal.c. */
+	struct weir__list dirty;  /* journal->jobs, with a reference */
+	uint64_t num;             /* its number there; 0: none yet */
+	uint64_t change;          /* the engine's: its newest change, 0: none */
+	struct weir__idem *fresh; /* its idempotency key, while pending */
+	bool pending;             /* accepted, and not on disk: nobody may run it */
+	bool saved;               /* it was written once */
+	bool changed, writes;     /* since it was taken to be written; when it was */
+	bool gone;                /* out of the store */
 	char id[WEIR__ID + 1];
 	uint8_t state;
 	bool held; /* counted in its queue's bounds */
@@ -184,6 +193,8 @@ struct weir__queue {
 	struct weir__list keys;
 	struct weir__list takers;  /* struct weir__taker, first come first served */
 	struct weir__list cursors; /* struct weir__cursor */
+	size_t pending;            /* jobs that are not on disk yet; it stays meanwhile */
+	bool dirty;                /* its settings are to be written */
 	struct weir__heap ready;
 	size_t count[WEIR__STATES];
 	size_t held, bytes;
@@ -221,6 +232,7 @@ struct weir__idem {
 	struct weir__hash_node node;
 	struct weir__list link; /* store->idems, oldest first */
 	int64_t until_wall;
+	struct weir__record *pending; /* whose `fresh` it is */
 	char id[WEIR__ID + 1];
 	size_t len;
 	char text[]; /* queue name, NUL, key */
@@ -237,11 +249,27 @@ struct weir__cron {
 	struct weir__queue *queue;
 	int64_t next_at, last_at; /* wall */
 	int64_t since_at;         /* what the wall clock was when next_at was counted */
+	bool dirty;               /* to be written */
 	size_t len;
 	char data[];
 };
 
 struct weir__told; /* a change that waits for the listener */
+
+/* What is to be written by an engine that keeps changes; see journal.c. */
+struct weir__journal {
+	bool on;       /* there is such an engine */
+	bool applying; /* what changes now is on disk already */
+	enum { WEIR__BUSY, WEIR__DOZING, WEIR__ASLEEP } writer;
+	bool news, urgent;      /* by the operation that holds the lock */
+	struct weir__list jobs; /* records that have changed */
+	size_t jobs_n;
+	bool queues, crons;                 /* some are dirty */
+	struct weir__cron_gone *crons_gone; /* deleted, and still to be deleted on disk */
+	struct weir__list waits;            /* struct weir__settle, by ticket */
+	uint64_t tickets;
+	uint64_t last_num;
+};
 
 struct weir_store {
 	uint32_t magic;
@@ -288,6 +316,9 @@ struct weir_store {
 	struct weir__told *told_free; /* a few, kept for the next */
 	unsigned told_free_n;
 	bool told_new; /* by the operation that holds the lock */
+
+	struct weir__journal journal;
+	void *engine_data;
 };
 
 /* ---- store.c: the lock, time, memory, random numbers ---- */
@@ -332,6 +363,9 @@ void weir__job_id_seen(weir_store *s, const char *id);
  * 0. */
 int weir__job_accept(weir_store *s, const char *queue, int64_t delay_ns, struct weir__record *j,
                      struct weir__idem *idem, char ret_id[WEIR__ID + 1]);
+/* An admitted record to where it waits: queued or, by due_at, delayed. Who can take it is for
+ * dispatch. */
+void weir__job_place(weir_store *s, struct weir__record *j);
 /* Out of the store for good. */
 void weir__job_remove(weir_store *s, struct weir__record *j);
 /* Changes of state; from whatever state the record is in. */
@@ -344,6 +378,7 @@ void weir__job_to_finished(weir_store *s, struct weir__record *j, enum weir_job_
 void weir__job_detach(weir_store *s, struct weir__record *j);
 /* Counts against its queue's bounds, with a place in its heaps. 0 or -ENOMEM. */
 int weir__job_hold(weir_store *s, struct weir__record *j);
+void weir__job_unhold(weir_store *s, struct weir__record *j);
 
 /* ---- queue.c ---- */
 struct weir__queue *weir__queue_find(weir_store *s, const char *name);
@@ -384,7 +419,12 @@ int weir__lease_finish(weir_store *s, struct weir__record *j, const char *token,
                        enum weir__verdict v, struct weir__result **result, int64_t delay_ns,
                        const char *why);
 /* Consumes the handle. In take.c. */
-int weir__taken_finish(weir_job *j, enum weir__verdict v, int64_t delay_ns, const char *why);
+int weir__taken_finish(const weir_ctx *ctx, weir_job *j, enum weir__verdict v, int64_t delay_ns,
+                       const char *why);
+struct weir__settle;
+/* Waits until a verdict is kept, also for a worker that is being stopped: what was done is done. r,
+ * or what the disk said. */
+int weir__lease_settle(const weir_ctx *ctx, weir_store *s, struct weir__settle *w, int r);
 void weir__lease_wake_guards(weir_store *s, struct weir__record *j);
 
 /* ---- look.c ---- */
@@ -404,6 +444,7 @@ weir__idem_find(weir_store *s,
                 const struct weir__idem *like); /* the id that the key stands for, or NULL */
 int weir__idem_room(weir_store *s, const struct weir__idem *i); /* 0 or -ENOSPC */
 void weir__idem_add(weir_store *s, struct weir__idem *i, const char *id, int64_t until_wall);
+void weir__idem_drop(weir_store *s, struct weir__idem *i); /* its job was not accepted after all */
 void weir__idem_due(weir_store *s, struct weir__due *d);
 void weir__idem_fini(weir_store *s);
 
@@ -414,6 +455,25 @@ void weir__retain_check(weir_store *s, struct weir__queue *q);
 bool weir__retain_evict(weir_store *s,
                         size_t more); /* throws out finished jobs until there is room */
 
+/* ---- journal.c: what is to be written, and who waits for it ---- */
+struct weir__settle { /* somebody who waits; on its stack */
+	struct weir__sleeper sleeper;
+	uint64_t ticket;
+	bool put;  /* for a new job, which may fail alone */
+	bool wait; /* there is something to wait for */
+};
+void weir__journal_job(weir_store *s, struct weir__record *j); /* it has changed */
+void weir__journal_gone(weir_store *s, struct weir__record *j);
+void weir__journal_queue(weir_store *s, struct weir__queue *q);
+void weir__journal_cron(weir_store *s, struct weir__cron *c);
+int weir__journal_cron_gone(weir_store *s, const char *name); /* 0 or -ENOMEM */
+/* Under the lock, by the operation that changed something; then, when it has left it, wait: 0, or
+ * what the disk said, or the context's error. Without a context the wait ends with the write. */
+void weir__journal_wait_for(weir_store *s, struct weir__settle *w, bool put);
+int weir__journal_wait(const weir_ctx *ctx, weir_store *s, struct weir__settle *w);
+bool weir__journal_wakes(weir_store *s); /* by leave(), under the lock: the writer is to be woken */
+void weir__journal_fini(weir_store *s);
+
 /* ---- cron.c ---- */
 int weir__cron_adopt(weir_store *s, const char *name, const char *schedule, const char *queue,
                      const void *data, size_t len, int64_t next_at, int64_t last_at);
@@ -422,6 +482,7 @@ void weir__cron_fini(weir_store *s);
 
 /* ---- spool.c ---- */
 int weir__spool_read(weir_store *s, const char *path, const bool *stop);
+int weir__spool_remove(const char *path); /* what it held is kept elsewhere now */
 int weir__spool_write(weir_store *s, const char *path, const bool *stop, size_t *ret_jobs);
 
 #endif

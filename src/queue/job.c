@@ -164,7 +164,7 @@ void weir__job_recharge(weir_store *s, struct weir__record *j)
 	j->charge = n;
 }
 
-static void unhold(weir_store *s, struct weir__record *j)
+void weir__job_unhold(weir_store *s, struct weir__record *j)
 {
 	struct weir__queue *q = j->queue;
 
@@ -210,9 +210,10 @@ int weir__job_admit(weir_store *s, struct weir__queue *q, struct weir__record *j
 
 void weir__job_remove(weir_store *s, struct weir__record *j)
 {
+	weir__journal_gone(s, j);
 	weir__job_detach(s, j);
 	if (j->held)
-		unhold(s, j);
+		weir__job_unhold(s, j);
 	j->queue->count[j->state]--;
 	weir__cursors_pass(j->queue, &j->all);
 	weir__list_remove(&j->all);
@@ -280,7 +281,7 @@ void weir__job_to_finished(weir_store *s, struct weir__record *j, enum weir_job_
 {
 	weir__job_detach(s, j);
 	if (j->held)
-		unhold(s, j);
+		weir__job_unhold(s, j);
 	j->due_at = 0;
 	j->finished_at = weir_wall();
 	enter_state(j, state);
@@ -336,13 +337,29 @@ int weir__job_accept(weir_store *s, const char *queue, int64_t delay_ns, struct 
 		weir__idem_add(s, idem, j->id, j->created_at + s->opt.idempotency_ns);
 	q->put_total++;
 	weir__meter_count(&q->puts, weir_now());
-	if (delay_ns > 0) {
-		weir__job_to_delayed(s, j, delay_ns, NULL);
+	j->due_at = delay_ns > 0 ? j->created_at + delay_ns : 0;
+	if (s->journal.on) { /* Nobody may run it before it is on disk. */
+		j->pending = true;
+		q->pending++;
+		j->fresh = idem;
+		if (idem)
+			idem->pending = j;
+		weir__journal_job(s, j);
 	} else {
-		weir__job_to_queued(s, j, NULL, true);
+		weir__job_place(s, j);
 		weir__ready_dispatch(s, q);
 	}
 	return 0;
+}
+
+void weir__job_place(weir_store *s, struct weir__record *j)
+{
+	int64_t delay = j->due_at ? j->due_at - weir_wall() : 0;
+
+	if (delay > 0)
+		weir__job_to_delayed(s, j, delay, NULL);
+	else
+		weir__job_to_queued(s, j, NULL, true);
 }
 
 static bool text_ok(const char *text, size_t max)
@@ -369,7 +386,8 @@ int weir_job_put(const weir_ctx *ctx, weir_store *s, const char *queue, const we
 {
 	struct weir__record *j = NULL;
 	struct weir__idem *idem = NULL;
-	int r;
+	struct weir__settle w = { 0 };
+	int r, settled;
 
 	weir__magic_check(s, weir__store_magic);
 	r = weir__wait_check(ctx);
@@ -390,9 +408,20 @@ int weir_job_put(const weir_ctx *ctx, weir_store *s, const char *queue, const we
 	}
 	weir__store_enter(s);
 	r = weir__job_accept(s, queue, spec->delay_ns, j, idem, ret_id);
+	if (r >= 0)
+		weir__journal_wait_for(s, &w, true);
 	weir__store_leave(s);
 	if (r == 0)
-		return 0;
+		return weir__journal_wait(ctx, s, &w);
+	if (r == 1) {
+		/* Another put's job. If that one is still on its way to the disk it may fail
+		 * there. */
+		settled = weir__journal_wait(ctx, s, &w);
+		weir__store_enter(s);
+		if (settled < 0 || !weir__idem_find(s, idem))
+			r = settled < 0 ? settled : -ENOSPC;
+		weir__store_leave(s);
+	}
 fail:
 	weir__job_free(j);
 	free(idem);
@@ -403,6 +432,7 @@ fail:
 
 int weir_job_cancel(weir_store *s, const char *id)
 {
+	struct weir__settle w = { 0 };
 	struct weir__record *j;
 	int r = 0;
 
@@ -415,12 +445,15 @@ int weir_job_cancel(weir_store *s, const char *id)
 		weir__job_to_finished(s, j, WEIR_CANCELLED, NULL);
 	} else if (j->state == WEIR_RUNNING) {
 		j->cancel = true;
+		weir__journal_job(s, j);
 		weir__lease_wake_guards(s, j);
 	} else {
 		r = -EALREADY;
 	}
+	if (r == 0)
+		weir__journal_wait_for(s, &w, false);
 	weir__store_leave(s);
-	return r;
+	return r < 0 ? r : weir__journal_wait(NULL, s, &w);
 }
 
 /* A finished record once more, as if it were new. 0, -EAGAIN or -ENOMEM. */
@@ -447,6 +480,7 @@ static int revive(weir_store *s, struct weir__record *j, const char *note)
 
 int weir_job_retry(weir_store *s, const char *id)
 {
+	struct weir__settle w = { 0 };
 	struct weir__record *j;
 	int r;
 
@@ -454,12 +488,15 @@ int weir_job_retry(weir_store *s, const char *id)
 	weir__store_enter(s);
 	j = weir__job_find(s, id);
 	r = !j ? -ENOENT : s->closed ? -EPIPE : j->held ? -EBUSY : revive(s, j, "retried");
+	if (r == 0)
+		weir__journal_wait_for(s, &w, false);
 	weir__store_leave(s);
-	return r;
+	return r < 0 ? r : weir__journal_wait(NULL, s, &w);
 }
 
 int64_t weir_queue_redrive(weir_store *s, const char *queue)
 {
+	struct weir__settle w = { 0 };
 	int64_t n = 0;
 	int r = 0;
 	bool more = true;
@@ -483,7 +520,11 @@ int64_t weir_queue_redrive(weir_store *s, const char *queue)
 			n += more;
 			left -= more;
 		}
+		if (!more && r == 0)
+			weir__journal_wait_for(s, &w, false);
 		weir__store_leave(s);
 	}
+	if (r == 0)
+		r = weir__journal_wait(NULL, s, &w);
 	return r < 0 ? r : n;
 }

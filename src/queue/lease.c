@@ -197,9 +197,26 @@ void weir__lease_due(weir_store *s, struct weir__due *d)
 		weir__ready_dispatch(s, q);
 }
 
-static int finish_by_id(weir_store *s, const char *id, const char *lease, enum weir__verdict v,
-                        const void *result, size_t len, int64_t delay_ns, const char *why)
+#define SETTLE_MAX WEIR_SEC(30)
+
+int weir__lease_settle(const weir_ctx *ctx, weir_store *s, struct weir__settle *w, int r)
 {
+	weir_ctx shield;
+	int settled;
+
+	if (!w->wait)
+		return r;
+	if (ctx)
+		shield = weir_ctx_shield(ctx, SETTLE_MAX);
+	settled = weir__journal_wait(ctx ? &shield : NULL, s, w);
+	return settled < 0 ? settled : r;
+}
+
+static int finish_by_id(const weir_ctx *ctx, weir_store *s, const char *id, const char *lease,
+                        enum weir__verdict v, const void *result, size_t len, int64_t delay_ns,
+                        const char *why)
+{
+	struct weir__settle w = { 0 };
 	struct weir__record *j;
 	struct weir__result *copy;
 	int fits, r;
@@ -212,42 +229,40 @@ static int finish_by_id(weir_store *s, const char *id, const char *lease, enum w
 	j = weir__job_find(s, id);
 	r = j ? weir__lease_finish(s, j, lease, v, &copy, delay_ns, fits < 0 ? too_large : why) :
 	        -ENOENT;
+	if (r >= 0 && v != WEIR__RETURN)
+		weir__journal_wait_for(s, &w, false);
 	weir__store_leave(s);
 	weir__result_unref(copy);
+	r = weir__lease_settle(ctx, s, &w, r);
 	return r < 0 ? r : fits;
 }
 
 int weir_lease_ack(const weir_ctx *ctx, weir_store *s, const char *id, const char *lease,
                    const void *result, size_t len)
 {
-	/* An engine that writes waits under it. Here what was done is taken even from a worker that
-	 * is being stopped. */
-	(void)ctx;
-	return finish_by_id(s, id, lease, WEIR__ACK, result, len, 0, NULL);
+	return finish_by_id(ctx, s, id, lease, WEIR__ACK, result, len, 0, NULL);
 }
 
 int weir_lease_nack(const weir_ctx *ctx, weir_store *s, const char *id, const char *lease,
                     int64_t delay_ns, const char *why)
 {
-	(void)ctx;
-	return finish_by_id(s, id, lease, WEIR__NACK, NULL, 0, delay_ns, why);
+	return finish_by_id(ctx, s, id, lease, WEIR__NACK, NULL, 0, delay_ns, why);
 }
 
 int weir_lease_bury(const weir_ctx *ctx, weir_store *s, const char *id, const char *lease,
                     const char *why)
 {
-	(void)ctx;
-	return finish_by_id(s, id, lease, WEIR__KILL, NULL, 0, 0, why);
+	return finish_by_id(ctx, s, id, lease, WEIR__KILL, NULL, 0, 0, why);
 }
 
 int weir_lease_return(weir_store *s, const char *id, const char *lease)
 {
-	return finish_by_id(s, id, lease, WEIR__RETURN, NULL, 0, 0, "returned");
+	return finish_by_id(NULL, s, id, lease, WEIR__RETURN, NULL, 0, 0, "returned");
 }
 
 int weir_lease_lost(weir_store *s, const char *id, const char *lease)
 {
-	return finish_by_id(s, id, lease, WEIR__NACK, NULL, 0, 0, "its worker vanished");
+	return finish_by_id(NULL, s, id, lease, WEIR__NACK, NULL, 0, 0, "its worker vanished");
 }
 
 int weir_lease_extend(weir_store *s, const char *id, const char *lease, int64_t lease_ns)

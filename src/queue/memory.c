@@ -15,8 +15,9 @@ struct move {
 static int read_spool(void *arg)
 {
 	struct move *m = arg;
+	int r = weir__spool_read(m->store, m->store->spool, &m->stop);
 
-	return weir__spool_read(m->store, m->store->spool, &m->stop);
+	return r < 0 ? r : weir__spool_remove(m->store->spool);
 }
 
 static int write_spool(void *arg)

@@ -134,7 +134,7 @@ void weir__queue_idle(weir_store *s, struct weir__queue *q)
 	bool found;
 	size_t i;
 
-	if (q->configured || q->crons || !weir__list_empty(&q->all) ||
+	if (q->configured || q->crons || q->pending || !weir__list_empty(&q->all) ||
 	    !weir__list_empty(&q->takers) || !weir__list_empty(&q->cursors))
 		return;
 	i = place(s, q->name, &found);
@@ -176,6 +176,7 @@ void weir__queue_set(weir_store *s, struct weir__queue *q, const weir_queue_sett
 		if (q->set.rate > 0)
 			weir_rate_init(&q->rate, q->set.rate, q->set.rate_burst);
 	}
+	weir__journal_queue(s, q);
 	weir__ready_refresh(q);
 	weir__retain_check(s, q);
 	weir__ready_dispatch(s, q);
@@ -196,6 +197,7 @@ bool weir__queue_settings_ok(const weir_queue_settings *set)
 static int configure(weir_store *s, const char *name, const weir_queue_settings *set,
                      const bool *paused)
 {
+	struct weir__settle w = { 0 };
 	struct weir__queue *q;
 	weir_queue_settings to;
 	int r;
@@ -215,9 +217,10 @@ static int configure(weir_store *s, const char *name, const weir_queue_settings 
 		if (paused)
 			to.paused = *paused;
 		weir__queue_set(s, q, &to);
+		weir__journal_wait_for(s, &w, false);
 	}
 	weir__store_leave(s);
-	return r;
+	return w.wait ? weir__journal_wait(NULL, s, &w) : r;
 }
 
 int weir_queue_configure(weir_store *s, const char *queue, const weir_queue_settings *set)

@@ -15,8 +15,8 @@
  * Writing goes to PATH.tmp, then fsync, rename over PATH, fsync of the directory: there is either
  * the whole file or none. Reading checks everything before it believes it: a file that is foreign,
  * damaged, cut short or of a newer version is refused (-EBADMSG), said why, and left untouched.
- * When all was read the file is removed, for what it holds is now in the queues: a later crash must
- * not bring back jobs that have run since.
+ * When all was read the engine removes the file, for what it holds is now in the queues: a later crash
+ * must not bring back jobs that have run since.
  *
  * Runs on an offload thread. Reading takes the store's lock record by record; when writing, the
  * store is closed and still.
@@ -446,7 +446,7 @@ static bool read_job(weir_store *s, struct body *b, int *r)
 	if (weir__job_find(s, id)) {
 		weir__store_leave(s);
 		weir__job_free(j);
-		return false;
+		return s->journal.on; /* A durable store may have taken it over before a crash. */
 	}
 	*r = adopt_job(s, queue, j, state);
 	weir__store_leave(s);
@@ -606,6 +606,17 @@ static int read_head(struct reader *in)
 	return 0;
 }
 
+int weir__spool_remove(const char *path)
+{
+	if (unlink(path) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	/* From here the jobs are only here: no error may empty the store again. */
+	if (sync_dir(path) < 0)
+		weir__log(WEIR__WARN, "queue",
+		          "a power loss may bring the spool %s back with jobs that have run", path);
+	return 0;
+}
+
 int weir__spool_read(weir_store *s, const char *path, const bool *stop)
 {
 	struct reader in = { .path = path };
@@ -632,12 +643,6 @@ int weir__spool_read(weir_store *s, const char *path, const bool *stop)
 	if (r == 0)
 		r = read_records(s, &in, stop);
 	s->opt.queues_max = queues_max;
-	if (r == 0 && unlink(path) < 0)
-		r = -errno;
-	/* From here the jobs are only here: no error may empty the store again. */
-	if (r == 0 && sync_dir(path) < 0)
-		weir__log(WEIR__WARN, "queue",
-		          "a power loss may bring the spool %s back with jobs that have run", path);
 out:
 	if (in.file)
 		fclose(in.file);

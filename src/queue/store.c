@@ -40,11 +40,14 @@ void weir__store_leave(weir_store *s)
 	bool told =
 		/* Only by who made a change: the listener itself may look at the store. */
 		s->told_new;
+	bool writer = weir__journal_wakes(s);
 
 	s->wakes = NULL;
 	s->trash = NULL;
 	s->told_new = false;
 	weir__lock_release(&s->lock);
+	if (writer)
+		s->engine->wake(s);
 	if (told) /* First, so that who gets a job finds that told. */
 		weir__told_deliver(s);
 	for (; w; w = next) {
@@ -82,6 +85,7 @@ static void store_free(weir_store *s)
 	free(s->queues);
 	free(s->crons);
 	weir__told_fini(s);
+	weir__journal_fini(s);
 	weir__heap_free(&s->due);
 	weir__hash_free(&s->jobs);
 	weir__hash_free(&s->idem);
@@ -231,7 +235,12 @@ static int clock_task(const weir_ctx *ctx, void *arg)
 
 /* ---- Life ---- */
 
-static const struct weir__engine *const engines[] = { &weir__engine_memory };
+static const struct weir__engine *const engines[] = {
+	&weir__engine_memory,
+#ifdef WEIR__SQLITE
+	&weir__engine_sqlite,
+#endif
+};
 
 static const struct weir__engine *engine_of(const char *url)
 {
@@ -275,6 +284,8 @@ static weir_store *store_new(const weir_store_options *opt, const struct weir__e
 	weir_latch_init(&s->any_cron, 1);
 	weir__list_init(&s->finished);
 	weir__list_init(&s->idems);
+	weir__list_init(&s->journal.jobs);
+	weir__list_init(&s->journal.waits);
 	weir__store_random(s, s->jobs.seed, sizeof s->jobs.seed);
 	weir__store_random(s, s->idem.seed, sizeof s->idem.seed);
 	weir__store_random(s, s->keys.seed, sizeof s->keys.seed);
@@ -380,18 +391,21 @@ void weir_store_drain(weir_store *s)
 	weir__store_leave(s);
 }
 
-/* Takes running jobs back, a bounded number at a time. True: there is more. */
+/* Takes running jobs back, a bounded number at a time. True: there is more. A durable store keeps
+ * leases that run by time: their workers are elsewhere, and may acknowledge to the next server. */
 static bool take_back(weir_store *s)
 {
 	unsigned left = WEIR__BATCH;
 
 	for (size_t i = 0; i < s->queues_n; i++) {
-		struct weir__queue *q = s->queues[i];
+		struct weir__list *at = s->queues[i]->running.next, *next;
 
-		while (!weir__list_empty(&q->running)) {
-			struct weir__record *j =
-				weir__container(q->running.next, struct weir__record, link);
+		for (; at != &s->queues[i]->running; at = next) {
+			struct weir__record *j = weir__container(at, struct weir__record, link);
 
+			next = at->next;
+			if (s->journal.on && !j->renew)
+				continue;
 			if (left-- == 0)
 				return true;
 			weir__lease_finish(s, j, j->token, WEIR__RETURN, NULL, 0,

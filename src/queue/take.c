@@ -179,15 +179,20 @@ void weir_job_why(weir_job *j, const char *why)
 	weir__job_text(&j->why, why, sizeof(((weir_job_info *)0)->error) - 1);
 }
 
-int weir__taken_finish(weir_job *j, enum weir__verdict v, int64_t delay_ns, const char *why)
+int weir__taken_finish(const weir_ctx *ctx, weir_job *j, enum weir__verdict v, int64_t delay_ns,
+                       const char *why)
 {
+	struct weir__settle w = { 0 };
 	weir_store *s = j->store;
 	int r;
 
 	weir__magic_check(j, weir__taken_magic);
 	weir__store_enter(s);
 	r = weir__lease_finish(s, j->rec, j->token, v, &j->result, delay_ns, why);
+	if (r >= 0 && v != WEIR__RETURN)
+		weir__journal_wait_for(s, &w, false);
 	weir__store_leave(s);
+	r = weir__lease_settle(ctx, s, &w, r);
 	handle_free(j);
 	return r;
 }
@@ -196,7 +201,6 @@ int weir_job_ack(const weir_ctx *ctx, weir_job *j, const void *result, size_t le
 {
 	int r = 0;
 
-	(void)ctx;
 	weir__magic_check(j, weir__taken_magic);
 	if (result) {
 		r = weir_job_result(j, result, len);
@@ -204,22 +208,22 @@ int weir_job_ack(const weir_ctx *ctx, weir_job *j, const void *result, size_t le
 			weir_job_result(j, NULL, 0);
 	}
 	if (r < 0) { /* Done all the same: that its result is lost is no reason to run it again. */
-		int done = weir__taken_finish(j, WEIR__ACK, 0, "its result was too large to keep");
+		int done = weir__taken_finish(ctx, j, WEIR__ACK, 0,
+		                              "its result was too large to keep");
 
 		return done < 0 ? done : r;
 	}
-	return weir__taken_finish(j, WEIR__ACK, 0, NULL);
+	return weir__taken_finish(ctx, j, WEIR__ACK, 0, NULL);
 }
 
 int weir_job_nack(const weir_ctx *ctx, weir_job *j, int64_t delay_ns, const char *why)
 {
-	(void)ctx;
-	return weir__taken_finish(j, WEIR__NACK, delay_ns, why);
+	return weir__taken_finish(ctx, j, WEIR__NACK, delay_ns, why);
 }
 
 int weir_job_return(weir_job *j)
 {
-	return weir__taken_finish(j, WEIR__RETURN, 0, "returned");
+	return weir__taken_finish(NULL, j, WEIR__RETURN, 0, "returned");
 }
 
 void weir_job_release(weir_job *j)

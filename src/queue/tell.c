@@ -118,11 +118,13 @@ void weir__job_tell(weir_store *s, struct weir__record *j, const char *event, co
 		c->note = note ? strndup(note, sizeof(((weir_job_event *)0)->note) - 1) : NULL;
 	}
 	weir__job_recharge(s, j);
+	weir__journal_job(s, j);
 	append(s, j, event);
 }
 
 void weir__job_tell_progress(weir_store *s, struct weir__record *j)
 {
+	weir__journal_job(s, j);
 	weir__job_recharge(s, j);
 	append(s, j, "progress");
 }

@@ -64,7 +64,7 @@ static void fail(const weir_ctx *ctx, weir_job *job, int r)
 		job->why = NULL;
 	}
 	if (r == -EINVAL)
-		weir__taken_finish(job, WEIR__KILL, 0, why);
+		weir__taken_finish(ctx, job, WEIR__KILL, 0, why);
 	else
 		weir_job_nack(ctx, job, -1, why);
 	free(own);

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The journal as the engine's writer sees it. A round of the writer:
+ *
+ *	r = weir__journal_take(s, &b);                     all that is dirty
+ *	while ((n = weir__journal_rows(s, &b, at, rows, 64)))
+ *		write the rows
+ *	weir__journal_done(s, &b, r_put, r_rest);          pending jobs to their places, waiters told
+ */
+#ifndef WEIR_QUEUE_JOURNAL_H
+#define WEIR_QUEUE_JOURNAL_H
+
+#include "queue/inner.h"
+
+/* A record as it is to be written. */
+struct weir__row {
+	struct weir__record *rec;
+	bool fresh;   /* not on disk yet: with its payload */
+	bool changed; /* since it was written last */
+	bool gone;    /* no longer of interest to anybody once this is written */
+	bool cancel, renew;
+	uint8_t state;
+	uint32_t attempt;
+	uint64_t ord;
+	int64_t due_at, started_at, finished_at, lease_ns, lease_until; /* wall; 0: none */
+	double progress;
+	struct weir__result *result; /* with a reference, or NULL */
+	int64_t idem_until;
+	char token[WEIR__TOKEN + 1], queue[WEIR__NAME_MAX + 1], worker[64], note[96], error[160],
+		idem[WEIR__KEY_MAX + 1];
+};
+
+struct weir__queue_row {
+	char name[WEIR__NAME_MAX + 1];
+	weir_queue_settings given;
+};
+
+struct weir__cron_row {
+	char name[WEIR__NAME_MAX + 1], queue[WEIR__NAME_MAX + 1], schedule[128];
+	int64_t next_at, last_at;
+	size_t len;
+	char data[];
+};
+
+struct weir__cron_gone {
+	struct weir__cron_gone *next;
+	char name[WEIR__NAME_MAX + 1];
+};
+
+struct weir__batch {
+	uint64_t ticket;
+	struct weir__record **jobs; /* each with a reference */
+	size_t jobs_n, jobs_cap;
+	struct weir__queue_row *queues;
+	size_t queues_n;
+	struct weir__cron_row **crons;
+	size_t crons_n;
+	struct weir__cron_gone *crons_gone;
+};
+
+/* Under the lock. Is there anything to write? Does somebody wait for it? */
+bool weir__journal_work(const weir_store *s);
+bool weir__journal_urgent(const weir_store *s);
+
+/* 0, or -ENOMEM: nothing was taken. */
+int weir__journal_take(weir_store *s, struct weir__batch *b);
+size_t weir__journal_rows(weir_store *s, const struct weir__batch *b, size_t at,
+                          struct weir__row *rows, size_t max);
+/* How it went with new jobs, and with the rest: 0 or -Exxx. Empties the batch. */
+void weir__journal_done(weir_store *s, struct weir__batch *b, int r_put, int r_rest);
+void weir__batch_free(struct weir__batch *b);
+
+/* In cron.c: into a row that has room for its data. */
+void weir__cron_row(const struct weir__cron *c, struct weir__cron_row *row);
+
+#endif

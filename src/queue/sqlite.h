@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The SQLite engine from inside. One connection, used by one thread at a time: while the store
+ * opens by an offload thread, then by the writer.
+ *
+ * The file (application id "WEIR", user_version the schema's):
+ *	job     a row for each job that was accepted, with its payload; written once
+ *	change  what became of it since; appended. The newest of a job says its state
+ *	idem    idempotency keys, in the order in which they end
+ *	queue   settings that were given
+ *	cron    crons with their next and last tick
+ * and for people the views jobs, queues, dead. Times are nanoseconds since 1970.
+ */
+#ifndef WEIR_QUEUE_SQLITE_H
+#define WEIR_QUEUE_SQLITE_H
+
+#include <pthread.h>
+#include <semaphore.h>
+#include <sqlite3.h>
+
+#include "queue/journal.h"
+
+enum {
+	WEIR__SQL_VERSION = 1,
+	WEIR__SQL_ID = 0x57454952, /* "WEIR" */
+	WEIR__SQL_ROWS = 64,
+	WEIR__SQL_SEGMENT = 1024, /* jobs whose rows go together */
+};
+
+enum weir__sql {
+	WEIR__SQL_BEGIN,
+	WEIR__SQL_COMMIT,
+	WEIR__SQL_ROLLBACK,
+	WEIR__SQL_JOB,
+	WEIR__SQL_CHANGE,
+	WEIR__SQL_IDEM,
+	WEIR__SQL_IDEM_OVER,
+	WEIR__SQL_QUEUE,
+	WEIR__SQL_CRON,
+	WEIR__SQL_CRON_GONE,
+	WEIR__SQL_DELETE,
+	WEIR__SQL_DELETE_RANGE,
+	WEIR__SQL_STATEMENTS
+};
+
+/* Which of a thousand jobs are of no interest any more. */
+struct weir__segment {
+	uint32_t gone, deleted;
+	uint64_t bits[WEIR__SQL_SEGMENT / 64];
+};
+
+struct weir__sqlite {
+	weir_store *store;
+	char *path;
+	sqlite3 *db;
+	sqlite3_stmt *sql[WEIR__SQL_STATEMENTS];
+	struct weir__batch batch;
+	struct weir__row rows[WEIR__SQL_ROWS];
+	uint64_t changes;      /* the newest change's number */
+	uint64_t changes_from; /* those below were deleted */
+	uint64_t changes_live; /* jobs on disk that have one, at most */
+	int64_t idem_at;       /* when to look for old keys */
+	struct weir__segment **segments;
+	size_t segments_n; /* by number of job / WEIR__SQL_SEGMENT */
+	int wal_frames;
+
+	bool stop; /* loading is to end; atomic */
+	bool quit; /* the writer is to end; under the store's lock */
+	bool running;
+	pthread_t thread;
+	sem_t woken;
+	struct weir__sleeper sleeper; /* in a simulation the writer is a task */
+	weir_group group;
+};
+
+/* sqlite_open.c: 0, or -EBADMSG (said why; the file is as it was), -EIO, … */
+int weir__sqlite_open(struct weir__sqlite *q);
+void weir__sqlite_shut(struct weir__sqlite *q);
+int weir__sqlite_error(struct weir__sqlite *q, int code, const char *doing); /* said; as -Exxx */
+
+/* sqlite_load.c */
+int weir__sqlite_load(struct weir__sqlite *q);
+
+/* sqlite_write.c: one round; what is to be written is taken from the journal. */
+int weir__sqlite_round(struct weir__sqlite *q);
+int weir__sqlite_idems(struct weir__sqlite *q); /* all keys anew: 0 or -Exxx */
+int weir__sqlite_checkpoint(struct weir__sqlite *q, bool last);
+
+#endif

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Opening the file: is it ours, of a version we know, and whole? What is not exactly that is
+ * refused with the reason and left as it is: jobs that were accepted are too dear for guesses.
+ *
+ * So the first look goes through a connection that only reads. A new file is made empty first and
+ * gets its schema in one transaction; an empty file is one that a crash left there.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "queue/sqlite.h"
+
+static const char schema[] =
+	"CREATE TABLE job(num INTEGER PRIMARY KEY, id TEXT NOT NULL, queue TEXT NOT NULL,"
+	" state INTEGER NOT NULL, priority INTEGER NOT NULL, ord INTEGER NOT NULL,"
+	" due_at INTEGER, key TEXT, attempts_max INTEGER NOT NULL, timeout_ns INTEGER,"
+	" created_at INTEGER NOT NULL, content_type TEXT, size INTEGER NOT NULL, payload BLOB);"
+	"CREATE TABLE change(n INTEGER PRIMARY KEY, job INTEGER NOT NULL, state INTEGER NOT NULL,"
+	" ord INTEGER NOT NULL, attempt INTEGER NOT NULL, due_at INTEGER, started_at INTEGER,"
+	" finished_at INTEGER, lease TEXT, lease_ns INTEGER, lease_until INTEGER, renew INTEGER,"
+	" cancel INTEGER, worker TEXT, progress REAL, note TEXT, error TEXT, result BLOB);"
+	"CREATE TABLE idem(n INTEGER PRIMARY KEY, until INTEGER NOT NULL, queue TEXT NOT NULL,"
+	" key TEXT NOT NULL, id TEXT NOT NULL);"
+	"CREATE TABLE queue(name TEXT PRIMARY KEY, paused INTEGER NOT NULL, max INTEGER,"
+	" max_bytes INTEGER, lease_ns INTEGER, attempts_max INTEGER, timeout_ns INTEGER,"
+	" backoff_ns INTEGER, backoff_max_ns INTEGER, rate REAL, rate_burst INTEGER,"
+	" concurrency INTEGER, key_concurrency INTEGER, finished_max INTEGER, finished_ns INTEGER)"
+	" WITHOUT ROWID;"
+	"CREATE TABLE cron(name TEXT PRIMARY KEY, schedule TEXT NOT NULL, queue TEXT NOT NULL,"
+	" next_at INTEGER NOT NULL, last_at INTEGER, payload BLOB) WITHOUT ROWID;"
+	"CREATE VIEW jobs AS SELECT j.id, j.queue,"
+	" CASE coalesce(c.state, j.state) WHEN 0 THEN 'queued' WHEN 1 THEN 'delayed'"
+	"  WHEN 2 THEN 'running' WHEN 3 THEN 'done' WHEN 4 THEN 'dead' ELSE 'cancelled' END AS "
+	"state,"
+	" j.priority, coalesce(c.attempt, 0) AS attempt, j.attempts_max,"
+	" datetime(j.created_at / 1000000000, 'unixepoch') AS created,"
+	" datetime(coalesce(c.due_at, j.due_at) / 1000000000, 'unixepoch') AS due,"
+	" datetime(c.started_at / 1000000000, 'unixepoch') AS started,"
+	" datetime(c.finished_at / 1000000000, 'unixepoch') AS finished,"
+	" c.worker, c.progress, c.note, c.error, j.key, j.content_type, j.size, j.payload, c.result"
+	" FROM job j LEFT JOIN (SELECT max(n), * FROM change GROUP BY job) c ON c.job = j.num;"
+	"CREATE VIEW queues AS SELECT queue AS name, sum(state = 'queued') AS queued,"
+	" sum(state = 'delayed') AS delayed, sum(state = 'running') AS running,"
+	" sum(state = 'done') AS done, sum(state = 'dead') AS dead,"
+	" sum(state = 'cancelled') AS cancelled, sum(size) AS bytes,"
+	" coalesce((SELECT paused FROM queue q WHERE q.name = j.queue), 0) AS paused"
+	" FROM jobs j GROUP BY queue;"
+	"CREATE VIEW dead AS SELECT id, queue, attempt, finished, error, payload FROM jobs"
+	" WHERE state = 'dead';";
+
+static const char *const texts[WEIR__SQL_STATEMENTS] = {
+	[WEIR__SQL_BEGIN] = "BEGIN IMMEDIATE",
+	[WEIR__SQL_COMMIT] = "COMMIT",
+	[WEIR__SQL_ROLLBACK] = "ROLLBACK",
+	[WEIR__SQL_JOB] = "INSERT INTO job VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14)",
+	[WEIR__SQL_CHANGE] = "INSERT INTO change VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,"
+			     "?14,?15,?16,?17,?18)",
+	[WEIR__SQL_IDEM] = "INSERT INTO idem VALUES(NULL,?1,?2,?3,?4)",
+	[WEIR__SQL_IDEM_OVER] =
+		"DELETE FROM idem WHERE n <= (SELECT max(n) FROM idem WHERE until < ?1)",
+	[WEIR__SQL_QUEUE] =
+		"INSERT OR REPLACE INTO queue VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,"
+		"?12,?13,?14,?15)",
+	[WEIR__SQL_CRON] = "INSERT OR REPLACE INTO cron VALUES(?1,?2,?3,?4,?5,?6)",
+	[WEIR__SQL_CRON_GONE] = "DELETE FROM cron WHERE name = ?1",
+	[WEIR__SQL_DELETE] = "DELETE FROM job WHERE num = ?1",
+	[WEIR__SQL_DELETE_RANGE] = "DELETE FROM job WHERE num BETWEEN ?1 AND ?2",
+};
+
+static int refuse(const struct weir__sqlite *q, const char *why)
+{
+	weir__log(WEIR__ERROR, "queue",
+	          "the store %s %s; it is left as it is: move it away to start without it", q->path,
+	          why);
+	return -EBADMSG;
+}
+
+int weir__sqlite_error(struct weir__sqlite *q, int code, const char *doing)
+{
+	const char *text = q->db ? sqlite3_errmsg(q->db) : sqlite3_errstr(code);
+
+	switch (code & 0xff) {
+	case SQLITE_NOMEM:
+		return -ENOMEM;
+	case SQLITE_INTERRUPT:
+		return -EINTR;
+	case SQLITE_NOTADB:
+		return refuse(q, "is not a store of weir");
+	case SQLITE_CORRUPT:
+		weir__log(WEIR__ERROR, "queue", "the store %s is damaged: %s, %s", q->path, doing,
+		          text);
+		return -EBADMSG;
+	case SQLITE_FULL:
+		weir__log_rare(WEIR__ERROR, "queue", "the store %s: %s: the disk is full", q->path,
+		               doing);
+		return -ENOSPC;
+	default:
+		weir__log_rare(WEIR__ERROR, "queue", "the store %s: %s: %s", q->path, doing, text);
+		return -EIO;
+	}
+}
+
+static int pragma(sqlite3 *db, const char *text, int *ret)
+{
+	sqlite3_stmt *st;
+	int code = sqlite3_prepare_v2(db, text, -1, &st, NULL);
+
+	if (code != SQLITE_OK)
+		return code;
+	code = sqlite3_step(st);
+	if (code == SQLITE_ROW)
+		*ret = sqlite3_column_int(st, 0);
+	sqlite3_finalize(st);
+	return code == SQLITE_ROW || code == SQLITE_DONE ? SQLITE_OK : code;
+}
+
+/* Whose file is it? 1 ours, 0 there is none or an empty one, or an error. */
+static int identify(struct weir__sqlite *q)
+{
+	int id = 0, version = 0, tables = 0, r, code;
+
+	if (access(q->path, F_OK) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	code = sqlite3_open_v2(q->path, &q->db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL);
+	if (code == SQLITE_OK)
+		code = pragma(q->db, "PRAGMA application_id", &id);
+	if (code == SQLITE_OK)
+		code = pragma(q->db, "PRAGMA user_version", &version);
+	if (code == SQLITE_OK)
+		code = pragma(q->db, "SELECT count(*) FROM sqlite_schema", &tables);
+	if (code != SQLITE_OK)
+		r = weir__sqlite_error(q, code, "opening");
+	else if (id == 0 && version == 0 && tables == 0)
+		r = 0;
+	else if (id != WEIR__SQL_ID)
+		r = refuse(q, "is another program's database");
+	else if (version > WEIR__SQL_VERSION)
+		r = refuse(q, "was written by a newer weir");
+	else
+		r = 1;
+	sqlite3_close(q->db);
+	q->db = NULL;
+	return r;
+}
+
+static int run(struct weir__sqlite *q, const char *text, const char *doing)
+{
+	int code = sqlite3_exec(q->db, text, NULL, NULL, NULL);
+
+	return code == SQLITE_OK ? 0 : weir__sqlite_error(q, code, doing);
+}
+
+/* For its owner only, before SQLite would make it for everybody. */
+static int create(const char *path)
+{
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+	if (fd < 0)
+		return -errno;
+	close(fd);
+	return 0;
+}
+
+static int count_frames(void *arg, sqlite3 *db, const char *name, int frames)
+{
+	struct weir__sqlite *q = arg;
+
+	(void)db;
+	(void)name;
+	q->wal_frames = frames;
+	return SQLITE_OK;
+}
+
+int weir__sqlite_open(struct weir__sqlite *q)
+{
+	char text[sizeof schema + 160];
+	int known = identify(q), code, r;
+
+	if (known < 0)
+		return known;
+	r = known ? 0 : create(q->path);
+	if (r < 0)
+		return r;
+	code = sqlite3_open_v2(q->path, &q->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
+	if (code != SQLITE_OK)
+		return weir__sqlite_error(q, code, "opening");
+	sqlite3_busy_timeout(q->db, 10000);
+	r = run(q,
+	        "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0;"
+	        "PRAGMA journal_size_limit=67108864; PRAGMA cache_size=-16384",
+	        "opening");
+	if (r == 0 && !known) {
+		snprintf(text, sizeof text,
+		         "BEGIN IMMEDIATE; PRAGMA application_id=%d; PRAGMA user_version=%d; %s "
+		         "COMMIT",
+		         WEIR__SQL_ID, WEIR__SQL_VERSION, schema);
+		r = run(q, text, "making its tables");
+	}
+	sqlite3_wal_hook(q->db, count_frames, q);
+	for (int i = 0; r == 0 && i < WEIR__SQL_STATEMENTS; i++) {
+		code = sqlite3_prepare_v3(q->db, texts[i], -1, SQLITE_PREPARE_PERSISTENT,
+		                          &q->sql[i], NULL);
+		if (code != SQLITE_OK)
+			r = refuse(q, "has not the tables that a weir makes");
+	}
+	return r;
+}
+
+void weir__sqlite_shut(struct weir__sqlite *q)
+{
+	for (int i = 0; i < WEIR__SQL_STATEMENTS; i++) {
+		sqlite3_finalize(q->sql[i]);
+		q->sql[i] = NULL;
+	}
+	sqlite3_close(q->db); /* The last to close brings the log home. */
+	q->db = NULL;
+}

@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the writer writes: all that is dirty as one transaction, synced before it is answered.
+ *
+ * Rows are only appended: a job once, each of its changes behind the last. Acks as updates or
+ * deletes in the order in which they come touch a page each; appended they cost a third. What that
+ * leaves behind is cleared by the transaction that follows, in runs: jobs by the segment once half
+ * of it is of no interest, changes from the front once most are outdated, with those that are not
+ * appended anew.
+ *
+ * When the disk is full the transaction is tried again without the new jobs: acks are small, may
+ * make room, and their workers should not suffer from what producers did.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "queue/sqlite.h"
+
+enum {
+	CHECKPOINT = 4096,      /* frames of the log that are worth bringing home */
+	CHANGES_SPARE = 65536,  /* outdated changes that do not matter */
+	CHANGES_AT_ONCE = 2048, /* of them looked at in one round */
+};
+
+static int step(struct weir__sqlite *q, enum weir__sql which)
+{
+	int code = sqlite3_step(q->sql[which]);
+
+	sqlite3_reset(q->sql[which]);
+	return code == SQLITE_DONE || code == SQLITE_ROW ? SQLITE_OK : code;
+}
+
+static void bind_text(sqlite3_stmt *st, int at, const char *text)
+{
+	if (text && *text)
+		sqlite3_bind_text(st, at, text, -1, SQLITE_STATIC);
+	else
+		sqlite3_bind_null(st, at);
+}
+
+static void bind_number(sqlite3_stmt *st, int at, int64_t v)
+{
+	if (v)
+		sqlite3_bind_int64(st, at, v);
+	else
+		sqlite3_bind_null(st, at);
+}
+
+static int write_job(struct weir__sqlite *q, const struct weir__row *row)
+{
+	sqlite3_stmt *st = q->sql[WEIR__SQL_JOB];
+	const struct weir__record *j = row->rec;
+
+	sqlite3_bind_int64(st, 1, (int64_t)j->num);
+	bind_text(st, 2, j->id);
+	bind_text(st, 3, row->queue);
+	sqlite3_bind_int(st, 4,
+	                 row->state == WEIR_QUEUED && row->due_at ? WEIR_DELAYED : row->state);
+	sqlite3_bind_int(st, 5, j->ready.priority);
+	sqlite3_bind_int64(st, 6, (int64_t)row->ord);
+	bind_number(st, 7, row->due_at);
+	bind_text(st, 8, j->key);
+	sqlite3_bind_int64(st, 9, j->attempts_max);
+	bind_number(st, 10, j->timeout_ns);
+	sqlite3_bind_int64(st, 11, j->created_at);
+	bind_text(st, 12, j->content_type);
+	sqlite3_bind_int64(st, 13, (int64_t)j->len);
+	sqlite3_bind_blob64(st, 14, j->data, j->len, SQLITE_STATIC);
+	return step(q, WEIR__SQL_JOB);
+}
+
+static int write_change(struct weir__sqlite *q, const struct weir__row *row)
+{
+	sqlite3_stmt *st = q->sql[WEIR__SQL_CHANGE];
+
+	sqlite3_bind_int64(st, 1, (int64_t)++q->changes);
+	sqlite3_bind_int64(st, 2, (int64_t)row->rec->num);
+	sqlite3_bind_int(st, 3, row->state);
+	sqlite3_bind_int64(st, 4, (int64_t)row->ord);
+	sqlite3_bind_int64(st, 5, row->attempt);
+	bind_number(st, 6, row->due_at);
+	bind_number(st, 7, row->started_at);
+	bind_number(st, 8, row->finished_at);
+	bind_text(st, 9, row->token);
+	bind_number(st, 10, row->lease_ns);
+	bind_number(st, 11, row->lease_until);
+	bind_number(st, 12, row->renew);
+	bind_number(st, 13, row->cancel);
+	bind_text(st, 14, row->worker);
+	if (row->progress >= 0)
+		sqlite3_bind_double(st, 15, row->progress);
+	else
+		sqlite3_bind_null(st, 15);
+	bind_text(st, 16, row->note);
+	bind_text(st, 17, row->error);
+	if (row->result)
+		sqlite3_bind_blob64(st, 18, row->result->data, row->result->len, SQLITE_STATIC);
+	else
+		sqlite3_bind_null(st, 18);
+	return step(q, WEIR__SQL_CHANGE);
+}
+
+static int write_idem(struct weir__sqlite *q, int64_t until, const char *queue, const char *key,
+                      const char *id)
+{
+	sqlite3_stmt *st = q->sql[WEIR__SQL_IDEM];
+
+	sqlite3_bind_int64(st, 1, until);
+	bind_text(st, 2, queue);
+	bind_text(st, 3, key);
+	bind_text(st, 4, id);
+	return step(q, WEIR__SQL_IDEM);
+}
+
+int weir__sqlite_idems(struct weir__sqlite *q)
+{
+	int code = sqlite3_exec(q->db, "BEGIN IMMEDIATE; DELETE FROM idem", NULL, NULL, NULL);
+
+	weir__list_each (n, &q->store->idems) {
+		const struct weir__idem *i = weir__container(n, struct weir__idem, link);
+
+		if (code == SQLITE_OK)
+			code = write_idem(q, i->until_wall, i->text, i->text + strlen(i->text) + 1,
+			                  i->id);
+	}
+	if (code == SQLITE_OK)
+		code = step(q, WEIR__SQL_COMMIT);
+	return code == SQLITE_OK ? 0 : weir__sqlite_error(q, code, "writing");
+}
+
+/* Is what the job's own row says all there is to say? */
+static bool plain(const struct weir__row *row)
+{
+	return row->state <= WEIR_DELAYED && !row->attempt && !*row->error && !row->cancel;
+}
+
+static int write_row(struct weir__sqlite *q, const struct weir__row *row, bool fresh_too)
+{
+	int code = SQLITE_OK;
+
+	if (row->fresh) {
+		if (!fresh_too || row->gone)
+			return SQLITE_OK;
+		code = write_job(q, row);
+		if (code == SQLITE_OK && *row->idem)
+			code = write_idem(q, row->idem_until, row->queue, row->idem, row->rec->id);
+		if (code != SQLITE_OK || plain(row))
+			return code;
+	} else if (!row->changed) {
+		return SQLITE_OK;
+	}
+	code = write_change(q, row);
+	if (code == SQLITE_OK)
+		row->rec->change = q->changes;
+	return code;
+}
+
+static int write_queue(struct weir__sqlite *q, const struct weir__queue_row *row)
+{
+	sqlite3_stmt *st = q->sql[WEIR__SQL_QUEUE];
+	const weir_queue_settings *g = &row->given;
+
+	bind_text(st, 1, row->name);
+	sqlite3_bind_int(st, 2, g->paused);
+	bind_number(st, 3, (int64_t)g->max);
+	bind_number(st, 4, (int64_t)g->max_bytes);
+	bind_number(st, 5, g->lease_ns);
+	bind_number(st, 6, g->attempts_max);
+	bind_number(st, 7, g->timeout_ns);
+	bind_number(st, 8, g->backoff_ns);
+	bind_number(st, 9, g->backoff_max_ns);
+	sqlite3_bind_double(st, 10, g->rate);
+	bind_number(st, 11, g->rate_burst);
+	bind_number(st, 12, g->concurrency);
+	bind_number(st, 13, g->key_concurrency);
+	bind_number(st, 14, (int64_t)g->finished_max);
+	bind_number(st, 15, g->finished_ns);
+	return step(q, WEIR__SQL_QUEUE);
+}
+
+static int write_cron(struct weir__sqlite *q, const struct weir__cron_row *row)
+{
+	sqlite3_stmt *st = q->sql[WEIR__SQL_CRON];
+
+	bind_text(st, 1, row->name);
+	bind_text(st, 2, row->schedule);
+	bind_text(st, 3, row->queue);
+	sqlite3_bind_int64(st, 4, row->next_at);
+	bind_number(st, 5, row->last_at);
+	sqlite3_bind_blob64(st, 6, row->data, row->len, SQLITE_STATIC);
+	return step(q, WEIR__SQL_CRON);
+}
+
+static int write_rest(struct weir__sqlite *q)
+{
+	struct weir__batch *b = &q->batch;
+	int code = SQLITE_OK;
+
+	for (struct weir__cron_gone *g = b->crons_gone; g && code == SQLITE_OK; g = g->next) {
+		bind_text(q->sql[WEIR__SQL_CRON_GONE], 1, g->name);
+		code = step(q, WEIR__SQL_CRON_GONE);
+	}
+	for (size_t i = 0; i < b->queues_n && code == SQLITE_OK; i++)
+		code = write_queue(q, &b->queues[i]);
+	for (size_t i = 0; i < b->crons_n && code == SQLITE_OK; i++)
+		code = write_cron(q, b->crons[i]);
+	return code;
+}
+
+/* ---- Clearing up ---- */
+
+/* Without memory for its segment a job's row stays until the next start. */
+static struct weir__segment *segment_of(struct weir__sqlite *q, uint64_t num)
+{
+	size_t i = num / WEIR__SQL_SEGMENT;
+
+	if (i >= q->segments_n) {
+		size_t n = i + i / 2 + 16;
+		struct weir__segment **v = realloc(q->segments, n * sizeof *v);
+
+		if (!v)
+			return NULL;
+		memset(v + q->segments_n, 0, (n - q->segments_n) * sizeof *v);
+		q->segments = v;
+		q->segments_n = n;
+	}
+	if (!q->segments[i])
+		q->segments[i] = calloc(1, sizeof **q->segments);
+	return q->segments[i];
+}
+
+static int delete_gone(struct weir__sqlite *q, size_t i)
+{
+	struct weir__segment *g = q->segments[i];
+	int64_t from = (int64_t)(i * WEIR__SQL_SEGMENT);
+	int code = SQLITE_OK;
+
+	if (g->gone + g->deleted == WEIR__SQL_SEGMENT) {
+		sqlite3_bind_int64(q->sql[WEIR__SQL_DELETE_RANGE], 1, from);
+		sqlite3_bind_int64(q->sql[WEIR__SQL_DELETE_RANGE], 2, from + WEIR__SQL_SEGMENT - 1);
+		return step(q, WEIR__SQL_DELETE_RANGE);
+	}
+	for (int k = 0; k < WEIR__SQL_SEGMENT && code == SQLITE_OK; k++) {
+		if (!(g->bits[k / 64] >> (k % 64) & 1))
+			continue;
+		sqlite3_bind_int64(q->sql[WEIR__SQL_DELETE], 1, from + k);
+		code = step(q, WEIR__SQL_DELETE);
+	}
+	return code;
+}
+
+static void gone(struct weir__sqlite *q, uint64_t num)
+{
+	struct weir__segment *g = segment_of(q, num);
+	unsigned k = num % WEIR__SQL_SEGMENT;
+
+	if (!g || g->bits[k / 64] >> (k % 64) & 1)
+		return;
+	g->bits[k / 64] |= 1ull << (k % 64);
+	g->gone++;
+}
+
+/* Deletes rows of jobs that are gone, where there are enough of them together. */
+static int clear_jobs(struct weir__sqlite *q)
+{
+	const struct weir__batch *b = &q->batch;
+	int code = SQLITE_OK;
+
+	for (size_t i = 0; i < b->jobs_n && code == SQLITE_OK; i++) {
+		size_t n = b->jobs[i]->num / WEIR__SQL_SEGMENT;
+		struct weir__segment *g = n < q->segments_n ? q->segments[n] : NULL;
+
+		if (!g || g->gone < WEIR__SQL_SEGMENT / 2)
+			continue;
+		code = delete_gone(q, n);
+		if (code != SQLITE_OK)
+			break;
+		g->deleted += g->gone;
+		g->gone = 0;
+		memset(g->bits, 0, sizeof g->bits);
+	}
+	return code;
+}
+
+/* After the transaction: what has become of no interest with it. */
+static void note_gone(struct weir__sqlite *q)
+{
+	weir__store_enter(q->store);
+	for (size_t i = 0; i < q->batch.jobs_n; i++)
+		if (q->batch.jobs[i]->gone && q->batch.jobs[i]->num &&
+		    !weir__list_linked(&q->batch.jobs[i]->dirty))
+			gone(q, q->batch.jobs[i]->num);
+	weir__store_leave(q->store);
+}
+
+/* ---- A round ---- */
+
+static int write_all(struct weir__sqlite *q, bool fresh_too)
+{
+	size_t at = 0, n;
+	int code = step(q, WEIR__SQL_BEGIN);
+
+	while (code == SQLITE_OK &&
+	       (n = weir__journal_rows(q->store, &q->batch, at, q->rows, WEIR__SQL_ROWS)) > 0) {
+		for (size_t i = 0; i < n; i++) {
+			if (code == SQLITE_OK)
+				code = write_row(q, &q->rows[i], fresh_too);
+			weir__result_unref(q->rows[i].result);
+		}
+		at += n;
+	}
+	if (code == SQLITE_OK)
+		code = write_rest(q);
+	if (code == SQLITE_OK)
+		code = clear_jobs(q);
+	if (code == SQLITE_OK)
+		code = step(q, WEIR__SQL_COMMIT);
+	if (code == SQLITE_OK)
+		return 0;
+	code = weir__sqlite_error(q, code, "writing");
+	if (!sqlite3_get_autocommit(q->db))
+		step(q, WEIR__SQL_ROLLBACK);
+	return code;
+}
+
+int weir__sqlite_round(struct weir__sqlite *q)
+{
+	int r = weir__journal_take(q->store, &q->batch), r_rest;
+
+	if (r < 0) {
+		sqlite3_sleep(100); /* Memory may come back. */
+		return r;
+	}
+	r = r_rest = write_all(q, true);
+	if (r < 0)
+		r_rest = write_all(q, false);
+	if (r_rest == 0)
+		note_gone(q);
+	weir__journal_done(q->store, &q->batch, r, r_rest);
+	if (r_rest == 0)
+		weir__sqlite_checkpoint(q, false);
+	return r_rest;
+}
+
+int weir__sqlite_checkpoint(struct weir__sqlite *q, bool last)
+{
+	int frames = 0, done = 0, code;
+
+	if (!last && q->wal_frames < CHECKPOINT)
+		return 0;
+	code = sqlite3_wal_checkpoint_v2(q->db, NULL, SQLITE_CHECKPOINT_PASSIVE, &frames, &done);
+	q->wal_frames = 0;
+	return code == SQLITE_OK ? 0 : weir__sqlite_error(q, code, "bringing its log home");
+}
