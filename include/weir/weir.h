@@ -20,6 +20,7 @@
 #include <weir/http.h>
 #include <weir/http_client.h>
 #include <weir/sse.h>
+#include <weir/grpc.h>
 #include <weir/bus.h>
 #include <weir/nats.h>
 #include <weir/queue.h>

@@ -1,0 +1,1 @@
+static weir_http_server *server;
