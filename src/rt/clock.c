@@ -36,7 +36,7 @@ int64_t weir_wall(void)
 }
 
 /* The processor's counter, and how many of its ticks are at most a millisecond. */
-static uint64_t cycles(void)
+uint64_t weir__cycles(void)
 {
 #if defined(__x86_64__)
 	return __builtin_ia32_rdtsc();
@@ -47,7 +47,7 @@ static uint64_t cycles(void)
 #endif
 }
 
-static uint64_t cycles_per_ms(void)
+uint64_t weir__cycles_per_ms(void)
 {
 #if defined(__x86_64__)
 	return 1000000; /* No processor that runs this counts slower than 1 GHz. */
@@ -58,14 +58,9 @@ static uint64_t cycles_per_ms(void)
 #endif
 }
 
-bool weir__clock_stale(const struct weir__worker *w)
-{
-	return !weir__simulating && cycles() - w->now_cycles >= cycles_per_ms();
-}
-
 int64_t weir__clock_refresh(struct weir__worker *w)
 {
-	w->now_cycles = cycles();
+	w->now_cycles = weir__cycles();
 	w->now_ns = weir_now();
 	return w->now_ns;
 }
@@ -76,7 +71,7 @@ int64_t weir__now_coarse(void)
 
 	if (!w || weir__simulating)
 		return weir_now();
-	if (cycles() - w->now_cycles < cycles_per_ms())
+	if (weir__cycles() - w->now_cycles < weir__cycles_per_ms())
 		return w->now_ns;
 	return weir__clock_refresh(w);
 }

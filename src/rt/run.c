@@ -176,9 +176,9 @@ int weir_run(const weir_options *opt, weir_task_fn *fn, void *arg)
 	weir__offload_stop();
 	stop_workers();
 	foreign_shut();
-	if (weir__rt.tasks) {
+	if (weir_task_count()) {
 		weir_dump(STDERR_FILENO);
-		weir__die("%u tasks were leaked", weir__rt.tasks);
+		weir__die("%zu tasks were leaked", weir_task_count());
 	}
 	weir__self_tls = &weir__rt.workers[0];
 	weir__scope_free(weir__rt.root);
@@ -218,9 +218,4 @@ int weir_worker(void)
 {
 	struct weir__worker *w = weir__self();
 	return w ? w->index : -1;
-}
-
-size_t weir_task_count(void)
-{
-	return __atomic_load_n(&weir__rt.tasks, __ATOMIC_RELAXED);
 }

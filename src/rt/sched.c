@@ -7,8 +7,9 @@
  * timers, run_next (the task readied last, so that a hand-off stays hot), its ready queue, its
  * fresh queue (new tasks, which others may steal), the others' fresh queues; then it sleeps in
  * epoll_wait. run_next inherits the budget of who readied it: after WEIR__RUN_NEXT_MAX in a row the
- * queue gets its turn. Every POLL_EVERY turns it looks at descriptors, timers and fresh tasks
- * although others are ready.
+ * queue gets its turn. A task that leaves switches to the next one itself, unless there are messages;
+ * after WEIR__DIRECT_MAX such switches the scheduler gets its turn and lets a fresh task come first.
+ * A quarter of a millisecond after the last time it looks at timers and descriptors.
  *
  * Stealing: only what never ran, and only from a queue of two or more, since the owner takes a
  * single one soon (a sleeper is woken when such a queue grows or shrinks, but not more often than
@@ -35,7 +36,7 @@
 #include "rt/super.h"
 #include "rt/task.h"
 
-enum { POLL_EVERY = 61, STEAL_MAX = 64, SPIN_MISSES = 3 };
+enum { STEAL_MAX = 64, ID_BLOCK = 64, SPIN_MISSES = 3 };
 #define SPIN_NS        WEIR_US(50)
 #define SPIN_GAP_NS    WEIR_US(10)
 #define SPIN_PAUSE_NS  WEIR_MS(10)
@@ -152,6 +153,17 @@ static bool run_inbox(struct weir__worker *w)
 
 /* ---- new tasks ---- */
 
+static void bury(struct weir__worker *w)
+{
+	weir__task *t = w->dead;
+	void *stack = t->stack, *lowest = t->lowest;
+
+	w->dead = NULL;
+	t->magic = 0;
+	weir__fiber_fini(&t->fiber);
+	weir__stack_put(&w->stacks, stack, lowest);
+}
+
 static void task_entry(void *arg)
 {
 	weir__task *t = arg;
@@ -167,22 +179,13 @@ static void task_entry(void *arg)
 	weir__bias_acquire(&w->all_lock, weir__here());
 	weir__list_remove(&t->all);
 	weir__bias_release(&w->all_lock, weir__here());
-	__atomic_sub_fetch(&weir__rt.tasks, 1, __ATOMIC_RELAXED);
-	w->dead = t;
+	__atomic_store_n(&w->ended, w->ended + 1, __ATOMIC_RELAXED);
 	t->end(t);
-	weir__fiber_switch(&t->fiber, &w->fiber, true);
+	if (w->dead)
+		bury(w);
+	w->dead = t;
+	weir__fiber_switch(&t->fiber, weir__after(w), true);
 	__builtin_unreachable();
-}
-
-static void bury(struct weir__worker *w)
-{
-	weir__task *t = w->dead;
-	void *stack = t->stack, *lowest = t->lowest;
-
-	w->dead = NULL;
-	t->magic = 0;
-	weir__fiber_fini(&t->fiber);
-	weir__stack_put(&w->stacks, stack, lowest);
 }
 
 /* A new task becomes this worker's for good. */
@@ -239,7 +242,8 @@ static void fresh_push(struct weir__worker *w, weir__task *t)
 	t->next = NULL;
 	*w->fresh_last = t;
 	w->fresh_last = &t->next;
-	count = __atomic_add_fetch(&w->fresh_count, 1, __ATOMIC_SEQ_CST);
+	count = w->fresh_count + 1;
+	__atomic_store_n(&w->fresh_count, count, __ATOMIC_RELEASE);
 	weir__bias_release(&w->all_lock, weir__here());
 	if (w != weir__self())
 		weir__worker_kick(w);
@@ -257,7 +261,7 @@ static weir__task *fresh_take(struct weir__worker *w)
 	w->fresh_first = t->next;
 	if (!w->fresh_first)
 		w->fresh_last = &w->fresh_first;
-	__atomic_sub_fetch(&w->fresh_count, 1, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&w->fresh_count, w->fresh_count - 1, __ATOMIC_RELEASE);
 	return t;
 }
 
@@ -313,7 +317,7 @@ static bool steal_from(struct weir__worker *w, struct weir__worker *from)
 	weir__bias_acquire(&w->all_lock, weir__here());
 	for (t = first; t; t = t->next) {
 		weir__list_append(&w->all, &t->all);
-		__atomic_add_fetch(&w->fresh_count, 1, __ATOMIC_SEQ_CST);
+		__atomic_store_n(&w->fresh_count, w->fresh_count + 1, __ATOMIC_RELEASE);
 	}
 	*w->fresh_last = first;
 	w->fresh_last = last;
@@ -339,6 +343,30 @@ static weir__task *steal(struct weir__worker *w)
 	return got ? fresh_pop(w) : NULL;
 }
 
+/* Numbers are taken by the block, so that workers do not meet at each spawn. */
+static uint64_t next_id(struct weir__worker *w)
+{
+	if (!w)
+		return __atomic_add_fetch(&weir__rt.next_id, 1, __ATOMIC_RELAXED);
+	if (w->id == w->id_end) {
+		w->id = __atomic_fetch_add(&weir__rt.next_id, ID_BLOCK, __ATOMIC_RELAXED);
+		w->id_end = w->id + ID_BLOCK;
+	}
+	return ++w->id;
+}
+
+size_t weir_task_count(void)
+{
+	uint64_t n = 0;
+
+	/* The ended ones first: one that starts and ends meanwhile is not counted below zero. */
+	for (int i = 0; i < weir__rt.count; i++)
+		n -= __atomic_load_n(&weir__rt.workers[i].ended, __ATOMIC_ACQUIRE);
+	for (int i = 0; i < weir__rt.count; i++)
+		n += __atomic_load_n(&weir__rt.workers[i].started, __ATOMIC_RELAXED);
+	return n + __atomic_load_n(&weir__rt.started, __ATOMIC_RELAXED);
+}
+
 int weir__spawn(const weir_ctx *ctx, int worker, weir_task_fn *fn, void *arg, const char *name,
                 const char *place, void (*end)(weir__task *t), void *owner)
 {
@@ -358,6 +386,8 @@ int weir__spawn(const weir_ctx *ctx, int worker, weir_task_fn *fn, void *arg, co
 	part = weir__scope_part(ctx->scope, to->index);
 	if (!part)
 		return -ENOMEM;
+	if (w && w->dead)
+		bury(w); /* The stack that is still warm. */
 	stack = weir__stack_get(w ? &w->stacks : NULL);
 	if (!stack)
 		return -ENOMEM;
@@ -381,7 +411,7 @@ int weir__spawn(const weir_ctx *ctx, int worker, weir_task_fn *fn, void *arg, co
 	t->end = end;
 	t->owner = owner;
 	t->lowest = t;
-	t->id = __atomic_add_fetch(&weir__rt.next_id, 1, __ATOMIC_RELAXED);
+	t->id = next_id(w);
 	t->place = place;
 	t->what = NULL;
 	t->on = NULL;
@@ -389,7 +419,10 @@ int weir__spawn(const weir_ctx *ctx, int worker, weir_task_fn *fn, void *arg, co
 	t->until_ns = WEIR_NEVER;
 	t->given = name;
 	t->name[0] = 0;
-	__atomic_add_fetch(&weir__rt.tasks, 1, __ATOMIC_RELAXED);
+	if (w)
+		__atomic_store_n(&w->started, w->started + 1, __ATOMIC_RELAXED);
+	else
+		__atomic_add_fetch(&weir__rt.started, 1, __ATOMIC_RELAXED);
 	if (worker < 0) {
 		fresh_push(to, t);
 		return 0;
@@ -404,31 +437,39 @@ int weir__spawn(const weir_ctx *ctx, int worker, weir_task_fn *fn, void *arg, co
 
 /* ---- the loop ---- */
 
-static weir__task *next_task(struct weir__worker *w)
+static bool time_to_look(const struct weir__worker *w)
+{
+	if (weir__simulating)
+		return weir_random(16) == 0;
+	return weir__cycles() - w->looked >= weir__cycles_per_ms() / 4;
+}
+
+static weir__task *pick(struct weir__worker *w)
 {
 	weir__task *t = w->run_next;
 
-	if (t && ++w->run_next_used <= WEIR__RUN_NEXT_MAX) {
-		w->run_next = NULL;
+	w->run_next = NULL;
+	if (t && ++w->run_next_used <= WEIR__RUN_NEXT_MAX)
 		return t;
-	}
 	w->run_next_used = 0;
 	if (t) {
-		w->run_next = NULL;
 		t->next = NULL;
 		*w->ready_last = t;
 		w->ready_last = &t->next;
 	}
-	if (weir__simulating ? weir_random(2) == 0 : w->yielded || w->tick % POLL_EVERY == 0) {
+	if (weir__simulating ? weir_random(2) == 0 : w->yielded || w->direct >= WEIR__DIRECT_MAX) {
 		w->yielded = false;
 		if ((t = fresh_pop(w)))
 			return t;
 	}
 	if ((t = ready_pop(w)))
 		return t;
-	if ((t = fresh_pop(w)))
-		return t;
-	return weir__rt.count > 1 ? steal(w) : NULL;
+	return fresh_pop(w);
+}
+
+weir__task *weir__pick(struct weir__worker *w)
+{
+	return time_to_look(w) ? NULL : pick(w);
 }
 
 static void run(struct weir__worker *w, weir__task *t)
@@ -452,11 +493,14 @@ static bool work_around(const struct weir__worker *w)
 	return false;
 }
 
+/* Timers, descriptors and late messages, although tasks are ready. */
 static void look(struct weir__worker *w)
 {
+	w->looked = weir__cycles();
 	weir__timers_run(w, weir__clock_refresh(w));
 	if (!weir__simulating)
 		weir__poll(w, 0);
+	run_late(w);
 }
 
 static void relax(void)
@@ -544,11 +588,12 @@ void weir__worker_loop(struct weir__worker *w)
 		weir__task *t;
 
 		run_inbox(w);
-		if (++w->tick % POLL_EVERY == 0 || (w->timers && weir__clock_stale(w)))
+		if (time_to_look(w))
 			look(w);
-		if (w->tick % POLL_EVERY == 0)
-			run_late(w);
-		t = next_task(w);
+		t = pick(w);
+		if (!t && weir__rt.count > 1)
+			t = steal(w);
+		w->direct = 0;
 		if (t)
 			run(w, t);
 		else if (!run_late(w))

@@ -277,8 +277,8 @@ int weir_sim(uint64_t seed, weir_task_fn *fn, void *arg)
 		workers[i].sim_idle = false;
 	while ((w = pick()))
 		resume(w);
-	weir__assert(weir__rt.tasks == 0, "%u tasks were leaked in the simulation of seed %llu",
-	             weir__rt.tasks, (unsigned long long)seed);
+	weir__assert(weir_task_count() == 0, "%zu tasks were leaked in the simulation of seed %llu",
+	             weir_task_count(), (unsigned long long)seed);
 	weir__self_tls = &workers[0];
 	weir__scope_free(weir__rt.root);
 	weir__self_tls = NULL;

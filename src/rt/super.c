@@ -169,8 +169,7 @@ static void hard_stop(const char *why)
 		pthread_sigmask(SIG_UNBLOCK, &mask, NULL);
 		alarm(REPORT_SECONDS);
 	}
-	weir__log(WEIR__ERROR, "stop", "forced: %s; %u tasks still alive", why,
-	          __atomic_load_n(&weir__rt.tasks, __ATOMIC_RELAXED));
+	weir__log(WEIR__ERROR, "stop", "forced: %s; %zu tasks still alive", why, weir_task_count());
 	weir__lock_acquire(&super.report_lock);
 	if (weir__rt.opt.report)
 		weir__rt.opt.report(STDERR_FILENO, weir__rt.opt.report_arg);
@@ -281,8 +280,7 @@ static bool watch(void)
 static void check_deadlock(void)
 {
 	if (super.told_deadlock || super.stop_at ||
-	    __atomic_load_n(&weir__outsiders, __ATOMIC_RELAXED) ||
-	    !__atomic_load_n(&weir__rt.tasks, __ATOMIC_RELAXED))
+	    __atomic_load_n(&weir__outsiders, __ATOMIC_RELAXED) || !weir_task_count())
 		return;
 	for (int i = 0; i < weir__rt.count; i++) {
 		struct weir__worker *w = &weir__rt.workers[i];

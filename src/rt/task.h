@@ -25,6 +25,7 @@ enum {
 	WEIR__TASK_NAME = 32,
 	WEIR__BUDGET = 128,
 	WEIR__RUN_NEXT_MAX = 16, /* hand-offs before the queue gets its turn */
+	WEIR__DIRECT_MAX = 64,   /* switches from task to task before the scheduler gets its turn */
 };
 
 struct weir__worker;
@@ -74,8 +75,10 @@ struct weir__worker {
 	weir__task *current;      /* atomic: others look who runs */
 	weir__task *run_next, *ready_first, **ready_last;
 	struct weir__msg *late_first, **late_last; /* weir__post_late() */
-	unsigned run_next_used, tick;
-	int *error; /* errno of its thread: each task has its own value */
+	unsigned run_next_used, direct;
+	uint64_t looked;     /* at descriptors and timers; the counter's value */
+	uint64_t id, id_end; /* for new tasks */
+	int *error;          /* errno of its thread: each task has its own value */
 	struct weir__stack_cache stacks;
 	weir_scope *scopes; /* free ones, linked through parent */
 	uint32_t scope_count;
@@ -97,6 +100,7 @@ struct weir__worker {
 	int64_t sleeps_until;                                 /* atomic: while sleeping */
 	uint32_t steal_any;         /* atomic: the supervisor saw an old task on somebody's queue */
 	uint64_t turn;              /* atomic, relaxed: switches so far */
+	uint64_t started, ended;    /* atomic, relaxed: tasks, by this worker */
 	struct weir__bias all_lock; /* its own, seldom taken by others; guards all of: */
 	struct weir__list all;      /* the tasks that live here or are queued here */
 	weir__task *fresh_first, **fresh_last; /* new tasks that may be stolen */
@@ -117,7 +121,7 @@ struct weir__runtime {
 	uint32_t next_worker; /* atomic: for spawns from foreign threads */
 	uint32_t stopping;    /* atomic: workers leave when set */
 	uint64_t next_id;     /* atomic */
-	uint32_t tasks;       /* atomic: alive */
+	uint64_t started;     /* atomic: tasks, by foreign threads */
 	weir_scope *root;
 	weir_options opt;
 	int64_t grace_ns;
@@ -180,28 +184,42 @@ static inline void weir__mark(struct weir__worker *w, weir__task *t)
 	__atomic_store_n(&w->turn, w->turn + 1, __ATOMIC_RELAXED);
 }
 
-/*
- * Leaves the current task, which is parked or queued: to the task readied last, if it may run at
- * once (from task to task spares the way through the scheduler), else to the scheduler. Inlined:
- * after the switch there should be as few returns as can be.
- */
-static inline __attribute__((always_inline)) void weir__leave(struct weir__worker *w, weir__task *t)
+/* What runs next on this worker; NULL: the scheduler should look. */
+weir__task *weir__pick(struct weir__worker *w);
+
+/* Where a task that leaves switches to: straight to the next one, mostly, since every round
+ * through the scheduler costs as much as a switch; or to the scheduler. */
+static inline __attribute__((always_inline)) struct weir__fiber *weir__after(struct weir__worker *w)
 {
 	weir__task *next = w->run_next;
-	struct weir__fiber *to = &w->fiber;
+
+	if (weir__unlikely(__atomic_load_n(&w->inbox, __ATOMIC_RELAXED) != NULL) ||
+	    weir__unlikely(++w->direct >= WEIR__DIRECT_MAX))
+		return &w->fiber;
+	if (weir__likely(next && w->run_next_used < WEIR__RUN_NEXT_MAX)) {
+		w->run_next = NULL;
+		w->run_next_used++;
+	} else {
+		next = weir__pick(w);
+		if (!next)
+			return &w->fiber;
+	}
+	weir__mark(w, next);
+	return &next->fiber;
+}
+
+/* Leaves the current task, which is parked or queued. Inlined: after the switch there should be as
+ * few returns as can be. */
+static inline __attribute__((always_inline)) void weir__leave(struct weir__worker *w, weir__task *t)
+{
 	void *sp = __builtin_frame_address(0);
 	int saved = *w->error;
+	struct weir__fiber *to = weir__after(w);
 
 	if (sp < t->lowest)
 		t->lowest = sp;
-	if (next && w->run_next_used < WEIR__RUN_NEXT_MAX &&
-	    !__atomic_load_n(&w->inbox, __ATOMIC_RELAXED)) {
-		w->run_next = NULL;
-		w->run_next_used++;
-		weir__mark(w, next);
-		to = &next->fiber;
-	}
-	weir__fiber_switch(&t->fiber, to, false);
+	if (weir__likely(to != &t->fiber))
+		weir__fiber_switch(&t->fiber, to, false);
 	*w->error = saved;
 }
 
@@ -275,6 +293,7 @@ void weir__poll(struct weir__worker *w, int64_t timeout_ns);
 /* clock.c: how far weir__now_coarse() may lag behind; and a look at the exact clock. */
 int64_t weir__clock_resolution(void);
 int64_t weir__clock_refresh(struct weir__worker *w);
-bool weir__clock_stale(const struct weir__worker *w); /* may the last look be a millisecond old? */
+uint64_t weir__cycles(void);        /* the processor's counter … */
+uint64_t weir__cycles_per_ms(void); /* … and at most a millisecond of it */
 
 #endif

@@ -15,6 +15,7 @@
  */
 #include <weir/sync.h>
 
+#include "rt/task.h"
 #include "sync/waiter.h"
 
 enum { MUTEX_MAGIC = 0x6d7478 };
@@ -76,12 +77,14 @@ static bool take_or_announce(struct mutex *m)
 	}
 }
 
-static int lock_slow(const weir_ctx *ctx, struct mutex *m)
+static __attribute__((noinline)) int lock_slow(const weir_ctx *ctx, struct mutex *m)
 {
 	struct weir__wait wait;
 	struct mutex_waiter n = { .base.wait = &wait };
-	int r;
+	int r = weir__wait_check(ctx);
 
+	if (r < 0)
+		return r;
 	for (;;) {
 		weir__lock_acquire(&m->lock);
 		if (take_or_announce(m)) {
@@ -106,15 +109,17 @@ static int lock_slow(const weir_ctx *ctx, struct mutex *m)
 	}
 }
 
+/* Both fast paths are one CAS, and call nothing but the slow one, last. */
 int weir_mutex_lock(const weir_ctx *ctx, weir_mutex *public)
 {
 	struct mutex *m = inner(public);
-	int r;
+	uint32_t none = 0;
 
-	r = weir__wait_check(ctx);
-	if (r < 0)
-		return r;
-	return change(m, 0, HELD) ? 0 : lock_slow(ctx, m);
+	if (weir__likely(weir__wait_at_once(weir__current(), ctx)) &&
+	    weir__likely(__atomic_compare_exchange_n(&m->state, &none, HELD, false,
+	                                             __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)))
+		return 0;
+	return lock_slow(ctx, m);
 }
 
 int weir_mutex_try_lock(weir_mutex *public)
@@ -149,9 +154,8 @@ static struct mutex_waiter *claim_first(struct mutex *m, int *ret_how)
 	return NULL;
 }
 
-void weir_mutex_unlock(weir_mutex *public)
+static __attribute__((noinline)) void unlock_slow(struct mutex *m)
 {
-	struct mutex *m = inner(public);
 	struct mutex_waiter *n;
 	int how = RETRY;
 
@@ -166,4 +170,15 @@ void weir_mutex_unlock(weir_mutex *public)
 	weir__lock_release(&m->lock);
 	if (n)
 		weir__wait_wake(n->base.wait);
+}
+
+void weir_mutex_unlock(weir_mutex *public)
+{
+	struct mutex *m = inner(public);
+	uint32_t held = HELD;
+
+	if (weir__unlikely(weir__simulating) ||
+	    weir__unlikely(!__atomic_compare_exchange_n(&m->state, &held, 0, false,
+	                                                __ATOMIC_RELEASE, __ATOMIC_RELAXED)))
+		unlock_slow(m);
 }

@@ -7,7 +7,8 @@
  * Invariants: all channels are locked while the cases are looked at and while the nodes are linked,
  * so nothing can become ready in between, and a select cannot meet itself when it both sends to
  * and receives from one channel: while it looks, none of its nodes is in a queue. Channels are
- * locked in the order of their ids, one that occurs twice once. The nodes live in the cases' priv.
+ * locked in the order of their ids, one that occurs twice once; if all are biased to this worker,
+ * it just enters them, for that cannot block. The nodes live in the cases' priv.
  *
  * Rejected: one lock at a time with register, recheck and retry (crossbeam, parallel CML): no
  * deadlock to think about, but a wait then costs two rounds of all locks.
@@ -19,7 +20,7 @@
 
 _Static_assert(sizeof(struct weir__waiter) <= sizeof((weir_case){ 0 }.priv),
                "a node fits in a case");
-_Static_assert(WEIR_SELECT_MAX <= UINT8_MAX, "a case's index fits in a byte");
+_Static_assert(WEIR_SELECT_MAX <= 64, "there is a bit for each case");
 _Static_assert(WEIR_SELECT_MAX <= WEIR__CHAN_CLOSED, "the closed bit is none of an index");
 
 static struct weir__waiter *node(weir_case *k)
@@ -27,77 +28,124 @@ static struct weir__waiter *node(weir_case *k)
 	return (struct weir__waiter *)(void *)k->priv;
 }
 
-/* Fills `order` with the cases that have a channel, sorted by its id. Their number. */
-static size_t sort(weir_case *cs, size_t n, uint8_t *order)
-{
-	size_t live = 0;
-
-	weir__assert(n <= WEIR_SELECT_MAX, "weir_select: %zu cases, more than %d", n,
-	             WEIR_SELECT_MAX);
-	for (size_t i = 0; i < n; i++) {
-		size_t at;
-
-		cs[i].result = -EAGAIN;
-		if (!cs[i].chan)
-			continue;
-		weir__assert(!cs[i].in != !cs[i].out, "weir_select: case %zu has no value, or two",
-		             i);
-		weir__chan_check(cs[i].chan, cs[i].size, "weir_select");
-		for (at = live++; at > 0 && cs[order[at - 1]].chan->id > cs[i].chan->id; at--)
-			order[at] = order[at - 1];
-		order[at] = (uint8_t)i;
-	}
-	return live;
-}
-
-static void lock_all(weir_case *cs, const uint8_t *order, size_t live)
-{
-	for (size_t i = 0; i < live; i++)
-		if (i == 0 || cs[order[i]].chan != cs[order[i - 1]].chan)
-			weir__chan_lock(cs[order[i]].chan);
-}
-
-static void unlock_all(weir_case *cs, const uint8_t *order, size_t live)
-{
-	for (size_t i = live; i-- > 0;)
-		if (i == 0 || cs[order[i]].chan != cs[order[i - 1]].chan)
-			weir__chan_unlock(cs[order[i]].chan);
-}
-
 /* Could the case be done? A queue may hold only waiters who have left, so yes means perhaps. */
-static bool promising(const weir_case *k)
+static inline bool promising(const weir_case *k)
 {
 	const weir_chan *c = k->chan;
 
-	if (c->closed)
-		return true;
-	return k->out ? c->len < c->cap || !weir__list_empty(&c->recvq) :
-	                c->len > 0 || !weir__list_empty(&c->sendq);
+	return c->closed || (k->out ? c->len < c->cap || !weir__list_empty(&c->recvq) :
+	                              c->len > 0 || !weir__list_empty(&c->sendq));
 }
 
-/* Does a ready case, each with the same chance. Its index with its result in *ret_result, or
- * -EAGAIN. */
-static int look(weir_case *cs, const uint8_t *order, size_t live, int *ret_result,
-                struct weir__wait **ret_wake)
+/* Every case's result says first that it was not this one. Has the case a channel? */
+static inline bool check(weir_case *k)
 {
-	uint8_t ready[WEIR_SELECT_MAX];
-	size_t n = 0;
+	k->result = -EAGAIN;
+	if (!k->chan)
+		return false;
+	weir__assert(!k->in != !k->out, "weir_select: a case has no value, or two");
+	weir__chan_check(k->chan, k->size, "weir_select");
+	return true;
+}
 
-	for (size_t i = 0; i < live; i++)
-		if (promising(&cs[order[i]]))
-			ready[n++] = order[i];
-	for (; n > 0; n--) {
-		size_t pick = n > 1 ? weir_random((uint32_t)n) : 0;
-		weir_case *k = &cs[ready[pick]];
-		bool owned = weir__chan_owned(k->chan);
-		int r = k->out ? weir__chan_put(k->chan, k->out, k->size, owned, ret_wake) :
-		                 weir__chan_take(k->chan, k->in, k->size, owned, ret_wake);
+/* The channels of the cases, locked, and which may be ready. */
+struct locked {
+	uint64_t ready; /* a bit for each case */
+	bool owned;     /* all by their owner, which needs no order */
+	uint8_t live, order[WEIR_SELECT_MAX];
+};
 
+static inline void exit_all(weir_case *cs, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (cs[i].chan)
+			weir__bias_exit(&cs[i].chan->lock);
+}
+
+static inline bool enter_all(weir_case *cs, size_t n, struct locked *l)
+{
+	struct weir__worker *w = weir__self();
+	uint64_t ready = 0;
+
+	if (!w)
+		return false;
+	for (size_t i = 0; i < n; i++) {
+		if (!check(&cs[i]))
+			continue;
+		if (weir__unlikely(!weir__bias_enter(&cs[i].chan->lock, w->index))) {
+			exit_all(cs, i);
+			return false;
+		}
+		ready |= (uint64_t)promising(&cs[i]) << i;
+	}
+	l->ready = ready;
+	return true;
+}
+
+static __attribute__((noinline)) void lock_in_order(weir_case *cs, size_t n, struct locked *l)
+{
+	size_t at;
+
+	l->live = 0;
+	l->ready = 0;
+	for (size_t i = 0; i < n; i++) {
+		if (!check(&cs[i]))
+			continue;
+		for (at = l->live++; at > 0 && cs[l->order[at - 1]].chan->id > cs[i].chan->id; at--)
+			l->order[at] = l->order[at - 1];
+		l->order[at] = (uint8_t)i;
+	}
+	for (size_t i = 0; i < l->live; i++)
+		if (i == 0 || cs[l->order[i]].chan != cs[l->order[i - 1]].chan)
+			weir__chan_lock(cs[l->order[i]].chan);
+	for (size_t i = 0; i < l->live; i++)
+		l->ready |= (uint64_t)promising(&cs[l->order[i]]) << l->order[i];
+}
+
+static inline void lock_all(weir_case *cs, size_t n, struct locked *l)
+{
+	weir__assert(n <= WEIR_SELECT_MAX, "weir_select: %zu cases, more than %d", n,
+	             WEIR_SELECT_MAX);
+	l->owned = enter_all(cs, n, l);
+	if (weir__unlikely(!l->owned))
+		lock_in_order(cs, n, l);
+}
+
+static inline void unlock_all(weir_case *cs, size_t n, const struct locked *l)
+{
+	if (weir__likely(l->owned)) {
+		exit_all(cs, n);
+		return;
+	}
+	for (size_t i = l->live; i-- > 0;)
+		if (i == 0 || cs[l->order[i]].chan != cs[l->order[i - 1]].chan)
+			weir__chan_unlock(cs[l->order[i]].chan);
+}
+
+/* Of the ready cases, does one, each with the same chance. Its index with its result in *ret_result,
+ * or -EAGAIN. */
+static __attribute__((noinline)) int do_one(weir_case *cs, uint64_t ready, int *ret_result,
+                                            struct weir__wait **ret_wake)
+{
+	while (ready) {
+		int count = __builtin_popcountll(ready), pick;
+		uint64_t rest = ready;
+		weir_case *k;
+		bool owned;
+		int r;
+
+		for (uint32_t skip = count > 1 ? weir_random((uint32_t)count) : 0; skip > 0; skip--)
+			rest &= rest - 1;
+		pick = __builtin_ctzll(rest);
+		k = &cs[pick];
+		owned = weir__chan_owned(k->chan);
+		r = k->out ? weir__chan_put(k->chan, k->out, k->size, owned, ret_wake) :
+		             weir__chan_take(k->chan, k->in, k->size, owned, ret_wake);
 		if (r != -EAGAIN) {
 			*ret_result = r;
-			return ready[pick];
+			return pick;
 		}
-		ready[pick] = ready[n - 1];
+		ready &= ~((uint64_t)1 << pick);
 	}
 	return -EAGAIN;
 }
@@ -109,60 +157,86 @@ static int done(weir_case *cs, int index, int result)
 	return result == (cs[index].out ? 0 : 1) ? index : -EPIPE;
 }
 
-int weir_try_select_(weir_case *cs, size_t n)
+/* With the channels locked: the result of the call, unlocked; or -EAGAIN, still locked. */
+static inline int try_locked(weir_case *cs, size_t n, const struct locked *l)
 {
 	struct weir__wait *wake = NULL;
-	uint8_t order[WEIR_SELECT_MAX];
-	size_t live = sort(cs, n, order);
 	int result, r;
 
-	lock_all(cs, order, live);
-	r = look(cs, order, live, &result, &wake);
-	unlock_all(cs, order, live);
+	if (!l->ready)
+		return -EAGAIN;
+	r = do_one(cs, l->ready, &result, &wake);
+	if (r < 0)
+		return r;
+	unlock_all(cs, n, l);
 	if (wake)
 		weir__wait_wake(wake);
-	return r < 0 ? r : done(cs, r, result);
+	return done(cs, r, result);
+}
+
+int weir_try_select_(weir_case *cs, size_t n)
+{
+	struct locked l;
+	int r;
+
+	lock_all(cs, n, &l);
+	r = try_locked(cs, n, &l);
+	if (r == -EAGAIN)
+		unlock_all(cs, n, &l);
+	return r;
 }
 
 /* After the wait: unlinks every node whose waker did not. */
-static void leave(weir_case *cs, const uint8_t *order, size_t live, int won)
+static inline void leave(weir_case *cs, size_t n, int won)
 {
-	for (size_t i = 0; i < live; i++)
-		if (order[i] != won)
-			weir__chan_leave(cs[order[i]].chan, node(&cs[order[i]]));
+	struct weir__worker *w = weir__self();
+
+	for (size_t i = 0; i < n; i++) {
+		weir_chan *c = cs[i].chan;
+
+		if (!c || (int)i == won)
+			continue;
+		if (weir__unlikely(!weir__bias_enter(&c->lock, w->index))) {
+			weir__chan_leave(c, node(&cs[i]));
+			continue;
+		}
+		if (weir__list_linked(&node(&cs[i])->link))
+			weir__list_remove(&node(&cs[i])->link);
+		weir__bias_exit(&c->lock);
+	}
 }
 
 int weir_select_(const weir_ctx *ctx, weir_case *cs, size_t n)
 {
-	struct weir__wait *wake = NULL, wait;
-	uint8_t order[WEIR_SELECT_MAX];
-	size_t live = sort(cs, n, order);
-	int result, r;
+	struct weir__wait wait;
+	struct locked l;
+	int r;
 	bool closed;
 
 	r = weir__wait_check(ctx);
-	if (r < 0)
+	if (r < 0) {
+		for (size_t i = 0; i < n; i++)
+			cs[i].result = -EAGAIN;
 		return r;
-	lock_all(cs, order, live);
-	r = look(cs, order, live, &result, &wake);
-	if (r >= 0) {
-		unlock_all(cs, order, live);
-		if (wake)
-			weir__wait_wake(wake);
-		return done(cs, r, result);
 	}
-	weir__wait_init(&wait);
-	for (size_t i = 0; i < live; i++) {
-		weir_case *k = &cs[order[i]];
+	lock_all(cs, n, &l);
+	r = try_locked(cs, n, &l);
+	if (r != -EAGAIN)
+		return r;
+	wait = (struct weir__wait){ .task = weir__current(), .claim = WEIR__OPEN };
+	for (size_t i = 0; i < n; i++) {
+		weir_case *k = &cs[i];
 
-		*node(k) = (struct weir__waiter){ .wait = &wait, .index = order[i] };
+		if (!k->chan)
+			continue;
+		*node(k) = (struct weir__waiter){ .wait = &wait, .index = (int)i };
 		node(k)->data = k->out ? (void *)k->out : k->in;
 		weir__list_append(k->out ? &k->chan->sendq : &k->chan->recvq, &node(k)->link);
 	}
-	unlock_all(cs, order, live);
+	unlock_all(cs, n, &l);
 	r = weir__wait_park(&wait, ctx, "select", cs);
 	closed = r >= WEIR__CHAN_CLOSED;
-	leave(cs, order, live, closed ? r - WEIR__CHAN_CLOSED : r);
+	leave(cs, n, closed ? r - WEIR__CHAN_CLOSED : r);
 	if (r < 0)
 		return r;
 	if (!closed)
