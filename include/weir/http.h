@@ -48,6 +48,11 @@ typedef struct weir_http_limits {
 	unsigned requests_max; /* at a time, per route; beyond: 503. Default 10000 */
 	/* connections of the server; beyond it the listener waits. Default 100000 */
 	unsigned conns_max;
+	/* Of an HTTP/2 connection: streams at a time (100); how long it may live before it is told to
+	 * go, give or take a tenth (WEIR_NEVER); how long a client with open streams may be silent
+	 * before it is asked whether it is still there (60 s; it has 20 s to say so). */
+	unsigned streams_max;
+	int64_t age_ns, keepalive_ns;
 } weir_http_limits;
 
 /* NULL without memory. `limits` may be NULL and is copied. */

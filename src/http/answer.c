@@ -13,6 +13,7 @@
 #include <strings.h>
 
 #include "base/log.h"
+#include "http/h2_server.h"
 #include "http/server.h"
 
 enum {
@@ -21,9 +22,9 @@ enum {
 
 /* ---- bytes ---- */
 
-static bool claim(weir_http *x)
+bool weir__answer_claim(weir_http *x)
 {
-	uint32_t *word = &x->conn->claim,
+	uint32_t *word = &x->stream->claim,
 		 was = __atomic_load_n(word, __ATOMIC_RELAXED) & ~(uint32_t)WEIR__CLAIM_MASK;
 
 	weir__point();
@@ -34,7 +35,7 @@ static bool claim(weir_http *x)
 
 static bool too_late(const weir_http *x)
 {
-	return weir__answer_owner(x->conn) == WEIR__LIMIT;
+	return weir__answer_owner(x->stream) == WEIR__LIMIT;
 }
 
 /* What ends a call that writes before it does anything. */
@@ -98,7 +99,7 @@ size_t weir__chunk_head(char out[WEIR__CHUNK_HEAD], size_t n)
 
 /* ---- the head ---- */
 
-static bool is_silent(const weir_http *x)
+bool weir__answer_silent(const weir_http *x)
 {
 	return x->no_body || x->status == 204 || x->status == 304;
 }
@@ -173,20 +174,20 @@ static int begin(weir_http *x, bool last, size_t total, struct iovec *ret)
 	size_t len;
 	bool more;
 
-	if (!claim(x))
+	if (!weir__answer_claim(x))
 		return -ETIMEDOUT;
 	if (x->sized)
 		length = (int64_t)x->length;
 	else if (last)
 		length = (int64_t)(x->no_body ? x->sent : total);
-	else if (!is_silent(x))
+	else if (!weir__answer_silent(x))
 		x->chunked = x->head.minor == 1;
 	/* Leaving, the last of those requests that are here already tells the client to go. */
-	more = x->body_done && c->block->in_pos < c->block->in_len;
+	more = x->body_done && x->stream->block->in_pos < x->stream->block->in_len;
 	if ((c->draining || __atomic_load_n(&c->server->goodbye, __ATOMIC_RELAXED)) && !more &&
 	    !c->kept)
 		x->close = true;
-	if (length < 0 && !x->chunked && !is_silent(x))
+	if (length < 0 && !x->chunked && !weir__answer_silent(x))
 		x->close = true;
 	/* A client that waits for 100 may or may not send its body now; a long one is not worth
 	 * reading. */
@@ -212,20 +213,22 @@ static int push(const weir_ctx *ctx, weir_http *x, const void *data, size_t n, b
 	struct iovec iov[5];
 	int count = 0, r;
 
+	if (x->stream->h2)
+		return weir__h2_push(ctx, x, data, n, last);
 	if (!x->head_sent) {
 		r = begin(x, last, total, &iov[0]);
 		if (r < 0)
 			return r;
 		count = 1;
 	}
-	if (count && !x->chunked && !is_silent(x) && !n && x->out_len <= SMALL) {
-		memcpy((char *)iov[0].iov_base + iov[0].iov_len, x->conn->block->out, x->out_len);
+	if (count && !x->chunked && !weir__answer_silent(x) && !n && x->out_len <= SMALL) {
+		memcpy((char *)iov[0].iov_base + iov[0].iov_len, x->stream->block->out, x->out_len);
 		iov[0].iov_len += x->out_len;
-	} else if (!is_silent(x)) {
+	} else if (!weir__answer_silent(x)) {
 		if (x->chunked && total)
 			iov[count++] = (struct iovec){ line, weir__chunk_head(line, total) };
 		if (x->out_len)
-			iov[count++] = (struct iovec){ x->conn->block->out, x->out_len };
+			iov[count++] = (struct iovec){ x->stream->block->out, x->out_len };
 		if (n)
 			iov[count++] = (struct iovec){ (void *)data, n };
 		if (x->chunked && last)
@@ -332,6 +335,9 @@ static int add_field(weir_http *x, const char *name, const char *value, bool rep
 		unset(x, name, name_len);
 	if (name_len == 12 && !strcasecmp(name, "content-type"))
 		x->has_type = true;
+	for (char *p = text; x->stream->h2 && *p; p++)
+		if (*p >= 'A' && *p <= 'Z')
+			*p = (char)(*p | 32);
 	*x->fields_last = f;
 	x->fields_last = &f->next;
 	return 0;
@@ -354,11 +360,11 @@ static int write_body(const weir_ctx *ctx, weir_http *x, const void *data, size_
 	if (x->sized && !x->no_body && n > x->length - x->sent)
 		return -EMSGSIZE;
 	x->sent += n;
-	if (is_silent(x))
+	if (weir__answer_silent(x))
 		return 0;
 	if (n <= WEIR__HTTP_OUT - x->out_len) {
 		if (n)
-			memcpy(x->conn->block->out + x->out_len, data, n);
+			memcpy(x->stream->block->out + x->out_len, data, n);
 		x->out_len += n;
 		return 0;
 	}

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "http/h2_server.h"
 #include "http/server.h"
 
 static int body_fail(weir_http *x, int r)
@@ -27,6 +28,8 @@ static int say_continue(const weir_ctx *ctx, weir_http *x)
 	x->wants_continue = false;
 	if (x->head_sent)
 		return 0;
+	if (x->stream->h2)
+		return weir__h2_continue(x);
 	return weir__http_send(ctx, x, &iov, 1);
 }
 
@@ -38,11 +41,11 @@ static ssize_t progress(const weir_ctx *ctx, weir_http *x, char *buf, size_t n)
 	ssize_t r =
 		weir_conn_read(x->limits->read_ns == WEIR_NEVER ? ctx : &soon, x->conn->io, buf, n);
 
-	x->conn->block->dry = r > 0 && (size_t)r < n;
+	x->stream->block->dry = r > 0 && (size_t)r < n;
 	if (r > 0)
 		weir__stat_add(x->conn->worker, bytes_in, (uint64_t)r);
 	if (r == 0) {
-		x->conn->peer_left = true;
+		x->stream->peer_left = true;
 		return body_fail(x, -EBADMSG);
 	}
 	if (r == -ETIMEDOUT && weir_ctx_left(ctx) > 0) {
@@ -57,7 +60,7 @@ static ssize_t progress(const weir_ctx *ctx, weir_http *x, char *buf, size_t n)
 /* Refills the buffer, which is used up, behind the head. */
 static ssize_t refill(const weir_ctx *ctx, weir_http *x)
 {
-	struct weir__block *b = x->conn->block;
+	struct weir__block *b = x->stream->block;
 	ssize_t r;
 
 	b->in_len = b->in_pos = b->head_end;
@@ -69,7 +72,7 @@ static ssize_t refill(const weir_ctx *ctx, weir_http *x)
 
 static ssize_t read_sized(const weir_ctx *ctx, weir_http *x, char *buf, size_t n)
 {
-	struct weir__block *b = x->conn->block;
+	struct weir__block *b = x->stream->block;
 	ssize_t r;
 
 	if (n > x->body_left)
@@ -92,7 +95,7 @@ static ssize_t read_sized(const weir_ctx *ctx, weir_http *x, char *buf, size_t n
 
 static ssize_t read_chunked(const weir_ctx *ctx, weir_http *x, char *buf, size_t n)
 {
-	struct weir__block *b = x->conn->block;
+	struct weir__block *b = x->stream->block;
 
 	for (;;) {
 		size_t used;
@@ -114,6 +117,22 @@ static ssize_t read_chunked(const weir_ctx *ctx, weir_http *x, char *buf, size_t
 	}
 }
 
+static ssize_t read_h2(const weir_ctx *ctx, weir_http *x, char *buf, size_t n)
+{
+	weir_ctx soon = weir_ctx_timeout(ctx, x->limits->read_ns);
+	ssize_t r = weir__h2_body(x->limits->read_ns == WEIR_NEVER ? ctx : &soon, x, buf, n);
+
+	if (r == 0)
+		x->body_done = true;
+	if (r == -ETIMEDOUT && weir_ctx_left(ctx) > 0) {
+		weir__stat_add(x->conn->worker, timeouts, 1);
+		return body_fail(x, -ETIMEDOUT);
+	}
+	if (r == -EPIPE)
+		return body_fail(x, -ECONNRESET);
+	return r;
+}
+
 static ssize_t body_read(const weir_ctx *ctx, weir_http *x, void *buf, size_t n)
 {
 	ssize_t r;
@@ -122,7 +141,10 @@ static ssize_t body_read(const weir_ctx *ctx, weir_http *x, void *buf, size_t n)
 		return x->body_error;
 	if (x->body_done || n == 0)
 		return 0;
-	r = x->head.chunked ? read_chunked(ctx, x, buf, n) : read_sized(ctx, x, buf, n);
+	if (x->stream->h2)
+		r = read_h2(ctx, x, buf, n);
+	else
+		r = x->head.chunked ? read_chunked(ctx, x, buf, n) : read_sized(ctx, x, buf, n);
 	if (r > 0)
 		x->body_read += (uint64_t)r;
 	return r;
@@ -139,7 +161,7 @@ ssize_t weir_http_read(const weir_ctx *ctx, weir_http *x, void *buf, size_t n)
 		return r;
 	if (x->head.sized && x->head.length > max && !x->body_error)
 		return body_fail(x, -EMSGSIZE);
-	if (x->wants_continue && x->conn->block->in_pos == x->conn->block->in_len) {
+	if (x->wants_continue && x->stream->block->in_pos == x->stream->block->in_len) {
 		r = say_continue(ctx, x);
 		if (r < 0)
 			return r;
@@ -207,7 +229,7 @@ bool weir__http_discard(const weir_ctx *ctx, weir_http *x)
 	uint64_t before = x->body_read;
 
 	while (!x->body_done) {
-		if (body_read(&soon, x, x->conn->block->out, WEIR__HTTP_OUT) < 0 ||
+		if (body_read(&soon, x, x->stream->block->out, WEIR__HTTP_OUT) < 0 ||
 		    x->body_read - before > WEIR__HTTP_DISCARD)
 			return false;
 	}

@@ -20,20 +20,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "http/h2_server.h"
 #include "http/server.h"
 #include "rt/task.h"
 
 static int conn_task(const weir_ctx *ctx, void *arg);
-static void conn_end(struct weir__http_conn *c);
-static void go_idle(struct weir__http_conn *c);
-static void linger(struct weir__http_conn *c);
 
 /* ---- blocks ---- */
 
-static struct weir__block *block_get(struct weir__http_conn *c)
+struct weir__block *weir__block_get(weir_http_server *s, struct weir__http_worker *w)
 {
-	weir_http_server *s = c->server;
-	struct weir__http_worker *w = c->worker;
 	size_t fields = s->limits.fields_max * sizeof(struct weir__h1_field);
 	struct weir__block *b = w->blocks;
 
@@ -55,12 +51,8 @@ static struct weir__block *block_get(struct weir__http_conn *c)
 	return b;
 }
 
-static void block_put(struct weir__http_conn *c)
+void weir__block_put(struct weir__http_worker *w, struct weir__block *b)
 {
-	struct weir__http_worker *w = c->worker;
-	struct weir__block *b = c->block;
-
-	c->block = NULL;
 	if (w->block_count == WEIR__HTTP_BLOCKS) {
 		free(b);
 		return;
@@ -68,6 +60,12 @@ static void block_put(struct weir__http_conn *c)
 	b->next = w->blocks;
 	w->blocks = b;
 	w->block_count++;
+}
+
+static void block_return(struct weir__http_conn *c)
+{
+	weir__block_put(c->worker, c->stream.block);
+	c->stream.block = NULL;
 }
 
 /* ---- time ---- */
@@ -80,22 +78,22 @@ static void idle_no_more(struct weir__http_conn *c)
 	weir__conn_unwatch(c->io, WEIR__IN);
 	weir__stat_add(c->worker, idle, (uint64_t)-1);
 	c->state = WEIR__RUNNING;
-	c->block = block_get(c);
-	if (c->block)
-		r = weir__conn_try_read(c->io, c->block->in, c->server->in_cap);
+	c->stream.block = weir__block_get(c->server, c->worker);
+	if (c->stream.block)
+		r = weir__conn_try_read(c->io, c->stream.block->in, c->server->in_cap);
 	if (r > 0) {
-		c->block->in_len = (size_t)r;
+		c->stream.block->in_len = (size_t)r;
 		weir__stat_add(c->worker, bytes_in, (uint64_t)r);
 		if (weir_group_go_on(&c->serving->conns, c->worker_index, conn_task, c) == 0)
 			return;
 		r = -ENOMEM;
 	}
-	if (c->block)
-		block_put(c);
+	if (c->stream.block)
+		block_return(c);
 	if (r == -EAGAIN)
-		linger(c);
+		weir__http_conn_linger(c);
 	else
-		conn_end(c);
+		weir__http_conn_end(c);
 }
 
 static void timer_fired(struct weir__timer *t)
@@ -117,15 +115,20 @@ static void timer_fired(struct weir__timer *t)
 		idle_no_more(c);
 		break;
 	case WEIR__LINGER:
-		conn_end(c);
+		weir__http_conn_end(c);
 		break;
 	case WEIR__STREAM:
+	case WEIR__H2:
 		break;
 	}
 }
 
 void weir__http_deadline(struct weir__http_conn *c, int64_t at_ns)
 {
+	if (c->state == WEIR__H2) {
+		weir__h2_server_deadline(c, at_ns);
+		return;
+	}
 	c->deadline_ns = at_ns;
 	if (at_ns != WEIR_NEVER && (!weir__timer_armed(&c->timer) || c->timer.at_ns > at_ns))
 		weir__timer_start(&c->timer, at_ns, timer_fired);
@@ -140,16 +143,16 @@ static int64_t from_now(int64_t ns)
 
 void weir__http_limit(struct weir__http_conn *c)
 {
-	uint32_t was = __atomic_load_n(&c->claim, __ATOMIC_ACQUIRE);
+	uint32_t was = __atomic_load_n(&c->stream.claim, __ATOMIC_ACQUIRE);
 	char text[512];
 	struct iovec iov;
 	ssize_t r;
 
 	if ((was & WEIR__CLAIM_MASK) != WEIR__NOBODY ||
-	    __atomic_load_n(&c->limit_ns, __ATOMIC_ACQUIRE) > weir_now())
+	    __atomic_load_n(&c->stream.limit_ns, __ATOMIC_ACQUIRE) > weir_now())
 		return;
 	weir__point();
-	if (!__atomic_compare_exchange_n(&c->claim, &was, was | WEIR__LIMIT, false,
+	if (!__atomic_compare_exchange_n(&c->stream.claim, &was, was | WEIR__LIMIT, false,
 	                                 __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
 		return;
 	__atomic_add_fetch(&c->server->limited, 1, __ATOMIC_RELAXED);
@@ -183,7 +186,7 @@ static bool all_of_body(const weir_http *x, const char *bytes, size_t n)
 /* Reads what has come behind the request. True if the end follows and no other request does. */
 static bool nothing_follows(struct weir__http_conn *c)
 {
-	struct weir__block *b = c->block;
+	struct weir__block *b = c->stream.block;
 	ssize_t r = -EAGAIN;
 
 	b->dry = false;
@@ -205,15 +208,16 @@ static void client_gone(weir_conn *io, void *arg)
 	struct weir__http_conn *c = arg;
 
 	(void)io;
-	c->peer_left = true;
-	if (c->state == WEIR__STREAM && !c->stop_told) {
-		c->stop_told = true;
+	c->stream.peer_left = true;
+	if (c->state == WEIR__STREAM && !c->stream.stop_told) {
+		c->stream.stop_told = true;
 		weir__stat_add(c->worker, client_gone, 1);
-		c->stop((weir__stream *)c, -EPIPE, c->stop_arg);
+		c->stream.stop(&c->stream, -EPIPE, c->stream.stop_arg);
 		return;
 	}
 	/* Without a route its head is being read, or it has not begun. */
-	if (c->state != WEIR__RUNNING || !c->block || !c->route || !nothing_follows(c))
+	if (c->state != WEIR__RUNNING || !c->stream.block || !c->stream.route ||
+	    !nothing_follows(c))
 		return;
 	weir__stat_add(c->worker, client_gone, 1);
 	weir_scope_cancel(c->scope, -EPIPE, "the client left");
@@ -234,6 +238,8 @@ void weir_http_conn_keep(weir_http_conn *c, bool keep)
 	c->kept = keep;
 	if (c->state == WEIR__IDLE)
 		weir__http_deadline(c, idle_until(c));
+	else if (c->state == WEIR__H2)
+		weir__h2_server_kept(c);
 }
 
 static void stopped(weir_hook *hook, int step)
@@ -245,29 +251,43 @@ static void stopped(weir_hook *hook, int step)
 		if (c->state == WEIR__IDLE)
 			weir__http_deadline(c, idle_until(c));
 		else if (c->state == WEIR__STREAM)
-			c->stop((weir__stream *)c, -ESHUTDOWN, c->stop_arg);
+			c->stream.stop(&c->stream, -ESHUTDOWN, c->stream.stop_arg);
 		return;
 	}
 	c->draining = c->canceled = true;
 	if (c->state == WEIR__IDLE)
 		weir__stat_add(c->worker, idle, (uint64_t)-1);
 	if (c->state == WEIR__IDLE || c->state == WEIR__LINGER) {
-		conn_end(c);
-	} else if (c->state == WEIR__STREAM && !c->stop_told) {
-		c->stop_told = true;
-		c->stop((weir__stream *)c, -ECANCELED, c->stop_arg);
+		weir__http_conn_end(c);
+	} else if (c->state == WEIR__H2) {
+		weir__h2_server_cancel(c);
+	} else if (c->state == WEIR__STREAM && !c->stream.stop_told) {
+		c->stream.stop_told = true;
+		c->stream.stop(&c->stream, -ECANCELED, c->stream.stop_arg);
 	}
 }
 
 /* ---- requests ---- */
 
 /* 1: the block's exchange holds a request; 0: none is there or on its way; < 0: minus the status to
- * refuse it with, or -1000 for an end without an answer. */
-enum { QUIET_END = -1000 };
+ * refuse it with, or -1000 for an end without an answer, -1001 for HTTP/2. */
+enum { QUIET_END = -1000, OTHER_PROTOCOL = -1001 };
+
+/* The beginning of HTTP/2 (RFC 9113 §3.4), or of that; at the beginning of a connection only. */
+static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+static bool is_preface(const struct weir__http_conn *c)
+{
+	const struct weir__block *b = c->stream.block;
+	size_t n = b->in_len < sizeof preface - 1 ? b->in_len : sizeof preface - 1;
+
+	/* The claim counts exchanges. */
+	return n > 3 && !c->stream.claim && memcmp(b->in, preface, n) == 0;
+}
 
 static int next_request(struct weir__http_conn *c)
 {
-	struct weir__block *b = c->block;
+	struct weir__block *b = c->stream.block;
 	weir_http *x = &b->x;
 	weir_ctx ctx = { c->scope, WEIR_NEVER, 0 };
 	size_t left = b->in_len - b->in_pos;
@@ -279,11 +299,14 @@ static int next_request(struct weir__http_conn *c)
 	b->in_pos = b->head_end = 0;
 	/* After a short read, what comes next makes a new event, and a request costs one read. Only
 	 * of an end that was seen already there is no second event. */
-	if (!left && b->dry && !c->peer_left)
+	if (!left && b->dry && !c->stream.peer_left)
 		return 0;
 	weir__h1_reset(&x->head);
 	for (;;) {
-		if (b->in_len) {
+		if (b->in_len && is_preface(c)) {
+			if (b->in_len >= sizeof preface - 1)
+				return OTHER_PROTOCOL;
+		} else if (b->in_len) {
 			r = weir__h1_head(&x->head, b->in, b->in_len);
 			if (r < 0)
 				return (int)r;
@@ -311,7 +334,7 @@ static int next_request(struct weir__http_conn *c)
 			return -408;
 		}
 		if (r == 0)
-			c->peer_left = true;
+			c->stream.peer_left = true;
 		if (r == 0 && b->in_len)
 			return -400;
 		if (r <= 0)
@@ -324,20 +347,22 @@ static int next_request(struct weir__http_conn *c)
 
 static enum weir__verdict serve(struct weir__http_conn *c)
 {
-	weir_http *x = &c->block->x;
+	weir_http *x = &c->stream.block->x;
 	enum weir__verdict verdict;
 	int r;
 
 	for (;;) {
 		r = next_request(c);
+		if (r == OTHER_PROTOCOL)
+			return WEIR__UPGRADE;
 		if (r == 0 || r == QUIET_END)
 			return r == 0 ? WEIR__KEEP : WEIR__CLOSE;
-		weir__exchange_init(x, c);
+		weir__exchange_init(x, &c->stream);
 		verdict = r > 0 ? weir__exchange_run(x) : weir__exchange_refuse(x, -r);
 		weir__exchange_fini(x);
 		if (verdict != WEIR__KEEP)
 			return verdict;
-		if (c->block->in_pos < c->block->in_len &&
+		if (c->stream.block->in_pos < c->stream.block->in_len &&
 		    weir_yield(&(weir_ctx){ c->scope, WEIR_NEVER, 0 }) < 0)
 			return WEIR__CLOSE;
 	}
@@ -366,8 +391,9 @@ static int begin(const weir_ctx *ctx, struct weir__http_conn *c)
 	c->scope = weir__scope_new(c->serving->conns.ctx.scope, weir__current());
 	if (!c->scope)
 		return -ENOMEM;
+	c->stream.scope = c->scope;
 	weir__lock_acquire(&c->worker->lock);
-	weir__list_append(&c->worker->conns, &c->link);
+	weir__list_append(&c->worker->streams, &c->stream.link);
 	weir__lock_release(&c->worker->lock);
 	weir__stat_add(c->worker, conns_total, 1);
 	c->hook.fn = stopped;
@@ -377,7 +403,7 @@ static int begin(const weir_ctx *ctx, struct weir__http_conn *c)
 	if (r < 0)
 		return r;
 	r = weir__conn_on_gone(c->io, client_gone, c);
-	c->peer_left = r > 0;
+	c->stream.peer_left = r > 0;
 	return r;
 }
 
@@ -390,32 +416,37 @@ static int conn_task(const weir_ctx *ctx, void *arg)
 	r = c->scope ? 0 : begin(ctx, c);
 	if (r < 0) {
 		if (r == -EPROTOTYPE)
-			linger(c);
+			weir__http_conn_linger(c);
 		else
-			conn_end(c);
+			weir__http_conn_end(c);
 		return 0;
 	}
-	if (!c->block)
-		c->block = block_get(c);
-	if (c->block) {
+	if (!c->stream.block)
+		c->stream.block = weir__block_get(c->server, c->worker);
+	if (c->stream.block) {
 		weir__scope_adopt(c->scope, weir__current());
 		verdict = serve(c);
-		block_put(c);
 		weir__scope_adopt(c->scope, NULL);
+		if (verdict == WEIR__UPGRADE &&
+		    weir__h2_server_start(c, c->stream.block->in, c->stream.block->in_len) < 0)
+			verdict = WEIR__CLOSE;
+		block_return(c);
 	}
 	switch (verdict) {
 	case WEIR__KEEP:
-		go_idle(c);
+		weir__http_conn_idle(c);
 		break;
 	case WEIR__LINGER_CLOSE:
-		linger(c);
+		weir__http_conn_linger(c);
 		break;
 	case WEIR__CLOSE:
-		conn_end(c);
+		weir__http_conn_end(c);
+		break;
+	case WEIR__UPGRADE:
 		break;
 	case WEIR__STREAMING:
 		if (c->draining)
-			c->stop((weir__stream *)c, -ESHUTDOWN, c->stop_arg);
+			c->stream.stop(&c->stream, -ESHUTDOWN, c->stream.stop_arg);
 		break;
 	}
 	return 0;
@@ -429,13 +460,13 @@ static void readable(weir_conn *io, void *arg)
 	weir__stat_add(c->worker, idle, (uint64_t)-1);
 	c->state = WEIR__RUNNING;
 	if (weir_group_go_on(&c->serving->conns, c->worker_index, conn_task, c) < 0)
-		conn_end(c);
+		weir__http_conn_end(c);
 }
 
-static void go_idle(struct weir__http_conn *c)
+void weir__http_conn_idle(struct weir__http_conn *c)
 {
 	if (c->canceled || weir__conn_watch(c->io, WEIR__IN, readable, c) < 0) {
-		conn_end(c);
+		weir__http_conn_end(c);
 		return;
 	}
 	c->state = WEIR__IDLE;
@@ -460,14 +491,14 @@ static void discard(weir_conn *io, void *arg)
 			break;
 	}
 	if (r != -EAGAIN || weir__conn_watch(io, WEIR__IN, discard, c) < 0)
-		conn_end(c);
+		weir__http_conn_end(c);
 }
 
-static void linger(struct weir__http_conn *c)
+void weir__http_conn_linger(struct weir__http_conn *c)
 {
 	c->state = WEIR__LINGER;
 	if (c->canceled) {
-		conn_end(c);
+		weir__http_conn_end(c);
 		return;
 	}
 	weir_conn_shutdown_write(c->io);
@@ -499,13 +530,15 @@ void weir__http_conn_start(struct weir__serving *sv, weir_conn *io)
 	c->io = io;
 	c->worker_index = best;
 	c->worker = &s->workers[best];
-	c->deadline_ns = c->limit_ns = WEIR_NEVER;
+	c->deadline_ns = c->stream.limit_ns = WEIR_NEVER;
+	c->stream.magic = WEIR__HTTP_STREAM_MAGIC;
+	c->stream.conn = c;
 	__atomic_add_fetch(&c->worker->conn_count, 1, __ATOMIC_RELAXED);
 	if (weir_group_go_on(&sv->conns, best, conn_task, c) < 0)
-		conn_end(c);
+		weir__http_conn_end(c);
 }
 
-static void conn_end(struct weir__http_conn *c)
+void weir__http_conn_end(struct weir__http_conn *c)
 {
 	weir_group *group = &c->serving->conns;
 	weir_http_server *s = c->server;
@@ -513,7 +546,7 @@ static void conn_end(struct weir__http_conn *c)
 	weir__magic_check(c, WEIR__HTTP_CONN_MAGIC);
 	if (c->scope) {
 		weir__lock_acquire(&c->worker->lock);
-		weir__list_remove(&c->link);
+		weir__list_remove(&c->stream.link);
 		weir__lock_release(&c->worker->lock);
 		weir_hook_remove(&c->hook);
 		weir_scope_cancel(c->scope, -EPIPE, "the connection ended");
@@ -526,60 +559,4 @@ static void conn_end(struct weir__http_conn *c)
 	free(c);
 	weir_sem_give(&s->slots);
 	weir_group_release(group);
-}
-
-/* ---- streams ---- */
-
-static struct weir__http_conn *of(const weir__stream *s)
-{
-	struct weir__http_conn *c = (struct weir__http_conn *)(uintptr_t)s;
-
-	weir__magic_check(c, WEIR__HTTP_CONN_MAGIC);
-	return c;
-}
-
-weir_conn *weir__stream_conn(weir__stream *s)
-{
-	return of(s)->io;
-}
-
-void weir__stream_wrote(weir__stream *s, size_t n)
-{
-	weir__stat_add(of(s)->worker, bytes_out, (uint64_t)n);
-}
-
-bool weir__stream_chunked(const weir__stream *s)
-{
-	return of(s)->stream_chunked;
-}
-
-void weir__stream_end(weir__stream *stream, bool clean)
-{
-	struct weir__http_conn *c = of(stream);
-	struct iovec last = { "0\r\n\r\n", 5 };
-	ssize_t r;
-
-	weir__assert(c->state == WEIR__STREAM, "weir__stream_end() twice");
-	__atomic_store_n(&c->route, NULL, __ATOMIC_RELEASE);
-	weir__stat_add(c->worker, active, (uint64_t)-1);
-	c->stop_told = true;
-	if (c->canceled || c->peer_left || !clean) {
-		if (c->canceled)
-			weir__stat_add(c->worker, cut, 1);
-		conn_end(c);
-		return;
-	}
-	if (c->draining)
-		weir__stat_add(c->worker, finished_in_drain, 1);
-	/* The few bytes that do not fit now are not worth a state: the client sees the stream
-	 * cut. */
-	while (c->stream_chunked && last.iov_len &&
-	       (r = weir__conn_try_writev(c->io, &last, 1)) > 0)
-		last = (struct iovec){ (char *)last.iov_base + r, last.iov_len - (size_t)r };
-	if (c->stream_chunked && last.iov_len)
-		conn_end(c);
-	else if (c->stream_chunked && c->stream_keep && !c->draining)
-		go_idle(c);
-	else
-		linger(c);
 }

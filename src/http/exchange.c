@@ -29,12 +29,13 @@ void weir__http_live(const weir_http *x, const char *call)
 }
 
 /* For a request whose head was read, or refused. */
-void weir__exchange_init(weir_http *x, struct weir__http_conn *c)
+void weir__exchange_init(weir_http *x, struct weir__http_stream *s)
 {
 	x->magic = WEIR__HTTP_MAGIC;
-	x->conn = c;
+	x->conn = s->conn;
+	x->stream = s;
 	x->route = NULL;
-	x->limits = &c->server->limits;
+	x->limits = &s->conn->server->limits;
 	x->path.text = NULL;
 	x->chunks = (struct weir__h1_chunks){ 0 };
 	x->body_left = x->body_read = 0;
@@ -48,11 +49,13 @@ void weir__exchange_init(weir_http *x, struct weir__http_conn *c)
 	x->length = x->sent = 0;
 	x->fields = NULL;
 	x->fields_last = &x->fields;
+	x->trailers = NULL;
+	x->trailers_last = &x->trailers;
 	x->out_len = 0;
 	x->arena_used = x->heap_used = 0;
 	x->heap = NULL;
-	__atomic_store_n(&c->claim,
-	                 (__atomic_load_n(&c->claim, __ATOMIC_RELAXED) | WEIR__CLAIM_MASK) + 1,
+	__atomic_store_n(&s->claim,
+	                 (__atomic_load_n(&s->claim, __ATOMIC_RELAXED) | WEIR__CLAIM_MASK) + 1,
 	                 __ATOMIC_RELEASE);
 	__atomic_store_n(&x->state, WEIR__X_LIVE, __ATOMIC_RELAXED);
 }
@@ -73,7 +76,7 @@ void weir__exchange_fini(weir_http *x)
 
 void *weir_http_alloc(weir_http *x, size_t n)
 {
-	struct weir__block *b = x->conn->block;
+	struct weir__block *b = x->stream->block;
 	struct weir__arena_chunk *k = x->heap;
 	size_t bound, size;
 	void *p;
@@ -149,6 +152,18 @@ const char *weir_http_header(const weir_http *x, const char *name)
 	return weir__h1_get(&x->head, name);
 }
 
+bool weir__http_field(const weir_http *x, size_t i, const char **ret_name, const char **ret_value,
+                      size_t *ret_value_len)
+{
+	weir__http_live(x, __func__);
+	if (i >= x->head.count)
+		return false;
+	*ret_name = x->head.fields[i].name;
+	*ret_value = x->head.fields[i].value;
+	*ret_value_len = x->head.fields[i].value_len;
+	return true;
+}
+
 weir_scope *weir_http_conn_scope(weir_http *x)
 {
 	weir__http_live(x, __func__);
@@ -164,7 +179,7 @@ weir_http_conn *weir_http_connection(weir_http *x)
 bool weir_http_started(const weir_http *x)
 {
 	weir__http_live(x, __func__);
-	return weir__answer_owner(x->conn) != WEIR__NOBODY;
+	return weir__answer_owner(x->stream) != WEIR__NOBODY;
 }
 
 const char *weir_http_path(weir_http *x, const char *name)
@@ -324,15 +339,23 @@ static int dispatch(const weir_ctx *ctx, weir_http *x)
 	if (!x->route && !weir__router_knows(&s->router, x->head.method))
 		return 501;
 	if (x->limits->handler_ns != WEIR_NEVER) {
-		int64_t at = c->since_ns + x->limits->handler_ns;
+		int64_t at = x->stream->since_ns + x->limits->handler_ns;
 
-		__atomic_store_n(&c->limit_ns, at, __ATOMIC_RELAXED);
+		__atomic_store_n(&x->stream->limit_ns, at, __ATOMIC_RELAXED);
 		weir__http_deadline(c, at);
 	}
-	__atomic_store_n(&c->route, x->route ? x->route->pattern : "(no route)", __ATOMIC_RELEASE);
+	__atomic_store_n(&x->stream->route, x->route ? x->route->pattern : "(no route)",
+	                 __ATOMIC_RELEASE);
 	r = s->filter ? s->filter(ctx, x, s->filter_arg) : 0;
 	if (r)
 		return r;
+	if (!x->route && s->unrouted) {
+		bool done = false;
+
+		r = s->unrouted(ctx, x, s->unrouted_arg, &done);
+		if (done || r)
+			return r;
+	}
 	return x->route ? enter(ctx, x) : no_route(ctx, x, allow);
 }
 
@@ -394,17 +417,20 @@ static enum weir__verdict conclude(const weir_ctx *ctx, weir_http *x, int r)
 
 	if (__atomic_load_n(&x->state, __ATOMIC_RELAXED) == WEIR__X_HANDED)
 		return WEIR__STREAMING;
-	if (weir__answer_owner(c) != WEIR__LIMIT)
+	if (weir__answer_owner(x->stream) != WEIR__LIMIT)
 		r = answer(ctx, x, r);
-	if (weir__answer_owner(c) == WEIR__LIMIT)
+	if (weir__answer_owner(x->stream) == WEIR__LIMIT)
 		return WEIR__LINGER_CLOSE;
 	if (r < 0 || x->broken || c->canceled)
 		return WEIR__CLOSE;
+	if (x->stream->h2)
+		return WEIR__KEEP;
 	if (!x->body_done && (x->close || !weir__http_discard(ctx, x)))
 		return WEIR__LINGER_CLOSE;
 	if (x->close)
-		return x->head.keep || c->block->in_pos < c->block->in_len ? WEIR__LINGER_CLOSE :
-		                                                             WEIR__CLOSE;
+		return x->head.keep || x->stream->block->in_pos < x->stream->block->in_len ?
+		               WEIR__LINGER_CLOSE :
+		               WEIR__CLOSE;
 	return WEIR__KEEP;
 }
 
@@ -412,21 +438,21 @@ enum weir__verdict weir__exchange_run(weir_http *x)
 {
 	struct weir__http_conn *c = x->conn;
 	struct weir__http_worker *w = c->worker;
-	weir_ctx ctx = { c->scope, WEIR_NEVER, 0 };
+	weir_ctx ctx = { x->stream->scope, WEIR_NEVER, 0 };
 	enum weir__verdict verdict;
 	int r;
 
 	weir__stat_add(w, requests, 1);
 	weir__stat_add(w, active, 1);
-	__atomic_store_n(&c->since_ns, weir_now(), __ATOMIC_RELAXED);
-	__atomic_store_n(&c->task, weir__current()->id, __ATOMIC_RELAXED);
+	__atomic_store_n(&x->stream->since_ns, weir_now(), __ATOMIC_RELAXED);
+	__atomic_store_n(&x->stream->task, weir__current()->id, __ATOMIC_RELAXED);
 	r = dispatch(&ctx, x);
 	verdict = conclude(&ctx, x, r);
 	if (verdict != WEIR__STREAMING)
-		__atomic_store_n(&c->route, NULL, __ATOMIC_RELEASE);
+		__atomic_store_n(&x->stream->route, NULL, __ATOMIC_RELEASE);
 	else
-		__atomic_store_n(&c->task, 0, __ATOMIC_RELAXED);
-	__atomic_store_n(&c->limit_ns, WEIR_NEVER, __ATOMIC_RELAXED);
+		__atomic_store_n(&x->stream->task, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&x->stream->limit_ns, WEIR_NEVER, __ATOMIC_RELAXED);
 	if (verdict != WEIR__STREAMING)
 		weir__stat_add(w, active, (uint64_t)-1);
 	if (verdict != WEIR__STREAMING && c->draining && !c->canceled && !x->broken)
@@ -438,7 +464,7 @@ enum weir__verdict weir__exchange_run(weir_http *x)
 
 enum weir__verdict weir__exchange_refuse(weir_http *x, int status)
 {
-	weir_ctx ctx = { x->conn->scope, WEIR_NEVER, 0 };
+	weir_ctx ctx = { x->stream->scope, WEIR_NEVER, 0 };
 
 	x->close = true;
 	x->head.method = NULL; /* Whatever was read of the head is not to be believed. */
@@ -454,17 +480,19 @@ int weir__http_detach(weir_http *x, weir__stream_fn *stop, void *arg, weir__stre
 	weir__http_live(x, __func__);
 	if (!x->head_sent || x->out_len || x->sized || x->no_body)
 		return -EINVAL;
-	if (x->broken || c->peer_left)
+	if (x->broken || x->stream->peer_left)
 		return -EPIPE;
 	if (c->canceled)
 		return -ECANCELED;
-	c->stop = stop;
-	c->stop_arg = arg;
-	c->stop_told = false;
-	c->stream_chunked = x->chunked;
-	c->stream_keep = !x->close && x->body_done && c->block->in_pos == c->block->in_len;
-	c->state = WEIR__STREAM;
+	x->stream->stop = stop;
+	x->stream->stop_arg = arg;
+	x->stream->stop_told = false;
+	x->stream->chunked = x->chunked;
+	x->stream->keep =
+		!x->close && x->body_done && x->stream->block->in_pos == x->stream->block->in_len;
+	if (!x->stream->h2)
+		c->state = WEIR__STREAM;
 	__atomic_store_n(&x->state, WEIR__X_HANDED, __ATOMIC_RELAXED);
-	*ret = (weir__stream *)c;
+	*ret = x->stream;
 	return 0;
 }

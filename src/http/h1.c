@@ -372,6 +372,29 @@ ssize_t weir__h1_head(struct weir__h1_head *h, char *buf, size_t len)
 	}
 }
 
+int weir__h1_assemble(struct weir__h1_head *h)
+{
+	int r;
+
+	if (h->method_len > WEIR__H1_METHOD_MAX || !weir__h1_is_token(h->method, h->method_len))
+		return -400;
+	if (h->target_len > WEIR__H1_LINE_MAX)
+		return -414;
+	if (!h->target_len || span(h->target, h->target_len, TARGET) != h->target_len)
+		return -400;
+	for (unsigned i = 0; i < h->count; i++) {
+		r = framing(h, &h->fields[i],
+		            memchr(h->fields[i].value, '\t', h->fields[i].value_len));
+		if (r < 0)
+			return r;
+	}
+	if (h->te_seen)
+		return -400;
+	h->minor = 1;
+	h->keep = true;
+	return resolve_target(h);
+}
+
 const char *weir__h1_get(const struct weir__h1_head *h, const char *name)
 {
 	size_t n = strlen(name);

@@ -57,6 +57,10 @@ void weir__h1_reset(struct weir__h1_head *h);
  */
 ssize_t weir__h1_head(struct weir__h1_head *h, char *buf, size_t len);
 
+/* For a request whose method, target and fields came another way (HTTP/2): checks what they say and
+ * fills in the rest. 0, or minus a status. */
+int weir__h1_assemble(struct weir__h1_head *h);
+
 /* NULL if absent; the first. */
 const char *weir__h1_get(const struct weir__h1_head *h, const char *name);
 

@@ -215,7 +215,7 @@ static void client_end(struct weir__hub_client *c, bool clean)
 	weir__magic_check(c, WEIR__CLIENT_MAGIC);
 	weir__hub_client_drop(c);
 	if (c->blocked)
-		weir__conn_unwatch(weir__stream_conn(stream), WEIR__OUT);
+		weir__stream_unwatch(stream);
 	weir__hub_chunk_unref(c->current);
 	c->magic = 0;
 	free(c);
@@ -253,11 +253,11 @@ void weir__hub_client_stop(weir__stream *s, int why, void *arg)
 
 /* ---- writing ---- */
 
-static void writable(weir_conn *conn, void *arg)
+static void writable(weir__stream *s, void *arg)
 {
 	struct weir__hub_client *c = arg;
 
-	(void)conn;
+	(void)s;
 	weir__magic_check(c, WEIR__CLIENT_MAGIC);
 	c->blocked = false;
 	pump(c, false);
@@ -350,7 +350,7 @@ static bool block(struct weir__hub_client *c, bool moved)
 {
 	struct weir__hub_part *p = c->part;
 
-	if (weir__conn_watch(weir__stream_conn(c->stream), WEIR__OUT, writable, c) < 0) {
+	if (weir__stream_watch(c->stream, writable, c) < 0) {
 		client_end(c, false);
 		return false;
 	}
@@ -374,7 +374,7 @@ static bool pump(struct weir__hub_client *c, bool fresh)
 
 		if (n == 0)
 			return rest(c);
-		r = n < 0 ? n : weir__conn_try_writev(weir__stream_conn(c->stream), iov, n);
+		r = n < 0 ? n : weir__stream_try_writev(c->stream, iov, n);
 		if (moved || r > 0)
 			c->since_ns = weir_now();
 		if (r == -EAGAIN)
@@ -384,7 +384,6 @@ static bool pump(struct weir__hub_client *c, bool fresh)
 			return false;
 		}
 		moved = true;
-		weir__stream_wrote(c->stream, (size_t)r);
 		consume(c, iov, n, (size_t)r);
 	}
 }

@@ -28,6 +28,9 @@ static const weir_http_limits defaults = {
 	.body_max = 1024 * 1024,
 	.requests_max = 10000,
 	.conns_max = 100000,
+	.streams_max = 100,
+	.age_ns = WEIR_NEVER,
+	.keepalive_ns = WEIR_SEC(60),
 };
 
 static weir_http_limits merge(const weir_http_limits *l, const weir_http_limits *under)
@@ -49,6 +52,9 @@ static weir_http_limits merge(const weir_http_limits *l, const weir_http_limits 
 	TAKE(body_max);
 	TAKE(requests_max);
 	TAKE(conns_max);
+	TAKE(streams_max);
+	TAKE(age_ns);
+	TAKE(keepalive_ns);
 #undef TAKE
 	return out;
 }
@@ -115,6 +121,15 @@ void weir_http_filter(weir_http_server *s, weir_http_fn *fn, void *arg)
 	s->filter_arg = arg;
 }
 
+void weir__http_unrouted(weir_http_server *s,
+                         int (*fn)(const weir_ctx *ctx, weir_http *x, void *arg, bool *ret_done),
+                         void *arg)
+{
+	weir__magic_check(s, WEIR__HTTP_SERVER_MAGIC);
+	s->unrouted = fn;
+	s->unrouted_arg = arg;
+}
+
 void weir_http_server_goodbye(weir_http_server *s)
 {
 	weir__magic_check(s, WEIR__HTTP_SERVER_MAGIC);
@@ -149,14 +164,14 @@ void weir_http_each(weir_http_server *s, void (*fn)(const weir_http_info *, void
 		struct weir__http_worker *w = &s->workers[i];
 
 		weir__lock_acquire(&w->lock);
-		weir__list_each (node, &w->conns) {
-			struct weir__http_conn *c =
-				weir__container(node, struct weir__http_conn, link);
+		weir__list_each (node, &w->streams) {
+			struct weir__http_stream *st =
+				weir__container(node, struct weir__http_stream, link);
 			weir_http_info info = {
-				.route = __atomic_load_n(&c->route, __ATOMIC_ACQUIRE),
-				.peer = weir_conn_peer(c->io),
-				.task = __atomic_load_n(&c->task, __ATOMIC_RELAXED),
-				.since_ns = now - __atomic_load_n(&c->since_ns, __ATOMIC_RELAXED),
+				.route = __atomic_load_n(&st->route, __ATOMIC_ACQUIRE),
+				.peer = weir_conn_peer(st->conn->io),
+				.task = __atomic_load_n(&st->task, __ATOMIC_RELAXED),
+				.since_ns = now - __atomic_load_n(&st->since_ns, __ATOMIC_RELAXED),
 			};
 
 			if (info.route)
@@ -184,12 +199,13 @@ static void look(struct weir__tick *t)
 		if (turn != before || __atomic_load_n(&rt->sleeping, __ATOMIC_RELAXED))
 			continue;
 		weir__lock_acquire(&w->lock);
-		weir__list_each (node, &w->conns) {
-			struct weir__http_conn *c =
-				weir__container(node, struct weir__http_conn, link);
+		weir__list_each (node, &w->streams) {
+			struct weir__http_stream *st =
+				weir__container(node, struct weir__http_stream, link);
 
-			if (__atomic_load_n(&c->limit_ns, __ATOMIC_RELAXED) <= now)
-				weir__http_limit(c);
+			/* A session of HTTP/2 is its worker's alone. */
+			if (!st->h2 && __atomic_load_n(&st->limit_ns, __ATOMIC_RELAXED) <= now)
+				weir__http_limit(st->conn);
 		}
 		weir__lock_release(&w->lock);
 	}
@@ -228,7 +244,7 @@ static int open_workers(weir_http_server *s)
 		if (w) {
 			memset(w, 0, (size_t)count * sizeof *w);
 			for (int i = 0; i < count; i++)
-				weir__list_init(&w[i].conns);
+				weir__list_init(&w[i].streams);
 			s->workers = w;
 			__atomic_store_n(&s->worker_count, count, __ATOMIC_RELEASE);
 		} else {

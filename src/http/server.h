@@ -10,8 +10,10 @@
  *	LINGER   the answer is out and the sending side shut; what still comes is discarded, so that the client can read it
  *	STREAM   its exchange was handed over (exchange.h)
  *
- * A worker's list of connections is guarded by its lock, so that the report and the supervisor can
- * read it while the worker spins. Order of locks: that one, then a connection's inside src/net.
+ * A stream is what one exchange runs on: the connection itself in HTTP/1.1, one of many in HTTP/2
+ * (h2_server.c), where the connection's state is H2 for good. A worker's list of streams is guarded
+ * by its lock, so that the report and the supervisor can read it while the worker spins. Order of
+ * locks: that one, then a connection's inside src/net.
  */
 #ifndef WEIR_HTTP_SERVER_H
 #define WEIR_HTTP_SERVER_H
@@ -42,8 +44,8 @@ enum {
 	WEIR_MS(100) /* after drain began, for a request that was already sent */
 
 struct weir__http_worker {
-	weir__lock lock; /* guards conns */
-	struct weir__list conns;
+	weir__lock lock; /* guards streams */
+	struct weir__list streams;
 	uint32_t conn_count;        /* atomic: also those on their way here */
 	struct weir__block *blocks; /* free ones */
 	unsigned block_count;
@@ -67,6 +69,8 @@ struct weir_http_server {
 	struct weir__router router;
 	weir_http_fn *filter;
 	void *filter_arg;
+	int (*unrouted)(const weir_ctx *ctx, weir_http *x, void *arg, bool *ret_done);
+	void *unrouted_arg;
 	struct weir__list statics;
 	weir__lock lock; /* guards the next two */
 	struct weir__http_worker *workers;
@@ -102,6 +106,7 @@ struct weir_http {
 	uint32_t magic;
 	uint32_t state; /* atomic: a stray task may look */
 	struct weir__http_conn *conn;
+	struct weir__http_stream *stream;
 	struct weir__route *route; /* NULL: none matched */
 	const weir_http_limits *limits;
 	struct weir__h1_head head;
@@ -120,7 +125,7 @@ struct weir_http {
 	bool head_sent, chunked, no_body, close, broken, has_type;
 	bool sized;            /* the handler set content-length */
 	uint64_t length, sent; /* that, and body bytes written (or collected) so far */
-	struct weir__out_field *fields, **fields_last;
+	struct weir__out_field *fields, **fields_last, *trailers, **trailers_last;
 	size_t out_len;
 
 	/* Memory. */
@@ -143,7 +148,34 @@ struct weir__block {
 
 /* ---- a connection ---- */
 
-enum weir__conn_state { WEIR__RUNNING, WEIR__IDLE, WEIR__LINGER, WEIR__STREAM };
+/*
+ * What one exchange runs on. `limit`, `route`, `task` and `since` are read by other threads under
+ * the worker's lock; atomic.
+ */
+#define WEIR__HTTP_STREAM_MAGIC 0x48545054u
+struct weir__http_stream {
+	uint32_t magic;
+	uint32_t claim;
+	struct weir__http_conn *conn;
+	struct weir__h2_stream *h2; /* NULL: HTTP/1.1 */
+	weir_scope *scope;          /* the handler runs under it */
+	struct weir__block *block;
+	struct weir__list link; /* in worker->streams */
+	int64_t limit_ns;       /* when the handler's time is up; WEIR_NEVER */
+	const char *route;      /* NULL: nothing runs */
+	uint64_t task;
+	int64_t since_ns;
+	bool peer_left; /* its end of the stream was seen */
+
+	/* When handed over. */
+	bool chunked, keep, stop_told;
+	weir__stream_fn *stop;
+	void *stop_arg;
+	weir__stream_ready_fn *ready;
+	void *ready_arg;
+};
+
+enum weir__conn_state { WEIR__RUNNING, WEIR__IDLE, WEIR__LINGER, WEIR__STREAM, WEIR__H2 };
 
 #define WEIR__HTTP_CONN_MAGIC 0x48545043u
 struct weir__http_conn {
@@ -154,38 +186,30 @@ struct weir__http_conn {
 	struct weir__http_worker *worker;
 	int worker_index;
 	bool draining, canceled;
-	bool kept;      /* weir_http_conn_keep() */
-	bool peer_left; /* its end of the stream was seen */
+	bool kept; /* weir_http_conn_keep() */
 	weir_conn *io;
 	weir_scope *scope; /* of the connection; its requests run under it */
 	weir_hook hook;
 	struct weir__timer timer; /* lazy: fires at or before deadline_ns, then looks */
 	int64_t deadline_ns;
-	struct weir__block *block;
-	struct weir__list link; /* in worker->conns */
 	size_t discarded;
-
-	/* The exchange, as others see it; atomic. */
-	uint32_t claim;
-	int64_t limit_ns;  /* when the handler's time is up; WEIR_NEVER */
-	const char *route; /* NULL: nothing runs */
-	uint64_t task;
-	int64_t since_ns;
-
-	/* As a stream. */
-	weir__stream_fn *stop;
-	void *stop_arg;
-	bool stream_chunked, stream_keep, stop_told;
+	struct weir__http_stream stream; /* of HTTP/1.1 */
+	struct weir__h2_server *h2;      /* in state H2 */
 };
 
 /* conn.c */
 void weir__http_conn_start(struct weir__serving *sv, weir_conn *io);
 void weir__http_limit(struct weir__http_conn *c); /* any thread that keeps the connection alive */
 void weir__http_deadline(struct weir__http_conn *c, int64_t at_ns);
+void weir__http_conn_idle(struct weir__http_conn *c);
+void weir__http_conn_linger(struct weir__http_conn *c);
+void weir__http_conn_end(struct weir__http_conn *c);
+struct weir__block *weir__block_get(weir_http_server *s, struct weir__http_worker *w);
+void weir__block_put(struct weir__http_worker *w, struct weir__block *b);
 
 /* exchange.c: the request. What becomes of the connection: */
-enum weir__verdict { WEIR__KEEP, WEIR__LINGER_CLOSE, WEIR__CLOSE, WEIR__STREAMING };
-void weir__exchange_init(weir_http *x, struct weir__http_conn *c);
+enum weir__verdict { WEIR__KEEP, WEIR__LINGER_CLOSE, WEIR__CLOSE, WEIR__STREAMING, WEIR__UPGRADE };
+void weir__exchange_init(weir_http *x, struct weir__http_stream *s);
 enum weir__verdict weir__exchange_run(weir_http *x);
 enum weir__verdict weir__exchange_refuse(weir_http *x, int status); /* the head could not be read */
 void weir__exchange_fini(weir_http *x);
@@ -195,10 +219,12 @@ void weir__http_live(const weir_http *x, const char *call); /* aborts after the 
 
 /* answer.c */
 int weir__answer_finish(const weir_ctx *ctx, weir_http *x);
+bool weir__answer_claim(weir_http *x);
+bool weir__answer_silent(const weir_http *x); /* it has no body */
 int weir__answer_error(const weir_ctx *ctx, weir_http *x, int status, const char *detail);
-static inline enum weir__claim weir__answer_owner(const struct weir__http_conn *c)
+static inline enum weir__claim weir__answer_owner(const struct weir__http_stream *s)
 {
-	return (enum weir__claim)(__atomic_load_n(&c->claim, __ATOMIC_ACQUIRE) & WEIR__CLAIM_MASK);
+	return (enum weir__claim)(__atomic_load_n(&s->claim, __ATOMIC_ACQUIRE) & WEIR__CLAIM_MASK);
 }
 int weir__http_send(const weir_ctx *ctx, weir_http *x, struct iovec *iov, int n);
 

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: MIT */
+/* An exchange's wire in HTTP/2: its answer as a head, DATA and trailers, its body as it comes. */
+#include <string.h>
+#include <strings.h>
+
+#include "http/h2.h"
+#include "http/h2_server.h"
+#include "http/server.h"
+
+static nghttp2_nv nv(const char *name, size_t name_len, const char *value, size_t value_len)
+{
+	return (nghttp2_nv){ (uint8_t *)(uintptr_t)name, (uint8_t *)(uintptr_t)value, name_len,
+		             value_len, NGHTTP2_NV_FLAG_NONE };
+}
+
+/* RFC 9113 §8.2.2. */
+static bool is_of_connections(const struct weir__out_field *f)
+{
+	return !strcmp(f->name, "keep-alive") || !strcmp(f->name, "proxy-connection") ||
+	       !strcmp(f->name, "upgrade");
+}
+
+static size_t put_number(char out[20], uint64_t v)
+{
+	char text[20];
+	size_t n = 0, at = 0;
+
+	do
+		text[n++] = (char)('0' + v % 10);
+	while (v /= 10);
+	while (n)
+		out[at++] = text[--n];
+	return at;
+}
+
+/* The room for a head: fields, and numbers as text. */
+struct head {
+	char status[20], length[20];
+	nghttp2_nv field[];
+};
+
+static struct head *compose(weir_http *x, int64_t length, size_t *ret_n)
+{
+	static const char type[] = "text/plain; charset=utf-8";
+	bool empty = x->status == 204 || x->status == 304;
+	size_t n = 4;
+	struct head *h;
+
+	for (struct weir__out_field *f = x->fields; f; f = f->next)
+		n++;
+	h = weir_http_alloc(x, sizeof *h + n * sizeof h->field[0]);
+	if (!h)
+		return NULL;
+	n = 0;
+	put_number(h->status, (uint64_t)x->status);
+	h->field[n++] = nv(":status", 7, h->status, 3);
+	h->field[n++] = nv("date", 4, weir__http_date(x->conn->worker), 29);
+	if (!x->has_type && length != 0 && !empty)
+		h->field[n++] = nv("content-type", 12, type, sizeof type - 1);
+	if (length >= 0 && !empty)
+		h->field[n++] = nv("content-length", 14, h->length,
+		                   put_number(h->length, (uint64_t)length));
+	for (struct weir__out_field *f = x->fields; f; f = f->next)
+		if (!is_of_connections(f))
+			h->field[n++] = nv(f->name, f->name_len, f->value, f->value_len);
+	*ret_n = n;
+	return h;
+}
+
+/* Claims the first byte. */
+static int begin(weir_http *x, bool last, size_t total, struct weir__h2_send *what)
+{
+	int64_t length = -1;
+	struct head *h;
+
+	if (!weir__answer_claim(x))
+		return -ETIMEDOUT;
+	if (x->sized)
+		length = (int64_t)x->length;
+	else if (last && !x->trailers)
+		length = (int64_t)(x->no_body ? x->sent : total);
+	h = compose(x, length, &what->head_n);
+	if (!h) {
+		x->broken = true;
+		return -ENOMEM;
+	}
+	what->head = h->field;
+	x->head_sent = true;
+	weir__stat_add(x->conn->worker, status[x->status / 100], 1);
+	return 0;
+}
+
+static int end_with(weir_http *x, struct weir__h2_send *what)
+{
+	size_t n = 0;
+	nghttp2_nv *t;
+
+	what->end = true;
+	for (struct weir__out_field *f = x->trailers; f; f = f->next)
+		n++;
+	if (!n)
+		return 0;
+	t = weir_http_alloc(x, n * sizeof *t);
+	if (!t)
+		return -ENOMEM;
+	n = 0;
+	for (struct weir__out_field *f = x->trailers; f; f = f->next)
+		t[n++] = nv(f->name, f->name_len, f->value, f->value_len);
+	what->trailers = t;
+	what->trailers_n = n;
+	return 0;
+}
+
+int weir__h2_push(const weir_ctx *ctx, weir_http *x, const void *data, size_t n, bool last)
+{
+	struct weir__h2_send what = { 0 };
+	size_t total = x->out_len + n;
+	struct iovec iov[2];
+	int r = 0;
+
+	if (!x->head_sent)
+		r = begin(x, last, total, &what);
+	if (r == 0 && last)
+		r = end_with(x, &what);
+	if (r < 0)
+		return r;
+	what.iov = iov;
+	if (!weir__answer_silent(x)) {
+		if (x->out_len)
+			iov[what.n++] = (struct iovec){ x->stream->block->out, x->out_len };
+		if (n)
+			iov[what.n++] = (struct iovec){ (void *)(uintptr_t)data, n };
+	}
+	x->out_len = 0;
+	if (!what.head_n && !what.n && !last)
+		return 0;
+	r = weir__h2_send(ctx, x->stream->h2, x->limits->write_ns, &what);
+	if (r < 0) {
+		x->broken = true;
+		if (r == -ETIMEDOUT && weir_ctx_left(ctx) > 0)
+			weir__stat_add(x->conn->worker, timeouts, 1);
+		return r;
+	}
+	if (what.n)
+		weir__stat_add(x->conn->worker, bytes_out, total);
+	return 0;
+}
+
+static void say_continue(void *arg)
+{
+	struct weir__h2_stream *st = arg;
+	nghttp2_nv status = nv(":status", 7, "100", 3);
+
+	if (st->closed)
+		return;
+	nghttp2_submit_headers(st->h2->session, NGHTTP2_FLAG_NONE, st->id, NULL, &status, 1, NULL);
+	weir__h2_flush(st->h2);
+}
+
+int weir__h2_continue(weir_http *x)
+{
+	struct weir__h2_stream *st = x->stream->h2;
+
+	if (!st->in_len && !st->in_end)
+		weir__h2_at_home(st->h2->worker, say_continue, st);
+	return 0;
+}
+
+ssize_t weir__h2_body(const weir_ctx *ctx, weir_http *x, void *buf, size_t n)
+{
+	return weir__h2_read(ctx, x->stream->h2, buf, n);
+}
+
+/* ---- for src/grpc ---- */
+
+bool weir__http_is_h2(const weir_http *x)
+{
+	weir__http_live(x, __func__);
+	return x->stream->h2 != NULL;
+}
+
+int weir__http_trailer(weir_http *x, const char *name, const char *value)
+{
+	size_t name_len = strlen(name), value_len = strlen(value);
+	struct weir__out_field *f;
+	char *text;
+
+	weir__http_live(x, __func__);
+	if (!weir__h1_is_token(name, name_len) || !weir__h1_is_value(value, value_len))
+		return -EINVAL;
+	f = weir_http_alloc(x, sizeof *f + name_len + value_len + 2);
+	if (!f)
+		return -ENOMEM;
+	text = (char *)(f + 1);
+	*f = (struct weir__out_field){ NULL, text, text + name_len + 1, name_len, value_len };
+	memcpy(text, name, name_len + 1);
+	memcpy(text + name_len + 1, value, value_len + 1);
+	*x->trailers_last = f;
+	x->trailers_last = &f->next;
+	return 0;
+}
+
+void weir__http_reset(weir_http *x, uint32_t code)
+{
+	weir__http_live(x, __func__);
+	x->broken = true;
+	if (x->stream->h2)
+		weir__h2_reset(x->stream->h2, code);
+}
