@@ -12,9 +12,10 @@
  * own. Everything goes one way through one connection and comes back through one delivery thread,
  * so a mark that has come back says that all orders before it were taken over by the server, and
  * that what the server had sent before it is in its subscribers' queues. Flush, live subscriptions
- * and drains wait for such a mark; beyond those one is sent every MARK_EVERY messages or MARK_MS. A
- * connection that breaks loses at most what came behind the last mark: that number is logged,
- * counted, and told to whoever flushes next. Nothing is sent twice.
+ * and drains wait for such a mark; beyond those one is sent every MARK_EVERY messages or MARK_MS,
+ * and no more than WINDOW messages go out ahead of the last that came back. A connection that breaks
+ * loses at most those: their number is logged, counted, and told to whoever flushes next. Nothing is
+ * sent twice.
  *
  * Plain subscriptions of one pattern share one subscription of the cluster; members of queue groups
  * have one each, so that the cluster deals evenly. nats.c renews them after a reconnect. When nats.c
@@ -36,6 +37,8 @@
  * contract).
  */
 #include "bus/cluster.h"
+
+#include "rt/task.h"
 
 #include <weir/sim.h>
 
@@ -71,7 +74,9 @@ void weir__shared_unref(struct weir__shared *sh)
 void weir__cluster_wake(struct weir__cluster *k)
 {
 	struct weir__list wakes, *l;
+	bool work = k->sleeping;
 
+	k->sleeping = false;
 	weir__list_init(&wakes);
 	while ((l = weir__list_pop(&k->waiters)))
 		if (weir__wait_claim(&weir__container(l, struct waiter, link)->wait, 1))
@@ -79,6 +84,8 @@ void weir__cluster_wake(struct weir__cluster *k)
 	weir__lock_release(&k->lock);
 	while ((l = weir__list_pop(&wakes)))
 		weir__wait_wake(&weir__container(l, struct waiter, link)->wait);
+	if (work)
+		sem_post(&k->wake);
 }
 
 /* With the lock before and after. */
@@ -220,7 +227,6 @@ static struct weir__shared *shared_new(struct weir__cluster *k, const weir_sub *
 	sh->k = k;
 	weir__remote_ref(&k->remote);
 	weir__list_init(&sh->users);
-	weir__list_init(&sh->mine);
 	sh->subject = strdup(s->subject);
 	sh->queue = s->target.queue ? strdup(s->target.queue) : NULL;
 	if (!sh->subject || (s->target.queue && !sh->queue)) {
@@ -426,6 +432,7 @@ int weir__cluster_open(const weir_ctx *ctx, const char *url, struct weir__broker
 		return -r;
 	}
 	pthread_detach(thread);
+	weir__outside(1);
 	r = wait_open(ctx, k);
 	if (r < 0) {
 		/* The thread may be connecting: it hears of it when it is back. */

@@ -70,11 +70,12 @@ struct weir__cluster {
 	natsOptions *opts;
 	natsSubscription *inbox_ns;
 	struct weir__list made;
+	int64_t joined_at; /* when a connection was last made in place of another */
 };
 
 /* cluster.c */
 void weir__shared_unref(struct weir__shared *sh);
-/* Releases the lock; all who wait look again. */
+/* Releases the lock; all who wait look again, and the thread. */
 void weir__cluster_wake(struct weir__cluster *k);
 /* Releases the lock; the thread looks again. */
 void weir__cluster_work(struct weir__cluster *k);

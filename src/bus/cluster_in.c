@@ -126,8 +126,6 @@ void weir__cluster_up(struct weir__cluster *k, natsConnection *nc)
 	k->sent_marked = k->sent_confirmed; /* What was on its way does not come back. */
 	k->remark = true;
 	weir__cluster_wake(k);
-	weir__lock_acquire(&k->lock);
-	weir__cluster_work(k);
 	if (again)
 		weir__log(WEIR__INFO, "bus", "NATS: connected again, to %s, after %lld ms", host,
 		          (long long)(away / 1000000));
@@ -162,45 +160,12 @@ static void on_reconnected(natsConnection *nc, void *closure)
 		weir__cluster_up(k, nc);
 }
 
-/* nats.c has given it up, or we have closed it. */
-static void on_closed(natsConnection *nc, void *closure)
+/* Those whose subscription the cluster refused end. */
+static void end_refused(struct weir__cluster *k)
 {
-	struct weir__cluster *k = closure;
-	const char *text = NULL;
-
-	if (current(k, nc)) {
-		(void)natsConnection_GetLastError(nc, &text);
-		weir__cluster_down(k, text && *text ? text : "the connection was closed");
-		weir__lock_acquire(&k->lock);
-		k->given_up = true;
-		weir__cluster_work(k);
-	}
-	weir__cluster_returned(k);
-}
-
-/* "Permissions Violation for Subscription to "a.b"" ends those who asked for it. */
-static void on_denied(struct weir__cluster *k, const char *text)
-{
-	const char *subject = strcasestr(text, "subscription to ");
-	weir_sub *s = NULL;
 	struct weir__shared *sh;
-	size_t n;
+	weir_sub *s;
 
-	weir__log(WEIR__ERROR, "bus", "NATS: %s", text);
-	if (!subject)
-		return;
-	subject += strlen("subscription to ");
-	subject += *subject == '"';
-	n = strcspn(subject, "\" ");
-	weir__lock_acquire(&k->lock);
-	if (!strncmp(subject, "_INBOX.", 7))
-		k->error = -EACCES;
-	weir__list_each (l, &k->all) {
-		sh = weir__container(l, struct weir__shared, link);
-		if (strlen(sh->subject) == n && !strncmp(sh->subject, subject, n))
-			sh->error = -EACCES;
-	}
-	weir__cluster_wake(k);
 	for (;;) {
 		weir__lock_acquire(&k->lock);
 		s = NULL;
@@ -219,6 +184,68 @@ static void on_denied(struct weir__cluster *k, const char *text)
 		weir__sub_end(s, false); /* Takes it out of there. */
 		weir__sub_unref(s);
 	}
+}
+
+/* A server that has enough subscriptions closes the connection: those that were not live yet are
+ * not made again. */
+static void on_too_many(struct weir__cluster *k)
+{
+	weir__lock_acquire(&k->lock);
+	weir__list_each (l, &k->all) {
+		struct weir__shared *sh = weir__container(l, struct weir__shared, link);
+
+		if (sh->seq > k->confirmed)
+			sh->error = -ENOSPC;
+	}
+	weir__cluster_wake(k);
+	end_refused(k);
+}
+
+/* nats.c has given it up, or we have closed it. */
+static void on_closed(natsConnection *nc, void *closure)
+{
+	struct weir__cluster *k = closure;
+	const char *text = NULL;
+
+	if (current(k, nc)) {
+		(void)natsConnection_GetLastError(nc, &text);
+		weir__cluster_down(k, text && *text ? text : "the connection was closed");
+		if (text && strcasestr(text, "maximum subscriptions"))
+			on_too_many(k);
+		weir__lock_acquire(&k->lock);
+		k->given_up = true;
+		weir__cluster_work(k);
+	}
+	weir__cluster_returned(k);
+}
+
+/* Permissions Violation for Subscription to "a.b": ends those who asked for it. Without its inboxes
+ * the bus cannot work. */
+static void on_denied(struct weir__cluster *k, const char *text)
+{
+	const char *subject = strcasestr(text, "subscription to ");
+	size_t n;
+
+	weir__log_rare(WEIR__ERROR, "bus", "NATS: %s", text);
+	if (strstr(text, k->inbox)) {
+		weir__lock_acquire(&k->lock);
+		k->error = -EACCES;
+		weir__cluster_wake(k);
+	}
+	if (!subject)
+		return;
+	subject += strlen("subscription to ");
+	subject += *subject == '"';
+	n = strcspn(subject, "\" ");
+	weir__lock_acquire(&k->lock);
+	weir__list_each (l, &k->all) {
+		struct weir__shared *sh = weir__container(l, struct weir__shared, link);
+
+		if (strlen(sh->subject) == n && !strncmp(sh->subject, subject, n))
+			sh->error = -EACCES;
+	}
+	weir__cluster_wake(k);
+	end_refused(k);
 }
 
 static void on_error(natsConnection *nc, natsSubscription *ns, natsStatus st, void *closure)

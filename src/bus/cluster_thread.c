@@ -3,6 +3,7 @@
 #include "bus/cluster.h"
 
 #include "base/log.h"
+#include "rt/task.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 
 enum {
 	MARK_EVERY = 1024, /* messages */
+	WINDOW = 16 * MARK_EVERY,
 	MARK_MS = 100,
 	AGAIN_MS = 1000, /* between attempts to replace a connection that was given up */
 	FLUSH_MS = 1,
@@ -326,6 +328,10 @@ static void replace(struct weir__cluster *k)
 {
 	natsStatus st;
 
+	if (weir_now() - k->joined_at < WEIR_MS(AGAIN_MS))
+		rest(k, AGAIN_MS);
+	if (k->stop)
+		return;
 	weir__lock_release(&k->lock);
 	leave(k, "the connection was given up");
 	st = join(k);
@@ -335,11 +341,8 @@ static void replace(struct weir__cluster *k)
 		leave(k, "the connection failed");
 	}
 	weir__lock_acquire(&k->lock);
-	if (st != NATS_OK) {
-		k->given_up = true;
-		if (!k->stop)
-			rest(k, AGAIN_MS);
-	}
+	k->given_up |= st != NATS_OK;
+	k->joined_at = weir_now();
 }
 
 static struct weir__shared *next_ended(struct weir__cluster *k)
@@ -367,7 +370,7 @@ static void work(struct weir__cluster *k)
 			weir__lock_acquire(&k->lock);
 		} else if (k->given_up) {
 			replace(k);
-		} else if (usable(k) && k->n) {
+		} else if (usable(k) && k->n && k->sent - k->sent_confirmed < WINDOW) {
 			at_once |= hand_over(k);
 		} else if (usable(k) && (at_once || k->remark)) {
 			if (k->remark)
@@ -427,6 +430,7 @@ void *weir__cluster_run(void *arg)
 		rest(k, -1);
 	k->done = true;
 	weir__cluster_wake(k);
+	weir__outside(-1);
 	weir__remote_unref(&k->remote);
 	return NULL;
 }

@@ -20,6 +20,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
 	SERVERS_MAX = 32,
@@ -163,6 +164,8 @@ static int set_rights(natsOptions *o, struct query *q, bool tls)
 		r = told(natsOptions_LoadCertificatesChain(
 				 o, get(q, "cert"), get(q, "key") ? get(q, "key") : get(q, "cert")),
 		         get(q, "cert"));
+	if (r == 0 && get(q, "creds") && access(get(q, "creds"), R_OK) < 0)
+		r = told(NATS_INVALID_ARG, get(q, "creds"));
 	if (r == 0 && get(q, "creds"))
 		r = told(natsOptions_SetUserCredentialsFromFiles(o, get(q, "creds"), NULL),
 		         get(q, "creds"));

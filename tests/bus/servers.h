@@ -111,6 +111,24 @@ static inline void server_kill(struct bus_server *s, int sig)
 	s->pid = 0;
 }
 
+/* Reads the log on until it has said `text` so many times. */
+static inline void server_says(struct bus_server *s, const char *text, int times)
+{
+	char line[1024];
+	size_t n = 0;
+
+	while (times > 0 && read(s->log, line + n, 1) == 1) {
+		if (line[n] != '\n' && n < sizeof line - 2) {
+			n++;
+			continue;
+		}
+		line[n] = 0;
+		n = 0;
+		times -= strstr(line, text) != NULL;
+	}
+	CHECK_EQ(times, 0);
+}
+
 /* nats.c's threads live as long as the process, and OpenSSL keeps something for each. */
 const char *__lsan_default_suppressions(void);
 const char *__lsan_default_suppressions(void)
