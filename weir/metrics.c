@@ -6,6 +6,7 @@
  */
 #include "metrics.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -151,6 +152,41 @@ static void render_http(struct weir__buf *b, struct app *app)
 	    h.client_gone);
 }
 
+static void render_workers(struct weir__buf *b)
+{
+	static const struct {
+		const char *name, *help;
+		size_t at;
+	} rows[] = {
+		{ "switches", "Switches to a task.", offsetof(weir_worker_info, switches) },
+		{ "steals", "New tasks taken over from other workers.",
+		  offsetof(weir_worker_info, steals) },
+		{ "messages", "Messages from other threads.",
+		  offsetof(weir_worker_info, messages) },
+		{ "parks", "Sleeps for want of work.", offsetof(weir_worker_info, parks) },
+		{ "wakes", "Sleeping workers woken.", offsetof(weir_worker_info, wakes) },
+		{ "spins", "Searches for a message before a sleep.",
+		  offsetof(weir_worker_info, spins) },
+		{ "hogs", "Tasks that kept the worker for a second.",
+		  offsetof(weir_worker_info, hogs) },
+	};
+	weir_worker_info info;
+
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		char name[40];
+
+		snprintf(name, sizeof name, "worker_%s_total", rows[i].name);
+		family(b, name, "counter", rows[i].help);
+		for (int w = 0; weir_worker_info_get(w, &info) == 0; w++) {
+			uint64_t value;
+
+			memcpy(&value, (const char *)&info + rows[i].at, sizeof value);
+			weir__buf_printf(b, "weir_%s{worker=\"%d\"} %llu\n", name, w,
+			                 (unsigned long long)value);
+		}
+	}
+}
+
 void metrics_render(struct weir__buf *b, struct app *app)
 {
 	struct rows all = { .row = calloc(QUEUES + 1, sizeof *all.row) };
@@ -180,6 +216,7 @@ void metrics_render(struct weir__buf *b, struct app *app)
 	one(b, "stream_clients", "gauge", "Clients of these streams.", streams.clients);
 	one(b, "tasks", "gauge", "Tasks alive.", weir_task_count());
 	one(b, "workers", "gauge", "Threads that run tasks.", (uint64_t)weir_worker_count());
+	render_workers(b);
 	one(b, "ready", "gauge", "1 while serving, 0 once a stop has begun.",
 	    weir_server_ready(app->server));
 	one(b, "start_time_seconds", "gauge", "Start of the server, in seconds since 1970.",

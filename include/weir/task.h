@@ -71,6 +71,19 @@ WEIR_API bool weir_in_task(void);
 WEIR_API int weir_worker_count(void);
 WEIR_API int weir_worker(void);
 
+/* What a worker has done so far in this run. */
+typedef struct weir_worker_info {
+	uint64_t switches; /* to a task */
+	uint64_t steals;   /* new tasks taken over from others */
+	uint64_t messages; /* from other threads: wake-ups, placed tasks, stops */
+	uint64_t parks;    /* sleeps, for want of work */
+	uint64_t wakes;    /* of other workers that slept */
+	uint64_t spins;    /* searches for a message before a sleep */
+	uint64_t hogs;     /* tasks that kept it for a second */
+} weir_worker_info;
+/* 0, or -EINVAL when there is no such worker. From tasks. */
+WEIR_API int weir_worker_info_get(int worker, weir_worker_info *ret);
+
 /* Tasks alive now. Any thread. */
 WEIR_API size_t weir_task_count(void);
 

@@ -219,3 +219,16 @@ int weir_worker(void)
 	struct weir__worker *w = weir__self();
 	return w ? w->index : -1;
 }
+
+int weir_worker_info_get(int worker, weir_worker_info *ret)
+{
+	const struct weir__worker *w = &weir__rt.workers[worker];
+	const uint64_t *from = (const uint64_t *)&w->counts;
+
+	if (worker < 0 || worker >= weir__rt.count)
+		return -EINVAL;
+	for (size_t i = 0; i < sizeof *ret / sizeof *from; i++)
+		((uint64_t *)ret)[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
+	ret->switches = __atomic_load_n(&w->turn, __ATOMIC_RELAXED);
+	return 0;
+}

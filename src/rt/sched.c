@@ -71,6 +71,7 @@ static weir__task *ready_pop(struct weir__worker *w)
 
 void weir__worker_kick(struct weir__worker *w)
 {
+	struct weir__worker *self = weir__self();
 	uint64_t one = 1;
 	int saved = errno;
 
@@ -80,6 +81,8 @@ void weir__worker_kick(struct weir__worker *w)
 	}
 	if (!__atomic_exchange_n(&w->sleeping, 0, __ATOMIC_SEQ_CST))
 		return;
+	if (self)
+		weir__count(&self->counts.wakes, 1);
 	if (write(w->event, &one, sizeof one) < 0)
 		weir__die("cannot write an eventfd: %s", strerror(errno));
 	errno = saved;
@@ -143,6 +146,7 @@ static bool run_inbox(struct weir__worker *w)
 		next = m->next;
 		m->next = oldest;
 		oldest = m;
+		weir__count(&w->counts.messages, 1);
 	}
 	for (m = oldest; m; m = next) {
 		next = m->next;
@@ -306,6 +310,7 @@ static bool steal_from(struct weir__worker *w, struct weir__worker *from)
 			break;
 		t = fresh_take(from);
 		t->member.part = part;
+		weir__count(&w->counts.steals, 1);
 		weir__list_remove(&t->all);
 		t->next = NULL;
 		*last = t;
@@ -523,6 +528,7 @@ static bool spin(struct weir__worker *w)
 	    !__atomic_compare_exchange_n(&weir__rt.spinning, &nobody, 1, false, __ATOMIC_RELAXED,
 	                                 __ATOMIC_RELAXED))
 		return false;
+	weir__count(&w->counts.spins, 1);
 	for (;;) {
 		for (int i = 0; i < 16 && !came; i++) {
 			relax();
@@ -567,6 +573,7 @@ static void go_idle(struct weir__worker *w)
 	__atomic_store_n(&w->sleeping, 1, __ATOMIC_SEQ_CST);
 	__atomic_add_fetch(&weir__rt.idle, 1, __ATOMIC_SEQ_CST);
 	if (!work_around(w)) {
+		weir__count(&w->counts.parks, 1);
 		next = weir__timer_next(w);
 		__atomic_store_n(&w->sleeps_until, next, __ATOMIC_RELAXED);
 		if (next == WEIR_NEVER) {

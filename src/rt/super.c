@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "rt/hog.h"
 #include "rt/lock.h"
 #include "rt/task.h"
 
@@ -127,6 +128,7 @@ int weir__super_init(void)
 		return super.event < 0 ? -errno : -ENOMEM;
 	if (!weir__rt.opt.signals)
 		return 0;
+	weir__hog_init();
 	sigemptyset(&mask);
 	sigaddset(&mask, SIGTERM);
 	sigaddset(&mask, SIGINT);
@@ -226,20 +228,6 @@ static void step(void)
 	weir_scope_cancel(weir__rt.root, -ECANCELED, "the stop's budget is nearly used up");
 }
 
-/* Names a task that has kept its worker for a second. */
-static void report_hog(struct weir__worker *w)
-{
-	weir__bias_acquire(&w->all_lock, weir__here());
-	weir__list_each (node, &w->all) {
-		weir__task *t = weir__container(node, weir__task, all);
-		if (__atomic_load_n(&w->current, __ATOMIC_RELAXED) == t)
-			weir__log(WEIR__WARN, "rt",
-			          "task %s (%s) has kept worker %d for a second without waiting",
-			          weir__task_name(t), t->place, w->index);
-	}
-	weir__bias_release(&w->all_lock, weir__here());
-}
-
 /* True when something has run since the last tick. */
 static bool watch(void)
 {
@@ -257,7 +245,7 @@ static bool watch(void)
 			uint32_t fresh = __atomic_load_n(&w->fresh_count, __ATOMIC_RELAXED);
 
 			if (++seen->same == HOG_TICKS)
-				report_hog(w);
+				weir__hog_report(w);
 			/* Its queue holds what an idle worker should take, even a single task. */
 			for (int k = 0; fresh && k < weir__rt.count; k++) {
 				struct weir__worker *thief = &weir__rt.workers[k];

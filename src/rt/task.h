@@ -101,6 +101,7 @@ struct weir__worker {
 	uint32_t steal_any;         /* atomic: the supervisor saw an old task on somebody's queue */
 	uint64_t turn;              /* atomic, relaxed: switches so far */
 	uint64_t started, ended;    /* atomic, relaxed: tasks, by this worker */
+	weir_worker_info counts;    /* relaxed; its own, but for hogs: the supervisor's */
 	struct weir__bias all_lock; /* its own, seldom taken by others; guards all of: */
 	struct weir__list all;      /* the tasks that live here or are queued here */
 	weir__task *fresh_first, **fresh_last; /* new tasks that may be stolen */
@@ -147,6 +148,12 @@ static inline int weir__here(void)
 static inline weir__task *weir__current(void)
 {
 	return weir__self_tls ? weir__self_tls->current : NULL;
+}
+
+/* Counts for others to see. One thread counts, so no atomic read-modify-write is needed. */
+static inline void weir__count(uint64_t *n, uint64_t more)
+{
+	__atomic_store_n(n, *n + more, __ATOMIC_RELAXED);
 }
 
 /* Starts a task under a context's scope: on `worker`, or (-1) here and stealable until it runs. 0

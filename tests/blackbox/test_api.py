@@ -481,6 +481,8 @@ def metrics_are_well_formed_and_follow():
     for l in a.text.splitlines():
         check(l.startswith('# ') or line.match(l), l)
     check_in('weir_queue_jobs{queue="metric",state="queued"} 1', a.text)
+    for count in 'switches', 'steals', 'messages', 'parks', 'wakes', 'spins', 'hogs':
+        check_in('weir_worker_%s_total{worker="0"} ' % count, a.text)
     families = re.findall(r'^# TYPE (\S+)', a.text, re.M)
     check_eq(len(families), len(set(families)))
 

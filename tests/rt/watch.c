@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT */
+/* What the runtime counts and notices about its workers. */
+#include <unistd.h>
+#include <weir/chan.h>
+#include <weir/group.h>
+
+#include "rt/fiber.h"
+#include "test.h"
+
+static int nothing(const weir_ctx *ctx, void *arg)
+{
+	(void)ctx;
+	(void)arg;
+	return 0;
+}
+
+TASK(a_worker_counts_what_it_does)
+{
+	weir_worker_info before, after;
+	int other = 1 - weir_worker();
+	weir_group g;
+
+	CHECK_EQ(weir_worker_info_get(other, &before), 0);
+	weir_group_init(&g, ctx);
+	for (int i = 0; i < 10; i++)
+		CHECK_EQ(weir_group_go_on(&g, other, nothing, NULL), 0);
+	CHECK_EQ(weir_group_wait(&g), 0);
+	CHECK_EQ(weir_worker_info_get(other, &after), 0);
+	CHECK(after.switches >= before.switches + 10);
+	CHECK(after.messages >= before.messages + 10);
+	CHECK(after.parks >= before.parks);
+	CHECK_EQ(after.hogs, 0);
+	CHECK_EQ(weir_worker_info_get(2, &after), -EINVAL);
+	CHECK_EQ(weir_worker_info_get(-1, &after), -EINVAL);
+}
+
+static int keeps_its_worker(const weir_ctx *ctx, void *arg)
+{
+	weir_worker_info info;
+
+	(void)arg;
+	weir_task_name("the busy one");
+	do
+		CHECK_EQ(weir_worker_info_get(weir_worker(), &info), 0);
+	while (info.hogs == 0);
+	/* The log's line comes after the count. */
+	return weir_sleep(ctx, WEIR_MS(200));
+}
+
+TEST(a_task_that_keeps_its_worker_for_a_second_is_named_with_its_place)
+{
+	weir_options o = { .workers = 1, .signals = true };
+	char said[4096];
+	int out[2];
+	ssize_t n;
+
+	CHECK(pipe(out) == 0);
+	dup2(out[1], STDERR_FILENO);
+	/* The place is left out when its thread gets no processor for a tenth of a second. */
+	for (int i = 0; i < 5; i++) {
+		CHECK_EQ(weir_run(&o, keeps_its_worker, NULL), 0);
+		n = read(out[0], said, sizeof said - 1);
+		said[n > 0 ? n : 0] = 0;
+		CHECK(strstr(said, "task the busy one (weir_run) has kept worker 0"));
+		if (strstr(said, "without waiting, in "))
+			return;
+	}
+#ifndef WEIR__TSAN /* It delivers signals when it likes. */
+	CHECK(!"the place was never told");
+#endif
+}
