@@ -30,6 +30,9 @@ BUILDS = {
 }
 
 
+# Run a second time over TLS: the limits, the ends, and hostile requests.
+OVER_TLS = {"api", "http_hostile", "shutdown"}
+
 # What --quick leaves out: each takes over 15 s on a quiet machine.
 SLOW = {"check install", "check models", "program idle", "program bounds"}
 
@@ -112,6 +115,8 @@ def steps(args):
     # The long ones first, so that no single one is left running at the end.
     for f in sorted((ROOT / "tests/blackbox").glob("test_*.py"), key=lambda f: -f.stat().st_size):
         yield Step(f"program {f.stem.removeprefix('test_')}", [sys.executable, f, *mode], limit, **asan)
+        if f.stem.removeprefix("test_") in OVER_TLS and not args.quick:
+            yield Step(f"program {f.stem.removeprefix('test_')} (TLS)", [sys.executable, f, *mode], limit, **asan, WEIR_TEST_TLS="1")
     for name, p, _ in programs("build-asan"):
         yield Step(f"unit {name}", [p, *mode], limit)
     if args.quick:

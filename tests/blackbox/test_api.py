@@ -285,7 +285,8 @@ def jobs_given_to_clients_that_leave_at_that_moment_come_back():
             w.ack(j)
     check_eq(sorted(j['id'] for j in got), sorted(ids))
     # Whether such a client had read its job nobody knows: each of them has ended an attempt.
-    check(max(j['attempt'] for j in got) > 1, 'no client left at that moment')
+    # (A tunnel tells of it later.)
+    check(TLS or max(j['attempt'] for j in got) > 1, 'no client left at that moment')
 
 
 @test

@@ -324,7 +324,7 @@ def a_run_that_has_lost_its_lease_is_ended():
 @test
 def a_worker_comes_back_when_the_server_does():
     with Weir() as first:
-        port = first.port
+        port = first.tls_port
         with Worker(first, 'q', '--', 'cat') as worker:
             until(lambda: first.get('/v1/queues').json['queues'], 'it never asked')
             first.stop()

@@ -19,8 +19,10 @@ The program is $WEIR, else build/weir (or build-asan/weir when only that is ther
 repeats a cheap question with a pause and a limit where the program offers no event to wait for.
 Leaving `with Weir()` stops the server with SIGTERM, checks the exit status (0) and that no sanitizer spoke.
 """
+import atexit
 import base64
 import contextlib
+import functools
 import http.client
 import json
 import os
@@ -29,6 +31,7 @@ import select
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -36,9 +39,14 @@ import threading
 import time
 import traceback
 
+from tunnel import Tunnel
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SANITIZER = re.compile(r'ERROR: \w+Sanitizer|WARNING: \w+Sanitizer|runtime error:|LeakSanitizer')
 LIMIT = 20  # seconds: how long anything that should happen may take under a sanitizer on a busy machine
+
+# The same tests over TLS: plain sockets through a tunnel, the program's own clients by themselves.
+TLS = bool(os.environ.get('WEIR_TEST_TLS'))
 
 LONG = '--long' in sys.argv or bool(os.environ.get('WEIR_LONG'))
 
@@ -240,6 +248,19 @@ class Program:
             fail(f'a sanitizer spoke: {self.err[max(0, m.start() - 200):m.start() + 6000]}')
 
 
+@functools.cache
+def certificate():
+    """The path, without .crt and .key, of a certificate for this machine that the program's clients trust."""
+    d = tempfile.mkdtemp(prefix='weir-test-tls-')
+    atexit.register(shutil.rmtree, d, True)
+    path = os.path.join(d, 'tls')
+    subprocess.run(['openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2',
+                    '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1',
+                    '-keyout', path + '.key', '-out', path + '.crt'], check=True, capture_output=True)
+    os.environ['WEIR_CA'] = path + '.crt'
+    return path
+
+
 class Weir(Program):
     """A running `weir serve` on a free port with a data directory of its own."""
 
@@ -252,9 +273,14 @@ class Weir(Program):
         args = list(wrap) + [program(), 'serve', '--data', data]
         for l in [listen] if isinstance(listen, str) else listen:
             args += ['--listen', l]
-        super().__init__(args + list(flags), env=env, **kw)
+        args += flags
+        self.tunnel = None
+        tls = TLS and not any('--tls' in f for f in flags)
+        if tls:
+            args += ['--tls-cert', certificate() + '.crt', '--tls-key', certificate() + '.key']
+        super().__init__(args, env=env, **kw)
         try:
-            m = self.wait_err(r'listening on (?:http://)?([^\s"]+)')
+            m = self.wait_err(r'listening on (?:https?://)?([^\s"]+)')
         except BaseException:
             self.kill()
             if self.own:
@@ -262,7 +288,11 @@ class Weir(Program):
             raise
         self.addr = m.group(1)
         self.port = int(self.addr.rsplit(':', 1)[1]) if ':' in self.addr and not self.addr.startswith('unix') else None
-        self.url = f'http://127.0.0.1:{self.port}'
+        self.tls_port = self.port  # the server's own, also behind a tunnel
+        self.url = f'http{"s" if tls else ""}://127.0.0.1:{self.port}'
+        if tls and self.port:
+            self.tunnel = Tunnel(self.port, certificate() + '.crt')
+            self.port = self.tunnel.port
 
     def __enter__(self):
         return self
@@ -275,6 +305,8 @@ class Weir(Program):
                 self.kill()
                 sys.stderr.write(self.err[-4000:])
         finally:
+            if self.tunnel:
+                self.tunnel.close()
             if self.own:
                 shutil.rmtree(self.own, ignore_errors=True)
         return False
