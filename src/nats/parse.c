@@ -73,6 +73,19 @@ static void close_text(struct weir__nats_text *t)
 		t->at[t->len] = 0;
 }
 
+/* One blank between the words, no zeros before a number, "\r\n" behind the last? */
+static bool plainly_written(const struct weir__nats_text *words, size_t n, const char *end)
+{
+	for (size_t i = 0; i + 1 < n; i++)
+		if (words[i].at + words[i].len + 1 != words[i + 1].at ||
+		    words[i].at[words[i].len] != ' ')
+			return false;
+	for (size_t i = 0; i < n; i++)
+		if (words[i].at[0] == '0' && words[i].len > 1)
+			return false;
+	return words[n - 1].at + words[n - 1].len + 2 == end;
+}
+
 /* What follows the line's `used` bytes is the payload. */
 static ssize_t publish(const struct weir__nats_limits *limits, char *buf, size_t n, size_t used,
                        struct weir__nats_text *args, size_t count, bool headers,
@@ -98,8 +111,9 @@ static ssize_t publish(const struct weir__nats_limits *limits, char *buf, size_t
 	f->body = buf + used;
 	if (f->body[f->total] != '\r' || f->body[f->total + 1] != '\n')
 		return WEIR__NATS_ARGS;
+	if (plainly_written(args + 1, count - 1, f->body))
+		f->tail = args[1].at;
 	close_text(&f->subject);
-	close_text(&f->reply);
 	return (ssize_t)*ret_need;
 }
 

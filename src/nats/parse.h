@@ -41,8 +41,10 @@ struct weir__nats_frame {
 	struct weir__nats_text subject, reply, queue, sid;
 	struct weir__nats_text args; /* CONNECT: its JSON */
 	char *body;                  /* PUB: headers, payload, then "\r\n" */
-	size_t headers, total;       /* bytes of the headers; of headers and payload */
-	uint64_t max;                /* UNSUB; 0: at once */
+	char *tail; /* PUB: from the reply address or the first size to the end, as it can be
+	                              * sent on; NULL when it was not written as a server would */
+	size_t headers, total; /* bytes of the headers; of headers and payload */
+	uint64_t max;          /* UNSUB; 0: at once */
 };
 
 struct weir__nats_limits {
@@ -53,7 +55,7 @@ struct weir__nats_limits {
 /*
  * The frame that buf begins with. Bytes it takes, or 0 when it is not there as a whole: then at least
  * *ret_need bytes are needed to go on, and the buffer is as it was; or what is wrong. Of a whole frame
- * the white space behind each argument becomes a NUL.
+ * the white space behind each argument becomes a NUL, but not behind a reply address (its `len` tells).
  */
 ssize_t weir__nats_parse(const struct weir__nats_limits *limits, char *buf, size_t n,
                          struct weir__nats_frame *ret, size_t *ret_need);

@@ -77,6 +77,17 @@ static void put(struct weir__nats_conn *c, struct weir__nats_worker *w,
 	unsigned first = headers ? 0 : v->first_data;
 	char *at;
 
+	if (k->cap - k->len >= line + body && v->tail && headers == (v->headers > 0)) {
+		at = k->data + k->len;
+		at = headers ? add(at, "HMSG ", 5) : add(at, "MSG ", 4);
+		at = add(at, v->subject.at, v->subject.len);
+		*at++ = ' ';
+		at = add(at, s->sid, s->sid_len);
+		*at++ = ' ';
+		at = add(at, v->tail, v->tail_len);
+		k->len = (uint32_t)(at - k->data);
+		return;
+	}
 	if (k->cap - k->len >= line + body) {
 		at = k->data + k->len;
 		at = headers ? add(at, "HMSG ", 5) : add(at, "MSG ", 4);
@@ -176,7 +187,8 @@ struct publishing {
 	const struct weir__nats_frame *frame;
 };
 
-/* The lines of the headers without the version before and the empty line behind them. */
+/* The lines of the headers without the version before and the empty line behind them. Who subscribes in
+ * this process was promised well-formed subjects: NULL for others. */
 static struct weir__bus_msg *message_of(const struct weir__nats_frame *f)
 {
 	weir_msg m = { .subject = f->subject.at,
@@ -186,6 +198,9 @@ static struct weir__bus_msg *message_of(const struct weir__nats_frame *f)
 	struct weir__bus_msg *e;
 	char *from = f->body, *end = f->body + f->headers, *lines = NULL;
 
+	if (!weir_subject_valid(m.subject, false) ||
+	    (m.reply && !weir_subject_valid(m.reply, false)))
+		return NULL;
 	if (f->headers) {
 		char *first = memchr(from, '\n', f->headers);
 
@@ -215,14 +230,18 @@ static int give(struct publishing *p, struct weir__target *target, bool only_roo
 	if (target->ops == &weir__nats_target_ops)
 		return weir__nats_deliver(t, weir__container(target, struct weir__nats_sub, target),
 		                          &p->view);
-	/* Who subscribes in this process was promised well-formed subjects. */
-	if (!weir_subject_valid(p->frame->subject.at, false) ||
-	    (p->frame->reply.at && !weir_subject_valid(p->frame->reply.at, false)))
-		return -EPIPE;
-	if (!p->msg)
+	if (!p->msg) {
+		char *end = p->frame->reply.at ? p->frame->reply.at + p->frame->reply.len : NULL;
+		char was = end ? *end : 0;
+
+		if (end)
+			*end = 0;
 		p->msg = message_of(p->frame);
+		if (end)
+			*end = was;
+	}
 	if (!p->msg)
-		return -ENOMEM;
+		return -EPIPE;
 	if (target->ops)
 		return target->ops->push(target, p->msg, only_room);
 	s = weir__container(target, weir_sub, target);
@@ -396,6 +415,7 @@ static void no_responders(struct weir__nats_turn *t, const struct weir__nats_fra
 	};
 	struct weir__hits h;
 
+	f->reply.at[f->reply.len] = 0;
 	weir__broker_match(t->conn->server->broker, f->reply.at, 0, 0, &h);
 	for (size_t i = 0; i < h.n; i++) {
 		struct weir__nats_sub *s;
@@ -420,6 +440,8 @@ int weir__nats_publish(struct weir__nats_turn *t, const struct weir__nats_frame 
 		          .from = c,
 		          .headers = f->headers,
 		          .total = f->total,
+		          .tail = f->tail,
+		          .tail_len = f->tail ? (size_t)(f->body + f->total + 2 - f->tail) : 0,
 		          .first_data = f->headers ? 1 : 0,
 		          .pieces_n = f->headers ? 2 : 1 },
 	};

@@ -26,7 +26,7 @@
 #include "rt/timer.h"
 
 enum {
-	WEIR__NATS_BLOCK = 32 * 1024,  /* what is read at once */
+	WEIR__NATS_BLOCK = 64 * 1024,  /* what is read at once */
 	WEIR__NATS_BLOCKS = 8,         /* free ones that a worker keeps */
 	WEIR__NATS_CHUNK_SMALL = 2048, /* of an out queue: the first … */
 	WEIR__NATS_CHUNK = 32 * 1024,  /* … and the others, of which a worker keeps some */
@@ -265,7 +265,9 @@ extern const struct weir__target_ops weir__nats_target_ops;
 struct weir__nats_view {
 	struct weir__nats_text subject, reply;
 	const struct weir__nats_conn *from; /* NULL: not a client of ours */
-	size_t headers, total;              /* bytes, without the last "\r\n" */
+	const char *tail; /* all behind the sid, in one piece; NULL: put it together */
+	size_t tail_len;
+	size_t headers, total; /* bytes, without the last "\r\n" */
 	unsigned first_data, pieces_n;
 	struct iovec pieces[5];
 	/* What stands behind sid and reply address: " 12 28\r\n", and without headers " 16\r\n". */

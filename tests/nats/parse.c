@@ -39,8 +39,10 @@ TEST(a_publish_is_read_with_and_without_a_reply_address)
 	CHECK(!f.reply.at);
 	CHECK_EQ(f.total, 3);
 	CHECK(!memcmp(f.body, "xyz", 3));
-	CHECK_EQ(weir__nats_parse(&limits, text + r, strlen("PUB a inbox 0\r\n\r\n"), &f, &need), 17);
-	CHECK_STR(f.reply.at, "inbox");
+	CHECK_EQ(weir__nats_parse(&limits, text + r, strlen("PUB a inbox 0\r\n\r\n"), &f, &need),
+	         17);
+	CHECK(f.reply.len == 5 && !memcmp(f.reply.at, "inbox", 5));
+	CHECK(f.tail == f.reply.at);
 	CHECK_EQ(f.total, 0);
 }
 
@@ -78,8 +80,12 @@ TEST(operations_are_read_without_regard_to_case_and_with_blanks_and_tabs)
 TEST(a_frame_means_the_same_however_it_was_cut)
 {
 	static const char *const frames[] = {
-		"CONNECT {\"verbose\":false}\r\n", "PUB a.b.c reply 11\r\nhello world\r\n",
-		"HPUB x 12 12\r\nNATS/1.0\r\n\r\n\r\n", "SUB > q 1\r\n", "UNSUB 1 5\r\n", "PING\r\n",
+		"CONNECT {\"verbose\":false}\r\n",
+		"PUB a.b.c reply 11\r\nhello world\r\n",
+		"HPUB x 12 12\r\nNATS/1.0\r\n\r\n\r\n",
+		"SUB > q 1\r\n",
+		"UNSUB 1 5\r\n",
+		"PING\r\n",
 	};
 
 	for (size_t i = 0; i < sizeof frames / sizeof *frames; i++) {
