@@ -106,6 +106,7 @@ def each_bad_input_gets_its_error_and_hurts_nobody_else():
             check_eq(other.message()[4], b'x')
         check(len(BAD) >= 50)
         until(lambda: w.get('/varz').json['connections'] == 1)
+        other.close()
 
 
 @test
@@ -174,6 +175,8 @@ def one_member_of_a_queue_group_gets_each_message():
         got = [re.findall(rb'MSG work.x 1 \d+\r\n(\d+)\r\n', m.ping()) for m in members]
         check_eq(sorted(int(x) for g in got for x in g), list(range(300)))
         check(all(len(g) > 30 for g in got), [len(g) for g in got])
+        for m in members:
+            m.close()
 
 
 @test
