@@ -226,7 +226,9 @@ static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const ui
 	(void)session;
 	(void)frame;
 	weir__magic_check(st, WEIR__H2_STREAM_MAGIC);
-	weir__assert(sizeof o->bytes - o->len >= n + 9, "a frame of DATA without room");
+	/* nghttp2 goes from one frame of DATA to the next within one call; it will ask again. */
+	if (sizeof o->bytes - o->len < n + 9)
+		return NGHTTP2_ERR_WOULDBLOCK;
 	memcpy(o->bytes + o->len, head, 9);
 	weir__h2_stream_take(st, o->bytes + o->len + 9, n);
 	o->len += n + 9;
