@@ -10,6 +10,7 @@
  * stream before.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <weir/grpc_protobuf.h>

@@ -13,6 +13,7 @@
  */
 #include "grpc/server.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -446,7 +446,8 @@ static void readable(weir_conn *io, void *arg)
 	ssize_t r = buf ? 1 : -ENOMEM;
 
 	h2->unread = false;
-	for (int i = 0; buf && i < READS && !h2->deaf && nghttp2_session_want_read(h2->session); i++) {
+	for (int i = 0; buf && i < READS && !h2->deaf && nghttp2_session_want_read(h2->session);
+	     i++) {
 		r = weir__conn_try_read(io, buf->bytes, sizeof buf->bytes);
 		if (r <= 0)
 			break;

@@ -25,7 +25,8 @@
 
 enum {
 	WEIR__H2_WINDOW = 256 * 1024, /* of a stream that is received */
-	WEIR__H2_HELD = 1024 * 1024,  /* unread bytes of a connection, beyond which its window shrinks */
+	WEIR__H2_HELD =
+		1024 * 1024, /* unread bytes of a connection, beyond which its window shrinks */
 	WEIR__H2_OUT = 64 * 1024,     /* framed bytes that wait for the socket */
 	WEIR__H2_PIECE = 16384 + 256, /* the most that nghttp2 hands out at once */
 };
@@ -69,7 +70,8 @@ uint32_t weir__h2_error(const struct weir__h2_stream *st);
 /* ---- a stream, for callbacks on its worker (exchange.h) ---- */
 
 ssize_t weir__h2_try_writev(struct weir__h2_stream *st, const struct iovec *iov, int n);
-void weir__h2_watch(struct weir__h2_stream *st); /* then role->writable() once it may be tried again */
+void weir__h2_watch(
+	struct weir__h2_stream *st); /* then role->writable() once it may be tried again */
 void weir__h2_unwatch(struct weir__h2_stream *st);
 void weir__h2_end(struct weir__h2_stream *st); /* END_STREAM behind what was written */
 /* As weir__h2_send() without waiting: what it points to has to live until the stream is closed. */
@@ -115,17 +117,17 @@ struct weir__h2_stream {
 	struct weir__list link;  /* in h2->streams */
 	struct weir__list fired; /* in h2->fired: something is to be told */
 	uint32_t error;
-	bool closed;      /* over on the wire */
-	bool reset;       /* by us */
-	bool in_end;      /* END_STREAM came */
-	bool left_alone;  /* weir__h2_leave() */
-	bool discards;    /* nobody will read what still comes */
-	bool head_seen;   /* the (final) head came */
-	bool deferred;    /* nghttp2 waits for us to resume its data */
-	bool out_end;     /* the end follows what is to go … */
-	bool out_ended;   /* … and was framed */
+	bool closed;     /* over on the wire */
+	bool reset;      /* by us */
+	bool in_end;     /* END_STREAM came */
+	bool left_alone; /* weir__h2_leave() */
+	bool discards;   /* nobody will read what still comes */
+	bool head_seen;  /* the (final) head came */
+	bool deferred;   /* nghttp2 waits for us to resume its data */
+	bool out_end;    /* the end follows what is to go … */
+	bool out_ended;  /* … and was framed */
 	bool watched, may_write, tell_closed;
-	bool has_data;    /* a data provider was submitted */
+	bool has_data; /* a data provider was submitted */
 
 	struct weir__h2_chunk *in_first, *in_last;
 	size_t in_len;

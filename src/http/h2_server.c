@@ -62,9 +62,9 @@ struct request {
 	struct weir__http_stream stream;
 	struct weir__h2_server *server;
 	const char *authority;
-	size_t head_len;  /* of the fields, as RFC 9113 §6.5.2 counts */
-	int refused;      /* a status */
-	bool running;     /* a task has it */
+	size_t head_len; /* of the fields, as RFC 9113 §6.5.2 counts */
+	int refused;     /* a status */
+	bool running;    /* a task has it */
 	bool handed_over;
 	int64_t begun_ns;
 	struct weir__buf said; /* the body of the answer at the handler limit */
@@ -309,7 +309,8 @@ static int field(struct weir__h2_stream *st, const char *name, size_t name_len, 
 		return 0;
 	h = &b->x.head;
 	q->head_len += name_len + value_len + 32;
-	if (q->head_len > max || name_len + value_len + 2 > q->server->c->server->in_cap - b->in_len ||
+	if (q->head_len > max ||
+	    name_len + value_len + 2 > q->server->c->server->in_cap - b->in_len ||
 	    (name[0] != ':' && h->count == h->fields_max))
 		q->refused = 431;
 	if (q->head_len > HEAD_FACTOR * max)
@@ -392,8 +393,8 @@ static int take_authority(struct request *q)
 		return strcasecmp(host, q->authority) == 0 ? 0 : 400;
 	if (h->count == h->fields_max)
 		return 431;
-	h->fields[h->count++] = (struct weir__h1_field){ "host", q->authority, 4,
-		                                         (uint32_t)strlen(q->authority) };
+	h->fields[h->count++] =
+		(struct weir__h1_field){ "host", q->authority, 4, (uint32_t)strlen(q->authority) };
 	return 0;
 }
 
@@ -554,8 +555,10 @@ static void limit(struct request *q, int64_t now)
 	uint32_t was = __atomic_load_n(&q->stream.claim, __ATOMIC_ACQUIRE);
 	nghttp2_nv head[] = {
 		{ (uint8_t *)":status", (uint8_t *)"503", 7, 3, NGHTTP2_NV_FLAG_NONE },
-		{ (uint8_t *)"date", (uint8_t *)weir__http_date(c->worker), 4, 29, NGHTTP2_NV_FLAG_NONE },
-		{ (uint8_t *)"content-type", (uint8_t *)type, 12, sizeof type - 1, NGHTTP2_NV_FLAG_NONE },
+		{ (uint8_t *)"date", (uint8_t *)weir__http_date(c->worker), 4, 29,
+		  NGHTTP2_NV_FLAG_NONE },
+		{ (uint8_t *)"content-type", (uint8_t *)type, 12, sizeof type - 1,
+		  NGHTTP2_NV_FLAG_NONE },
 		{ (uint8_t *)"retry-after", (uint8_t *)"1", 11, 1, NGHTTP2_NV_FLAG_NONE },
 	};
 	struct weir__h2_send what = { .head = head, .head_n = 4, .n = 1, .end = true };
@@ -694,8 +697,7 @@ static void settle(struct weir__h2 *h2)
 		weir__h2_die(h2, -EPROTO);
 	if (h2->posted)
 		return;
-	if (empty && s->tasks == 0 &&
-	    (h2->dead || (s->stage == LAST && weir__h2_flushed(h2)))) {
+	if (empty && s->tasks == 0 && (h2->dead || (s->stage == LAST && weir__h2_flushed(h2)))) {
 		end(s);
 		return;
 	}
@@ -750,8 +752,8 @@ int weir__h2_server_start(struct weir__http_conn *c, const void *bytes, size_t n
 	s->idle_ns = from(now, l->idle_ns);
 	s->age_ns = WEIR_NEVER;
 	if (l->age_ns != WEIR_NEVER)
-		s->age_ns = from(now, l->age_ns - l->age_ns / 10 +
-		                              l->age_ns / 1000 * weir_random(200));
+		s->age_ns =
+			from(now, l->age_ns - l->age_ns / 10 + l->age_ns / 1000 * weir_random(200));
 	c->h2 = s;
 	c->state = WEIR__H2;
 	weir__conn_on_gone(c->io, NULL, NULL);

@@ -263,7 +263,8 @@ int weir__h2_send(const weir_ctx *ctx, struct weir__h2_stream *st, int64_t progr
 	weir__wait_init(&call.op.wait);
 	weir__h2_at_home(worker, send_begin, &call);
 	while (call.op.r == -EINPROGRESS) {
-		weir_ctx soon = progress_ns == WEIR_NEVER ? *ctx : weir_ctx_timeout(ctx, progress_ns);
+		weir_ctx soon =
+			progress_ns == WEIR_NEVER ? *ctx : weir_ctx_timeout(ctx, progress_ns);
 
 		r = weir__wait_park(&call.op.wait, &soon, "h2 write", st);
 		if (r >= 0)

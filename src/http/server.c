@@ -88,6 +88,8 @@ void weir_http_server_free(weir_http_server *s)
 		return;
 	weir__magic_check(s, WEIR__HTTP_SERVER_MAGIC);
 	weir__assert(s->servings == 0, "weir_http_server_free() while weir_http_serve() runs");
+	if (s->guest)
+		s->guest->free(s->guest);
 	for (int i = 0; i < s->worker_count; i++) {
 		struct weir__block *next;
 

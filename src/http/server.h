@@ -62,6 +62,10 @@ struct weir__serving {
 	weir_group conns;
 };
 
+struct weir__http_guest {
+	void (*free)(struct weir__http_guest *guest);
+};
+
 #define WEIR__HTTP_SERVER_MAGIC 0x48545053u
 struct weir_http_server {
 	uint32_t magic;
@@ -69,6 +73,7 @@ struct weir_http_server {
 	struct weir__router router;
 	weir_http_fn *filter;
 	void *filter_arg;
+	struct weir__http_guest *guest; /* what src/grpc keeps with it, freed with it; or NULL */
 	int (*unrouted)(const weir_ctx *ctx, weir_http *x, void *arg, bool *ret_done);
 	void *unrouted_arg;
 	struct weir__list statics;
