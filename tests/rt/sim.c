@@ -137,6 +137,8 @@ SIM(what_has_no_memory_says_so_and_leaves_nothing_behind, 5000)
 	int r;
 
 	CHECK_EQ(works(ctx, &depth), 0);
+	weir_sim_refuse_memory(1);
+	CHECK_EQ(works(ctx, &depth), -ENOMEM);
 	weir_sim_refuse_memory(2 + weir_random(100));
 	for (int i = 0; i < 5; i++) {
 		r = works(ctx, &depth);
