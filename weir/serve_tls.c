@@ -7,8 +7,6 @@
 #include "handlers.h"
 #include "base/log.h"
 
-static const char *const protocols[] = { "http/1.1", NULL };
-
 static bool wanted(const struct options *o)
 {
 	return o->tls_certs || o->tls_keys || o->tls_self_signed || o->tls_client_ca;
@@ -36,7 +34,7 @@ static int open_pairs(const struct options *o, const weir_tls_pair *pairs, size_
 		                 .pairs = pairs,
 		                 .pairs_n = n,
 		                 .ca = o->tls_client_ca,
-		                 .alpn = protocols };
+		                 .alpn = weir_http_protocols() };
 	int r = weir_tls_new(&opt, ret);
 
 	if (r == -EOPNOTSUPP)

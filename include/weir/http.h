@@ -91,6 +91,9 @@ WEIR_API int weir_http_serve(const weir_ctx *ctx, weir_http_server *s, weir_list
 WEIR_API int weir_http_serve_tls(const weir_ctx *ctx, weir_http_server *s, weir_listener *l,
                                  weir_tls *t);
 
+/* What the server speaks, for weir_tls_options.alpn. */
+WEIR_API const char *const *weir_http_protocols(void);
+
 /* From now on every answer says "Connection: close", while new connections are still served:
  * before a drain, so that clients go elsewhere by themselves. Any thread. */
 WEIR_API void weir_http_server_goodbye(weir_http_server *s);

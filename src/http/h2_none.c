@@ -11,6 +11,13 @@ int weir__h2_server_start(struct weir__http_conn *c, const void *bytes, size_t n
 	return -EPROTONOSUPPORT;
 }
 
+const char *const *weir_http_protocols(void)
+{
+	static const char *const names[] = { "http/1.1", NULL };
+
+	return names;
+}
+
 _Noreturn static void none(void)
 {
 	weir__die("a stream of HTTP/2 in a library built without it");

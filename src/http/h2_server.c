@@ -724,6 +724,13 @@ static const struct weir__h2_role role = {
 	.tick = tick,
 };
 
+const char *const *weir_http_protocols(void)
+{
+	static const char *const names[] = { "h2", "http/1.1", NULL };
+
+	return names;
+}
+
 int weir__h2_server_start(struct weir__http_conn *c, const void *bytes, size_t n)
 {
 	const weir_http_limits *l = &c->server->limits;
