@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Jobs from the producer's side: put, one or many; look; cancel; run again; list; follow. */
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -117,50 +118,81 @@ static void render_refusal(struct weir__buf *b, int status, const char *detail)
 	weir__buf_byte(b, '}');
 }
 
-/* One line of a batch; the verdict goes into b. 0, or the context's error. */
-static int put_line(const weir_ctx *ctx, weir_http *x, struct app *app, const char *line,
-                    size_t len, struct weir__buf *b)
-{
-	const char *queue = weir_http_path(x, "queue"), *detail, *type = NULL;
-	char *data = NULL, id[WEIR_JOB_ID_LEN + 1];
-	struct params p = { .x = x };
-	weir_job_spec spec = { 0 };
+/* A line of a batch while it is being put. What spec points to is in the others. */
+struct line {
+	struct params p;
 	json_t *object;
-	int r = 0, status;
+	char *data;
+	int r;
+};
 
-	object = json_read(&p, line, len);
-	if (object && !json_is_object(object))
-		wrong(&p, "a line has to be a JSON object");
-	p.body = object;
-	if (!p.error[0]) {
-		read_spec(&p, from_member, &spec);
-		spec.content_type = member(&p, "content_type");
-		read_payload(&p, object, &data, &spec.len, &type);
+enum { LINES_AT_ONCE = 256 };
+
+struct lines {
+	struct line line[LINES_AT_ONCE];
+	weir_job_spec spec[LINES_AT_ONCE];
+	char id[LINES_AT_ONCE][WEIR_JOB_ID_LEN + 1];
+	int r[LINES_AT_ONCE];
+	size_t n;
+};
+
+/* Without its spec being put, a line that is wrong gets a spec that is refused. */
+static void read_line(weir_http *x, struct app *app, const char *text, size_t len, struct line *l,
+                      weir_job_spec *spec)
+{
+	const char *type = NULL;
+
+	*l = (struct line){ .p = { .x = x } };
+	*spec = (weir_job_spec){ 0 };
+	l->object = json_read(&l->p, text, len);
+	if (l->object && !json_is_object(l->object))
+		wrong(&l->p, "a line has to be a JSON object");
+	l->p.body = l->object;
+	if (!l->p.error[0]) {
+		read_spec(&l->p, from_member, spec);
+		spec->content_type = member(&l->p, "content_type");
+		read_payload(&l->p, l->object, &l->data, &spec->len, &type);
 	}
-	if (!spec.content_type)
-		spec.content_type = type;
-	spec.data = data;
-	if (!p.error[0] && spec.len > app->opt->body_max)
-		r = -EMSGSIZE;
-	else if (!p.error[0])
-		r = weir_job_put(ctx, app->store, queue, &spec, id);
-	if (p.error[0]) {
-		render_refusal(b, 400, p.error);
-	} else if (r < 0 && r != -ECANCELED && r != -ETIMEDOUT) {
-		status = error_status(r, &detail);
-		render_refusal(b, status, detail);
-	} else if (r >= 0) {
-		render_verdict(b, app, id, queue, r == 1);
+	if (!spec->content_type)
+		spec->content_type = type;
+	spec->data = l->data;
+	l->r = l->p.error[0] ? -EINVAL : spec->len > app->opt->body_max ? -EMSGSIZE : 0;
+	if (l->r < 0)
+		spec->priority = INT_MAX;
+}
+
+/* Those that were gathered, and their verdicts into b. 0, or the context's error. */
+static int put_lines(const weir_ctx *ctx, weir_http *x, struct app *app, struct lines *l,
+                     struct weir__buf *b)
+{
+	const char *queue = weir_http_path(x, "queue"), *detail;
+	int r = weir_job_put_many(ctx, app->store, queue, l->spec, l->n, l->id, l->r);
+
+	for (size_t i = 0; i < l->n; i++) {
+		struct line *line = &l->line[i];
+		int each = line->r < 0 ? line->r : r == -ENOMEM ? r : l->r[i];
+
+		if (line->p.error[0]) {
+			render_refusal(b, 400, line->p.error);
+		} else if (each < 0) {
+			int status = error_status(each, &detail);
+
+			render_refusal(b, status, detail);
+		} else {
+			render_verdict(b, app, l->id[i], queue, each == 1);
+		}
+		weir__buf_byte(b, '\n');
+		free(line->data);
+		json_decref(line->object);
 	}
-	weir__buf_byte(b, '\n');
-	free(data);
-	json_decref(object);
-	return r == -ECANCELED || r == -ETIMEDOUT ? r : 0;
+	l->n = 0;
+	return r == -ENOMEM ? 0 : r;
 }
 
 static int job_batch(const weir_ctx *ctx, weir_http *x, struct app *app)
 {
 	struct weir__buf b = WEIR__BUF_INIT;
+	struct lines *l = NULL;
 	char *body, *at, *end;
 	size_t len, lines = 0;
 	int r;
@@ -178,11 +210,23 @@ static int job_batch(const weir_ctx *ctx, weir_http *x, struct app *app)
 	if (lines > BATCH_LINES)
 		return weir_http_problem(ctx, x, 413, "a batch holds at most %d lines",
 		                         BATCH_LINES);
+	l = malloc(sizeof *l);
+	if (!l)
+		return -ENOMEM;
+	l->n = 0;
 	for (at = body; r == 0 && at < body + len; at = end + 1) {
 		end = memchr(at, '\n', (size_t)(body + len - at));
 		end = end ? end : body + len;
-		if (end > at + strspn(at, " \t\r"))
-			r = put_line(ctx, x, app, at, (size_t)(end - at), &b);
+		if (end == at + strspn(at, " \t\r"))
+			continue;
+		read_line(x, app, at, (size_t)(end - at), &l->line[l->n], &l->spec[l->n]);
+		if (++l->n == LINES_AT_ONCE)
+			r = put_lines(ctx, x, app, l, &b);
+	}
+	if (l->n) {
+		int last = put_lines(ctx, x, app, l, &b);
+
+		r = r < 0 ? r : last;
 	}
 	if (r == 0 && b.failed)
 		r = weir_http_problem(ctx, x, 507,
@@ -190,6 +234,7 @@ static int job_batch(const weir_ctx *ctx, weir_http *x, struct app *app)
 	else if (r == 0)
 		r = weir_http_reply(ctx, x, 202, "application/x-ndjson", b.data, b.len);
 	weir__buf_free(&b);
+	free(l);
 	return r;
 }
 

@@ -50,13 +50,19 @@ typedef struct weir_store_options { /* 0: the default */
 	const char *spool;
 } weir_store_options;
 
-/* "mem:". 0, -EINVAL, -EPROTONOSUPPORT, -ENOMEM, -EIO/-EBADMSG for a spool that cannot be read
- * (left untouched). Its tasks belong to ctx's scope. */
+/*
+ * "mem:", or "sqlite:PATH": a file in which everything is before it is answered, so that it
+ * survives kill -9 and power loss; one store at a time. What a store in memory spooled, a durable
+ * one takes over. 0, -EINVAL, -EPROTONOSUPPORT (also: built without it), -ENOMEM, -EIO/-EBADMSG
+ * for a spool or file that cannot be read, is foreign, damaged or newer (said why; left
+ * untouched). Its tasks belong to ctx's scope.
+ */
 WEIR_API int weir_store_open(const weir_ctx *ctx, const char *url, const weir_store_options *opt,
                              weir_store **ret);
 
-/* Takes end with 0 and puts with -EPIPE; what is still leased is returned; the spool is written
- * (through a temporary file, fsync, rename). 0 or the error of the spool; consumes the store.
+/* Takes end with 0 and puts with -EPIPE; what is still leased is returned (a durable store keeps
+ * leases that run by time: they go on when it opens again); the spool is written (through a
+ * temporary file, fsync, rename). 0 or the error of the spool; consumes the store.
  * *ret_spooled may be NULL. By the task that opened it. Handles that are still held stay usable:
  * what they say is -ESTALE. */
 WEIR_API int weir_store_close(const weir_ctx *ctx, weir_store *s, size_t *ret_spooled);
@@ -92,7 +98,7 @@ typedef struct weir_queue_info {
 	int64_t oldest_ns;          /* age of the oldest queued job */
 	/* what a refused producer is told: from the measured rate, 1–60 s */
 	int64_t retry_after_ns;
-	const char *durability; /* "memory" */
+	const char *durability; /* "memory" or "fsync": what is true of a job that was accepted */
 } weir_queue_info;
 /* 0 or -ENOENT. Names: 1–64 of [A-Za-z0-9._-], not starting with a dot. */
 WEIR_API int weir_queue_info_get(weir_store *s, const char *queue, weir_queue_info *ret);
@@ -115,10 +121,18 @@ typedef struct weir_job_spec {
 	unsigned attempts_max; /* 0: the queue's */
 } weir_job_spec;
 
-/* Never waits on a full queue. 0, 1 (an earlier job with this idempotency key: its id), -EAGAIN
- * (full), -ENOSPC (memory_max or queues_max), -EINVAL, -EMSGSIZE, -EPIPE. */
+/* Never waits on a full queue; a durable store waits for the disk. 0, 1 (an earlier job with this
+ * idempotency key: its id), -EAGAIN (full), -ENOSPC (memory_max, queues_max or the disk), -EIO,
+ * -EINVAL, -EMSGSIZE, -EPIPE. With the context's error it is not known whether the job was taken;
+ * an idempotency key makes it safe to ask again. */
 WEIR_API int weir_job_put(const weir_ctx *ctx, weir_store *s, const char *queue,
                           const weir_job_spec *spec, char ret_id[27]);
+
+/* Many at once, which on disk costs little more than one: waits until all are kept. ret_ids[i] and
+ * ret[i] (as weir_job_put() gives it) for each. 0, or the context's error: then those that are not
+ * known to be kept have it too. -ENOMEM: none was put. */
+WEIR_API int weir_job_put_many(const weir_ctx *ctx, weir_store *s, const char *queue,
+                               const weir_job_spec *specs, size_t n, char (*ret_ids)[27], int *ret);
 
 typedef struct weir_take_options {
 	int64_t lease_ns;   /* 0: the queue's */

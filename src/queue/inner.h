@@ -126,7 +126,7 @@ struct weir__record {
 	bool pending;             /* accepted, and not on disk: nobody may run it */
 	bool saved;               /* it was written once */
 	bool changed, writes;     /* since it was taken to be written; when it was */
-	bool gone;                /* out of the store */
+	bool gone, refused;       /* out of the store; because the disk would not have it */
 	char id[WEIR__ID + 1];
 	uint8_t state;
 	bool held; /* counted in its queue's bounds */

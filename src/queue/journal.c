@@ -336,6 +336,7 @@ static void refuse(weir_store *s, struct weir__record *j)
 	if (j->fresh)
 		weir__idem_drop(s, j->fresh);
 	j->num = 0;
+	j->refused = true;
 	if (weir__list_linked(&j->dirty)) { /* Cancelled meanwhile. */
 		weir__list_remove(&j->dirty);
 		s->journal.jobs_n--;

@@ -25,6 +25,7 @@ enum {
 	WEIR__SQL_ID = 0x57454952, /* "WEIR" */
 	WEIR__SQL_ROWS = 64,
 	WEIR__SQL_SEGMENT = 1024, /* jobs whose rows go together */
+	WEIR__SQL_OLD_MAX = 2048, /* changes that are looked at in one round */
 };
 
 enum weir__sql {
@@ -40,6 +41,8 @@ enum weir__sql {
 	WEIR__SQL_CRON_GONE,
 	WEIR__SQL_DELETE,
 	WEIR__SQL_DELETE_RANGE,
+	WEIR__SQL_OLD,
+	WEIR__SQL_OLD_OVER,
 	WEIR__SQL_STATEMENTS
 };
 
@@ -57,9 +60,14 @@ struct weir__sqlite {
 	struct weir__batch batch;
 	struct weir__row rows[WEIR__SQL_ROWS];
 	uint64_t changes;      /* the newest change's number */
-	uint64_t changes_from; /* those below were deleted */
-	uint64_t changes_live; /* jobs on disk that have one, at most */
-	int64_t idem_at;       /* when to look for old keys */
+	uint64_t changes_from; /* up to this they were deleted */
+	int64_t idem_at;       /* when to look for keys that are over */
+	uint64_t cleared;      /* the same, by the transaction that goes on */
+	uint64_t changes_live; /* how many may be of use, when one looked last */
+	struct {
+		uint64_t change, job;
+		char id[WEIR__ID + 1];
+	} old[WEIR__SQL_OLD_MAX];
 	struct weir__segment **segments;
 	size_t segments_n; /* by number of job / WEIR__SQL_SEGMENT */
 	int wal_frames;

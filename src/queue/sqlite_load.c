@@ -158,6 +158,8 @@ static int load_changes(struct weir__sqlite *q, struct newest *m)
 			r = damaged(q, "change", (int64_t)change);
 			break;
 		}
+		if (!q->changes)
+			q->changes_from = q->cleared = change - 1;
 		i = slot(m, job);
 		m->v[i].job = job;
 		m->v[i].change = change;

@@ -62,8 +62,8 @@ static const char *const texts[WEIR__SQL_STATEMENTS] = {
 	[WEIR__SQL_CHANGE] = "INSERT INTO change VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,"
 			     "?14,?15,?16,?17,?18)",
 	[WEIR__SQL_IDEM] = "INSERT INTO idem VALUES(NULL,?1,?2,?3,?4)",
-	[WEIR__SQL_IDEM_OVER] =
-		"DELETE FROM idem WHERE n <= (SELECT max(n) FROM idem WHERE until < ?1)",
+	[WEIR__SQL_IDEM_OVER] = "DELETE FROM idem WHERE n IN (SELECT n FROM idem ORDER BY n LIMIT "
+	                        "1000) AND until < ?1",
 	[WEIR__SQL_QUEUE] =
 		"INSERT OR REPLACE INTO queue VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,"
 		"?12,?13,?14,?15)",
@@ -71,6 +71,9 @@ static const char *const texts[WEIR__SQL_STATEMENTS] = {
 	[WEIR__SQL_CRON_GONE] = "DELETE FROM cron WHERE name = ?1",
 	[WEIR__SQL_DELETE] = "DELETE FROM job WHERE num = ?1",
 	[WEIR__SQL_DELETE_RANGE] = "DELETE FROM job WHERE num BETWEEN ?1 AND ?2",
+	[WEIR__SQL_OLD] = "SELECT c.n, j.num, j.id FROM change c CROSS JOIN job j ON j.num = c.job"
+			  " WHERE c.n BETWEEN ?1 AND ?2",
+	[WEIR__SQL_OLD_OVER] = "DELETE FROM change WHERE n <= ?1",
 };
 
 static int refuse(const struct weir__sqlite *q, const char *why)

@@ -284,6 +284,73 @@ static int clear_jobs(struct weir__sqlite *q)
 	return code;
 }
 
+static int clear_idems(struct weir__sqlite *q)
+{
+	int64_t now = weir_wall();
+	int code;
+
+	if (now < q->idem_at)
+		return SQLITE_OK;
+	sqlite3_bind_int64(q->sql[WEIR__SQL_IDEM_OVER], 1, now);
+	code = step(q, WEIR__SQL_IDEM_OVER);
+	if (code == SQLITE_OK && sqlite3_changes(q->db) == 0)
+		q->idem_at = now + WEIR_SEC(10);
+	return code;
+}
+
+/* The oldest changes: where none is its job's newest any more they are deleted, and where some are
+ * these are marked to be written anew. A job that is out of the store goes with its change. */
+static int clear_changes(struct weir__sqlite *q)
+{
+	sqlite3_stmt *st = q->sql[WEIR__SQL_OLD];
+	weir_store *s = q->store;
+	int64_t from = (int64_t)q->changes_from, to = from + WEIR__SQL_OLD_MAX;
+	size_t n = 0, newest = 0;
+	int code;
+
+	if (q->changes - q->changes_from < CHANGES_SPARE + q->changes_live)
+		return SQLITE_OK;
+	sqlite3_bind_int64(st, 1, from + 1);
+	sqlite3_bind_int64(st, 2, to);
+	while ((code = sqlite3_step(st)) == SQLITE_ROW && n < WEIR__SQL_OLD_MAX) {
+		const void *id = sqlite3_column_text(st, 2);
+
+		q->old[n].change = (uint64_t)sqlite3_column_int64(st, 0);
+		q->old[n].job = (uint64_t)sqlite3_column_int64(st, 1);
+		memcpy(q->old[n].id, id, WEIR__ID + 1);
+		n++;
+	}
+	sqlite3_reset(st);
+	if (code != SQLITE_DONE)
+		return code;
+	weir__store_enter(s);
+	for (size_t i = 0; i < n; i++) {
+		struct weir__record *j = weir__job_find(s, q->old[i].id);
+
+		if (j && j->change == q->old[i].change) {
+			weir__journal_job(s, j);
+			newest++;
+		}
+		if (j)
+			q->old[i].job = 0;
+	}
+	q->changes_live = s->jobs.n * 2;
+	weir__store_leave(s);
+	code = SQLITE_OK;
+	for (size_t i = 0; i < n && code == SQLITE_OK; i++)
+		if (q->old[i].job) {
+			sqlite3_bind_int64(q->sql[WEIR__SQL_DELETE], 1, (int64_t)q->old[i].job);
+			code = step(q, WEIR__SQL_DELETE);
+		}
+	if (code != SQLITE_OK || newest)
+		return code;
+	sqlite3_bind_int64(q->sql[WEIR__SQL_OLD_OVER], 1, to);
+	code = step(q, WEIR__SQL_OLD_OVER);
+	if (code == SQLITE_OK)
+		q->cleared = (uint64_t)to;
+	return code;
+}
+
 /* After the transaction: what has become of no interest with it. */
 static void note_gone(struct weir__sqlite *q)
 {
@@ -316,9 +383,16 @@ static int write_all(struct weir__sqlite *q, bool fresh_too)
 	if (code == SQLITE_OK)
 		code = clear_jobs(q);
 	if (code == SQLITE_OK)
-		code = step(q, WEIR__SQL_COMMIT);
+		code = clear_changes(q);
 	if (code == SQLITE_OK)
+		code = clear_idems(q);
+	if (code == SQLITE_OK)
+		code = step(q, WEIR__SQL_COMMIT);
+	if (code == SQLITE_OK) {
+		q->changes_from = q->cleared;
 		return 0;
+	}
+	q->cleared = q->changes_from;
 	code = weir__sqlite_error(q, code, "writing");
 	if (!sqlite3_get_autocommit(q->db))
 		step(q, WEIR__SQL_ROLLBACK);
