@@ -12,6 +12,7 @@
 struct auth;
 struct streams;
 struct leases;
+struct runners;
 
 struct app {
 	const struct options *opt;
@@ -23,6 +24,7 @@ struct app {
 	weir_chan *events; /* of struct job_message *: job changes on their way to the bus */
 	struct streams *streams;
 	struct leases *leases;
+	struct runners *runners;
 	struct auth *auth;  /* NULL: no tokens are asked for */
 	weir_tls *tls;      /* NULL: none is spoken */
 	int64_t started_at; /* wall clock */
@@ -67,6 +69,11 @@ extern const weir_service nats_service;
 /* reload.c: SIGHUP. Blocked by reload_block() before there are threads. */
 void reload_block(void);
 extern const weir_service reload_service;
+
+/* runners.c: the server's own workers. Made before there are tasks: 0 or -Exxx after it said why. */
+int runners_new(struct app *app);
+void runners_free(struct app *app);
+extern const weir_service runners_service;
 
 /* leases.c: leases that end with a connection. */
 struct leases *leases_new(struct app *app);

@@ -256,7 +256,7 @@ static void read_queue(struct reader *r, struct queue_config *q)
 	char section[96], name[192];
 	struct key k;
 
-	_Static_assert(sizeof lines / sizeof lines[0] >= 16, "one for each of queue_settings");
+	_Static_assert(sizeof lines / sizeof lines[0] >= 24, "one for each of queue_settings");
 	snprintf(section, sizeof section, "queues.%s", q->name);
 	if (is_null(&r->event)) { /* "mail:" alone makes a queue of defaults. */
 		next(r);
@@ -289,9 +289,18 @@ static void read_queue(struct reader *r, struct queue_config *q)
 			skip_value(r);
 		} else {
 			lines[i] = k.line;
-			read_setting(r, &queue_settings[i], &q->set, name);
+			read_setting(r, &queue_settings[i], q, name);
 		}
 	}
+	if (q->execs && q->webhook)
+		complain(r, &r->event.start_mark, "%s: exec and webhook exclude each other",
+		         section);
+	if (!q->webhook && (q->secret_file || q->allow_private))
+		complain(r, &r->event.start_mark, "%s: settings of a webhook, but no webhook",
+		         section);
+	if (!q->webhook && !q->execs && q->workers)
+		complain(r, &r->event.start_mark, "%s: workers, but neither exec nor webhook",
+		         section);
 	next(r);
 }
 

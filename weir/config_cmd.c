@@ -44,14 +44,14 @@ static void show_text(const struct options *o)
 	for (size_t i = 0; i < o->nqueues; i++) {
 		printf("queues.%s\n", o->queues[i].name);
 		for (size_t j = 0; j < queue_settings_n; j++) {
-			static const weir_queue_settings none;
+			static const struct queue_config none;
 			const struct setting *s = &queue_settings[j];
 
-			if (!memcmp((const char *)&o->queues[i].set + s->at,
+			if (!memcmp((const char *)&o->queues[i] + s->at,
 			            (const char *)&none + s->at, s->size))
 				continue;
 			weir__buf_clear(&value);
-			setting_format(s, &o->queues[i].set, &value);
+			setting_format(s, &o->queues[i], &value);
 			printf("  %-18s %-28s # %s\n", s->name, value.len ? value.data : "",
 			       o->config);
 		}

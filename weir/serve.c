@@ -145,6 +145,7 @@ static int add_services(struct app *app)
 		events_service,
 		streams_service,
 		reload_service,
+		runners_service,
 	};
 
 	for (size_t i = 0; i < sizeof services / sizeof *services; i++) {
@@ -331,7 +332,10 @@ int cmd_serve(const struct options *o)
 	}
 	r = serve_tls_open(o, &app.tls);
 	if (r == 0)
+		r = runners_new(&app);
+	if (r == 0)
 		r = weir_run(&rt, serve, &app);
+	runners_free(&app);
 	weir_tls_free(app.tls);
 	auth_free(app.auth);
 	return r < 0 ? EXIT_FAILED : r;

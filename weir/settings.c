@@ -9,9 +9,10 @@
 #define LIST_AT(list, n)                                   \
 	AT(list), .count_at = offsetof(struct options, n), \
 		  .most_items = sizeof(((struct options *)0)->list) / sizeof(char *)
-#define IN_QUEUE(field)                             \
-	.at = offsetof(weir_queue_settings, field), \
-	.size = sizeof(((weir_queue_settings *)0)->field)
+#define OF_QUEUE(field)                             \
+	.at = offsetof(struct queue_config, field), \
+	.size = sizeof(((struct queue_config *)0)->field)
+#define IN_QUEUE(field) OF_QUEUE(set.field)
 
 #define SERVER  " serve config "
 #define CLIENTS " enqueue work publish subscribe request reply jobs queues status drain tasks "
@@ -220,5 +221,16 @@ const struct setting queue_settings[] = {
 	  .least = WEIR_SEC(1), .most = A_YEAR, .help = "how long it remembers them" },
 	{ "paused", 0, SET_KEY, SET_SWITCH, NULL, IN_QUEUE(paused),
 	  .help = "start without giving out jobs" },
+	{ "exec", 0, SET_KEY, SET_LIST, NULL, OF_QUEUE(exec), .arg = "[CMD, ARG…]",
+	  .count_at = offsetof(struct queue_config, execs), .most_items = EXEC_MAX,
+	  .help = "the server runs this command for each job, as weir work does" },
+	{ "webhook", 0, SET_KEY, SET_TEXT, NULL, OF_QUEUE(webhook), .arg = "URL",
+	  .help = "the server posts each job to this URL" },
+	{ "webhook-secret-file", 0, SET_KEY, SET_PATH, NULL, OF_QUEUE(secret_file), .arg = "FILE",
+	  .help = "holds whsec_…, with which webhooks are signed; not signed" },
+	{ "webhook-private", 0, SET_KEY, SET_SWITCH, NULL, OF_QUEUE(allow_private),
+	  .help = "the webhook may be at a private address" },
+	{ "workers", 0, SET_KEY, SET_NUMBER, NULL, OF_QUEUE(workers), .arg = "N", .least = 1,
+	  .most = 1000, .help = "how many commands or webhooks run at a time; 4" },
 };
 const size_t queue_settings_n = sizeof queue_settings / sizeof queue_settings[0];

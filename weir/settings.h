@@ -36,7 +36,7 @@ struct setting {
 	unsigned char also;
 	enum setting_type type;
 	const char *commands;        /* " serve config " */
-	size_t at, size;             /* in struct options, or weir_queue_settings */
+	size_t at, size;             /* in struct options, or queue_config */
 	size_t count_at, most_items; /* of a list: where the size_t is, and how many fit */
 	const char *arg;             /* "N", shown in help */
 	const char *fallback;        /* the default as text; NULL: zero, empty */
@@ -49,7 +49,7 @@ struct setting {
 
 extern const struct setting settings[];
 extern const size_t settings_n;
-/* What one queue may be told, in `queues:` of the file; `at` is in weir_queue_settings. */
+/* What one queue may be told, in `queues:` of the file; `at` is in struct queue_config. */
 extern const struct setting queue_settings[];
 extern const size_t queue_settings_n;
 

@@ -14,7 +14,7 @@
 
 enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_FORCED = 3, EXIT_NO_SERVER = 4 };
 
-enum { LISTEN_MAX = 16, TLS_PAIRS_MAX = 64, ORIGINS_MAX = 32, SETTINGS_MAX = 96 };
+enum { LISTEN_MAX = 16, TLS_PAIRS_MAX = 64, ORIGINS_MAX = 32, SETTINGS_MAX = 96, EXEC_MAX = 32 };
 
 /* Where a setting's value came from, the weakest first. */
 enum origin { FROM_DEFAULT, FROM_FILE, FROM_ENV, FROM_FLAG };
@@ -23,6 +23,13 @@ enum origin { FROM_DEFAULT, FROM_FILE, FROM_ENV, FROM_FLAG };
 struct queue_config {
 	char name[65];
 	weir_queue_settings set;
+	/* Who runs its jobs, in the server itself; at most one of exec and webhook. */
+	const char *exec[EXEC_MAX + 1]; /* NULL at the end */
+	size_t execs;
+	const char *webhook;     /* URL */
+	const char *secret_file; /* of the webhook; NULL: not signed */
+	bool allow_private;
+	unsigned workers; /* at a time; 0: the default */
 };
 
 /* One of `crons:` in the file. */

@@ -182,7 +182,7 @@ WEIR_API int weir_lease_progress(weir_store *s, const char *id, const char *leas
                                  const char *note);
 WEIR_API int weir_lease_return(weir_store *s, const char *id, const char *lease);
 /* Its worker has vanished without a word. The job is back at once, but the attempt has ended: a job
- * that kills its workers is dead when its attempts are used up. */
+ * that kills its workers is dead when its attempts are used up. Never waits. */
 WEIR_API int weir_lease_lost(weir_store *s, const char *id, const char *lease);
 
 /* Has the job been cancelled, or its lease lost? Waits until then: 0, or the context's error. For
@@ -248,6 +248,12 @@ WEIR_API int weir_job_result(weir_job *j, const void *data, size_t len);
 /* Say why the handler is going to fail ("exit status 3"): copied, up to 159 bytes, shown as the
  * job's error. */
 WEIR_API void weir_job_why(weir_job *j, const char *why);
+
+/* If the handler fails: run again after so long, instead of the back-off. */
+WEIR_API void weir_job_retry_after(weir_job *j, int64_t delay_ns);
+/* If the handler fails: this was no attempt. The job goes back, to run again after so long; 0: as
+ * soon as it is its turn. */
+WEIR_API void weir_job_defer(weir_job *j, int64_t delay_ns);
 
 /* `n` tasks of the group that take and run until drain (then they finish what they run) or cancel.
  * 0 or -ENOMEM. opt may be NULL. */

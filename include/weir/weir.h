@@ -24,6 +24,7 @@
 #include <weir/bus.h>
 #include <weir/nats.h>
 #include <weir/queue.h>
+#include <weir/webhook.h>
 #include <weir/server.h>
 
 #endif

@@ -226,6 +226,7 @@ struct weir_job {
 	int64_t timeout_ns;
 	struct weir__result *result;
 	char *why;
+	int64_t retry_ns, defer_ns; /* what a handler that fails wants; −1: nothing */
 };
 
 struct weir__idem {

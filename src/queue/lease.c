@@ -178,7 +178,11 @@ int weir__lease_finish(weir_store *s, struct weir__record *j, const char *token,
 			break;
 		}
 		j->attempt--;
-		weir__job_to_queued(s, j, why, true);
+		if (delay_ns > 0)
+			weir__job_to_delayed(
+				s, j, delay_ns < WEIR__DELAY_MAX ? delay_ns : WEIR__DELAY_MAX, why);
+		else
+			weir__job_to_queued(s, j, why, true);
 		break;
 	}
 	weir__ready_dispatch(s, q);
@@ -229,7 +233,7 @@ static int finish_by_id(const weir_ctx *ctx, weir_store *s, const char *id, cons
 	j = weir__job_find(s, id);
 	r = j ? weir__lease_finish(s, j, lease, v, &copy, delay_ns, fits < 0 ? too_large : why) :
 	        -ENOENT;
-	if (r >= 0 && v != WEIR__RETURN)
+	if (r >= 0 && ctx)
 		weir__journal_wait_for(s, &w, false);
 	weir__store_leave(s);
 	weir__result_unref(copy);

@@ -19,6 +19,7 @@ static weir_job *handle_new(weir_store *s)
 	if (!j)
 		return NULL;
 	j->magic = weir__taken_magic;
+	j->retry_ns = j->defer_ns = -1;
 	j->store = s;
 	weir__store_ref(s);
 	return j;
@@ -177,6 +178,18 @@ void weir_job_why(weir_job *j, const char *why)
 {
 	weir__magic_check(j, weir__taken_magic);
 	weir__job_text(&j->why, why, sizeof(((weir_job_info *)0)->error) - 1);
+}
+
+void weir_job_retry_after(weir_job *j, int64_t delay_ns)
+{
+	weir__magic_check(j, weir__taken_magic);
+	j->retry_ns = delay_ns;
+}
+
+void weir_job_defer(weir_job *j, int64_t delay_ns)
+{
+	weir__magic_check(j, weir__taken_magic);
+	j->defer_ns = delay_ns;
 }
 
 int weir__taken_finish(const weir_ctx *ctx, weir_job *j, enum weir__verdict v, int64_t delay_ns,

@@ -8,8 +8,8 @@
  * time: worker and store live in one process.
  *
  * What a handler returned becomes a verdict in this order: 0 is an ack, whatever else happened; a
- * run that was stopped from above goes back without counting; past its limit, it failed by that;
- * else it failed by what it said.
+ * run that was stopped from above, or that put itself off, goes back without counting; past its
+ * limit, it failed by that; else it failed by what it said.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -66,8 +66,17 @@ static void fail(const weir_ctx *ctx, weir_job *job, int r)
 	if (r == -EINVAL)
 		weir__taken_finish(ctx, job, WEIR__KILL, 0, why);
 	else
-		weir_job_nack(ctx, job, -1, why);
+		weir_job_nack(ctx, job, job->retry_ns, why);
 	free(own);
+}
+
+static void defer(weir_job *job)
+{
+	char *why = job->why; /* It must outlive the handle. */
+
+	job->why = NULL;
+	weir__taken_finish(NULL, job, WEIR__RETURN, job->defer_ns, why ? why : "put off");
+	free(why);
 }
 
 static void conclude(const weir_ctx *ctx, weir_job *job, int64_t deadline, int r)
@@ -78,6 +87,8 @@ static void conclude(const weir_ctx *ctx, weir_job *job, int64_t deadline, int r
 		weir_job_ack(ctx, job, NULL, 0);
 	} else if (weir_ctx_err(ctx) < 0 || (r == -ESHUTDOWN && weir_ctx_draining(ctx))) {
 		weir_job_return(job);
+	} else if (job->defer_ns >= 0) {
+		defer(job);
 	} else if (weir_now() >= deadline) {
 		snprintf(text, sizeof text, "ran longer than its limit of %.3g s",
 		         (double)weir_job_timeout(job) / 1e9);
