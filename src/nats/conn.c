@@ -251,7 +251,8 @@ static const char *obey(struct weir__nats_turn *t, const struct weir__nats_frame
 {
 	switch (f->op) {
 	case WEIR__NATS_PUB:
-		return weir__nats_publish(t, f) < 0 ? "" : NULL;
+		weir__nats_publish(t, f);
+		return NULL;
 	case WEIR__NATS_SUB:
 		weir__nats_sub(t, f);
 		return NULL;
@@ -343,7 +344,7 @@ static enum verdict turn(const weir_ctx *ctx, struct weir__nats_conn *c)
 			v = LEAVE;
 		weir__nats_flush_touched(&t);
 		weir__nats_count(&t);
-		if (is_cut(c))
+		if (is_cut(c) || (t.stall && weir__nats_stall(&t) < 0))
 			v = END;
 		if (v != KEEP || (c->plain && !c->peer_left && (size_t)got < room))
 			break;

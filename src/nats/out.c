@@ -353,6 +353,11 @@ void weir__nats_flush_touched(struct weir__nats_turn *t)
 	}
 }
 
+bool weir__nats_moves(const struct weir__nats_conn *c)
+{
+	return weir__now_coarse() - c->progress_ns < STILL_NS;
+}
+
 int weir__nats_stall(struct weir__nats_turn *t)
 {
 	struct weir__nats_conn *c = t->stall;
@@ -362,8 +367,7 @@ int weir__nats_stall(struct weir__nats_turn *t)
 
 	t->stall = NULL;
 	weir__lock_acquire(&c->lock);
-	if (!c->cut && c->pending > c->server->opt.max_pending / 4 &&
-	    weir__now_coarse() - c->progress_ns < STILL_NS) {
+	if (!c->cut && c->pending > c->server->opt.max_pending / 4 && weir__nats_moves(c)) {
 		weir__wait_init(&me.wait);
 		weir__list_append(&c->stalled, &me.link);
 		weir__lock_release(&c->lock);

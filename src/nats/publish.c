@@ -157,7 +157,8 @@ int weir__nats_deliver(struct weir__nats_turn *t, struct weir__nats_sub *s,
 		last = s->max && s->delivered >= s->max;
 		s->closed = last;
 		r = 1;
-		if (t && !t->stall && c->pending > c->server->opt.max_pending / 2) {
+		if (t && !t->stall && c->pending > c->server->opt.max_pending / 2 &&
+		    weir__nats_moves(c)) {
 			weir__nats_conn_ref(c);
 			t->stall = c;
 		}
@@ -429,7 +430,7 @@ static void no_responders(struct weir__nats_turn *t, const struct weir__nats_fra
 	weir__hits_free(&h);
 }
 
-int weir__nats_publish(struct weir__nats_turn *t, const struct weir__nats_frame *f)
+void weir__nats_publish(struct weir__nats_turn *t, const struct weir__nats_frame *f)
 {
 	struct weir__nats_conn *c = t->conn;
 	struct publishing p = {
@@ -456,21 +457,16 @@ int weir__nats_publish(struct weir__nats_turn *t, const struct weir__nats_frame 
 	if (c->pedantic && (strlen(f->subject.at) != f->subject.len ||
 	                    !weir_subject_valid(f->subject.at, false))) {
 		weir__nats_sayf(t, "-ERR 'Invalid Publish Subject'\r\n");
-		return 0;
+		return;
 	}
 	got = deliver(&p);
 	weir__bus_msg_unref(p.msg);
 	if (got < 0)
-		return 0;
+		return;
 	if (c->verbose)
 		weir__nats_say(t, "+OK\r\n", 5);
 	if (got == 0 && f->reply.at && c->no_responders)
 		no_responders(t, f);
-	if (t->stall) {
-		weir__nats_flush_touched(t);
-		return weir__nats_stall(t);
-	}
-	return 0;
 }
 
 void weir__nats_count(struct weir__nats_turn *t)

@@ -221,7 +221,9 @@ void weir__nats_flush(struct weir__nats_conn *c);
 bool weir__nats_wants_flush(struct weir__nats_conn *c);
 void weir__nats_touch(struct weir__nats_turn *t, struct weir__nats_conn *c);
 void weir__nats_flush_touched(struct weir__nats_turn *t);
-/* Lets one that lags behind, but moves, catch up. 0 or the context's error. */
+/* With the lock: did its socket take something a moment ago? */
+bool weir__nats_moves(const struct weir__nats_conn *c);
+/* Lets the one that lags behind, but moves, catch up. 0 or -ECANCELED. */
 int weir__nats_stall(struct weir__nats_turn *t);
 size_t weir__nats_drop_out(struct weir__nats_conn *c);   /* all of it; how much it was */
 void weir__nats_wake_stalled(struct weir__nats_conn *c); /* publishers */
@@ -237,8 +239,8 @@ void weir__nats_unsub_all(struct weir__nats_conn *c);
 void weir__nats_unsub_denied(struct weir__nats_turn *t);
 void weir__nats_subs_json(struct weir__nats_conn *c, struct weir__buf *b);
 
-/* publish.c. 0, or -ECANCELED when the server is stopped in a wait. */
-int weir__nats_publish(struct weir__nats_turn *t, const struct weir__nats_frame *f);
+/* publish.c */
+void weir__nats_publish(struct weir__nats_turn *t, const struct weir__nats_frame *f);
 void weir__nats_count(struct weir__nats_turn *t);    /* what the turn has not yet counted */
 void weir__nats_forget(struct weir__nats_worker *w); /* all that it remembers of subjects */
 

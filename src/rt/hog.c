@@ -113,8 +113,8 @@ static void describe(char *out, size_t size)
 			break;
 		file = strrchr(d.dli_fname, '/');
 		if (d.dli_sname)
-			n = snprintf(out + len, size - len, "%s%s+0x%zx", i ? " < " : "", d.dli_sname,
-			             (size_t)(answer.at[i] - (uintptr_t)d.dli_saddr));
+			n = snprintf(out + len, size - len, "%s%s+0x%zx", i ? " < " : "",
+			             d.dli_sname, (size_t)(answer.at[i] - (uintptr_t)d.dli_saddr));
 		else
 			n = snprintf(out + len, size - len, "%s%s+0x%zx", i ? " < " : "",
 			             file ? file + 1 : d.dli_fname,
@@ -146,6 +146,7 @@ void weir__hog_report(struct weir__worker *w)
 	if (works && ask(w, id))
 		describe(at, sizeof at);
 	__atomic_store_n(&answer.state, IDLE, __ATOMIC_RELEASE);
-	weir__log(WEIR__WARN, "rt", "task %s (%s) has kept worker %d for a second without waiting%s%s",
-	          name, place, w->index, at[0] ? ", in " : "", at);
+	weir__log(WEIR__WARN, "rt",
+	          "task %s (%s) has kept worker %d for a second without waiting%s%s", name, place,
+	          w->index, at[0] ? ", in " : "", at);
 }

@@ -233,8 +233,8 @@ static void start_with_password(struct bus_server *s, const char *password)
 
 	snprintf(port, sizeof port, "%d", s->port);
 	CHECK(server_start(s,
-	                   (char *[]){ "nats-server", "-a", "127.0.0.1", "-p", port, "--user", "ann",
-	                               "--pass", (char *)(uintptr_t)password, NULL },
+	                   (char *[]){ "nats-server", "-a", "127.0.0.1", "-p", port, "--user",
+	                               "ann", "--pass", (char *)(uintptr_t)password, NULL },
 	                   "Server is ready"));
 }
 
@@ -296,15 +296,16 @@ TASK(what_rights_forbid_is_said)
 	int r;
 
 	CHECK(mkdtemp(dir));
-	config = file_in(dir, "nats.conf",
-	                 "authorization { users = [ { user: ann, password: x, permissions: {\n"
-	                 "  publish: [\"ok.>\", \"_INBOX.>\"], subscribe: [\"ok.>\", \"_INBOX.>\"] } },\n"
-	                 "  { user: bob, password: x, permissions: { publish: \"a\" } } ] }\n");
+	config = file_in(
+		dir, "nats.conf",
+		"authorization { users = [ { user: ann, password: x, permissions: {\n"
+		"  publish: [\"ok.>\", \"_INBOX.>\"], subscribe: [\"ok.>\", \"_INBOX.>\"] } },\n"
+		"  { user: bob, password: x, permissions: { publish: \"a\" } } ] }\n");
 	snprintf(port, sizeof port, "%d", s.port);
-	if (!server_start(&s,
-	                  (char *[]){ "nats-server", "-a", "127.0.0.1", "-p", port, "-c", config,
-	                              NULL },
-	                  "Server is ready")) {
+	if (!server_start(
+		    &s,
+		    (char *[]){ "nats-server", "-a", "127.0.0.1", "-p", port, "-c", config, NULL },
+		    "Server is ready")) {
 		skip("nats-server is not installed");
 		goto out;
 	}
@@ -344,10 +345,10 @@ TASK(a_server_that_takes_no_more_subscriptions_costs_only_those)
 	config = file_in(dir, "nats.conf", "max_subscriptions: 2\n");
 	snprintf(port, sizeof port, "%d", s.port);
 	snprintf(s.url, sizeof s.url, "nats://127.0.0.1:%d", s.port);
-	if (!server_start(&s,
-	                  (char *[]){ "nats-server", "-a", "127.0.0.1", "-p", port, "-c", config,
-	                              NULL },
-	                  "Server is ready")) {
+	if (!server_start(
+		    &s,
+		    (char *[]){ "nats-server", "-a", "127.0.0.1", "-p", port, "-c", config, NULL },
+		    "Server is ready")) {
 		skip("nats-server is not installed");
 		goto out;
 	}
@@ -461,10 +462,10 @@ TASK(many_subscriptions_of_one_subject_cost_the_cluster_one)
 
 	snprintf(port, sizeof port, "%d", s.port);
 	snprintf(http, sizeof http, "%d", monitor);
-	if (!server_start(&s,
-	                  (char *[]){ "nats-server", "-a", "127.0.0.1", "-p", port, "-m", http,
-	                              NULL },
-	                  "Server is ready")) {
+	if (!server_start(
+		    &s,
+		    (char *[]){ "nats-server", "-a", "127.0.0.1", "-p", port, "-m", http, NULL },
+		    "Server is ready")) {
 		skip("nats-server is not installed");
 		return;
 	}
