@@ -140,7 +140,7 @@ int weir_job_put_many(const weir_ctx *ctx, weir_store *s, const char *queue,
 int weir_job_put(const weir_ctx *ctx, weir_store *s, const char *queue, const weir_job_spec *spec,
                  char ret_id[27])
 {
-	int each, r = weir_job_put_many(ctx, s, queue, spec, 1, (char (*)[27])ret_id, &each);
+	int each, r = weir_job_put_many(ctx, s, queue, spec, 1, (char(*)[27])ret_id, &each);
 
 	return r < 0 ? r : each;
 }

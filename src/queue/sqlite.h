@@ -89,6 +89,8 @@ int weir__sqlite_error(struct weir__sqlite *q, int code, const char *doing); /* 
 /* sqlite_load.c */
 int weir__sqlite_load(struct weir__sqlite *q);
 
+extern int weir__sqlite_log_frames; /* of the log that are worth bringing home; tests make it few */
+
 /* sqlite_write.c: one round; what is to be written is taken from the journal. */
 int weir__sqlite_round(struct weir__sqlite *q);
 int weir__sqlite_idems(struct weir__sqlite *q); /* all keys anew: 0 or -Exxx */

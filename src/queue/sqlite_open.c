@@ -3,15 +3,14 @@
  * Opening the file: is it ours, of a version we know, and whole? What is not exactly that is
  * refused with the reason and left as it is: jobs that were accepted are too dear for guesses.
  *
- * So the first look goes through a connection that only reads. A new file is made empty first and
- * gets its schema in one transaction; an empty file is one that a crash left there.
+ * So the first look goes through a connection that only reads. A new file gets its schema in one
+ * transaction; an empty one is what a crash before that left.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
 #include "base/log.h"
 #include "queue/sqlite.h"
@@ -63,7 +62,7 @@ static const char *const texts[WEIR__SQL_STATEMENTS] = {
 			     "?14,?15,?16,?17,?18)",
 	[WEIR__SQL_IDEM] = "INSERT INTO idem VALUES(NULL,?1,?2,?3,?4)",
 	[WEIR__SQL_IDEM_OVER] = "DELETE FROM idem WHERE n IN (SELECT n FROM idem ORDER BY n LIMIT "
-	                        "1000) AND until < ?1",
+				"1000) AND until < ?1",
 	[WEIR__SQL_QUEUE] =
 		"INSERT OR REPLACE INTO queue VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,"
 		"?12,?13,?14,?15)",
@@ -104,7 +103,8 @@ int weir__sqlite_error(struct weir__sqlite *q, int code, const char *doing)
 		               doing);
 		return -ENOSPC;
 	default:
-		weir__log_rare(WEIR__ERROR, "queue", "the store %s: %s: %s", q->path, doing, text);
+		weir__log_rare(WEIR__ERROR, "queue", "the store %s: %s: %s (%d)", q->path, doing,
+		               text, q->db ? sqlite3_extended_errcode(q->db) : code);
 		return -EIO;
 	}
 }
@@ -123,20 +123,43 @@ static int pragma(sqlite3 *db, const char *text, int *ret)
 	return code == SQLITE_ROW || code == SQLITE_DONE ? SQLITE_OK : code;
 }
 
+/* Asked of SQLite's layer for files, which may be a test's. */
+static bool exists(const char *path)
+{
+	sqlite3_vfs *v = sqlite3_vfs_find(NULL);
+	int yes = 0;
+
+	return v->xAccess(v, path, SQLITE_ACCESS_EXISTS, &yes) == SQLITE_OK && yes;
+}
+
+static int look(struct weir__sqlite *q, int flags, int *ret_id, int *ret_version, int *ret_tables)
+{
+	int code = sqlite3_open_v2(q->path, &q->db, flags | SQLITE_OPEN_NOMUTEX, NULL);
+
+	if (code == SQLITE_OK)
+		code = pragma(q->db, "PRAGMA application_id", ret_id);
+	if (code == SQLITE_OK)
+		code = pragma(q->db, "PRAGMA user_version", ret_version);
+	if (code == SQLITE_OK)
+		code = pragma(q->db, "SELECT count(*) FROM sqlite_schema", ret_tables);
+	return code;
+}
+
 /* Whose file is it? 1 ours, 0 there is none or an empty one, or an error. */
 static int identify(struct weir__sqlite *q)
 {
 	int id = 0, version = 0, tables = 0, r, code;
 
-	if (access(q->path, F_OK) < 0)
-		return errno == ENOENT ? 0 : -errno;
-	code = sqlite3_open_v2(q->path, &q->db, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL);
-	if (code == SQLITE_OK)
-		code = pragma(q->db, "PRAGMA application_id", &id);
-	if (code == SQLITE_OK)
-		code = pragma(q->db, "PRAGMA user_version", &version);
-	if (code == SQLITE_OK)
-		code = pragma(q->db, "SELECT count(*) FROM sqlite_schema", &tables);
+	if (!exists(q->path))
+		return 0;
+	code = look(q, SQLITE_OPEN_READONLY, &id, &version, &tables);
+	if ((code & 0xff) == SQLITE_READONLY) {
+		/* Whoever wrote it last crashed amid that, and who opens it has to undo it: any
+		 * program would. */
+		sqlite3_close(q->db);
+		q->db = NULL;
+		code = look(q, SQLITE_OPEN_READWRITE, &id, &version, &tables);
+	}
 	if (code != SQLITE_OK)
 		r = weir__sqlite_error(q, code, "opening");
 	else if (id == 0 && version == 0 && tables == 0)
@@ -159,17 +182,6 @@ static int run(struct weir__sqlite *q, const char *text, const char *doing)
 	return code == SQLITE_OK ? 0 : weir__sqlite_error(q, code, doing);
 }
 
-/* For its owner only, before SQLite would make it for everybody. */
-static int create(const char *path)
-{
-	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-
-	if (fd < 0)
-		return -errno;
-	close(fd);
-	return 0;
-}
-
 static int count_frames(void *arg, sqlite3 *db, const char *name, int frames)
 {
 	struct weir__sqlite *q = arg;
@@ -187,12 +199,13 @@ int weir__sqlite_open(struct weir__sqlite *q)
 
 	if (known < 0)
 		return known;
-	r = known ? 0 : create(q->path);
-	if (r < 0)
-		return r;
-	code = sqlite3_open_v2(q->path, &q->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
+	code = sqlite3_open_v2(q->path, &q->db,
+	                       SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
+	                       NULL);
 	if (code != SQLITE_OK)
 		return weir__sqlite_error(q, code, "opening");
+	if (!known)
+		(void)chmod(q->path, 0600); /* For its owner only; its log takes after it. */
 	sqlite3_busy_timeout(q->db, 10000);
 	r = run(q,
 	        "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0;"

@@ -24,6 +24,8 @@ enum {
 	CHANGES_AT_ONCE = 2048, /* of them looked at in one round */
 };
 
+int weir__sqlite_log_frames = 4096;
+
 static int step(struct weir__sqlite *q, enum weir__sql which)
 {
 	int code = sqlite3_step(q->sql[which]);
@@ -422,7 +424,7 @@ int weir__sqlite_checkpoint(struct weir__sqlite *q, bool last)
 {
 	int frames = 0, done = 0, code;
 
-	if (!last && q->wal_frames < CHECKPOINT)
+	if (!last && q->wal_frames < weir__sqlite_log_frames)
 		return 0;
 	code = sqlite3_wal_checkpoint_v2(q->db, NULL, SQLITE_CHECKPOINT_PASSIVE, &frames, &done);
 	q->wal_frames = 0;

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Durable queues: what a put costs that is on disk before it is answered, beside the least that
+ * it could cost, a bare loop of write and fdatasync of as many bytes as SQLite writes for it.
+ *
+ *	bench-durable [DIR]     where to put the files: on the disk that is meant
+ */
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <weir/queue.h>
+#include <weir/sync.h>
+
+#include "bench.h"
+
+enum { PAYLOAD = 128, PRODUCERS = 64, ROWS = 100, SECONDS = 2, RUNS = 5 };
+
+static const char *dir = ".";
+static char payload[PAYLOAD];
+
+static weir_store *open_store(const weir_ctx *ctx)
+{
+	char url[512];
+	weir_store *s;
+
+	snprintf(url, sizeof url, "sqlite:%s/bench-durable.db", dir);
+	for (int i = 0; i < 3; i++) {
+		static const char *const ends[] = { "", "-wal", "-shm" };
+		char path[512];
+
+		snprintf(path, sizeof path, "%s%s", url + 7, ends[i]);
+		unlink(path);
+	}
+	MUST(weir_store_open(ctx, url,
+	                     &(weir_store_options){ .queue_max = 100000000,
+	                                            .queue_bytes = (size_t)32 << 30,
+	                                            .memory_max = (size_t)8 << 30 },
+	                     &s));
+	return s;
+}
+
+struct load {
+	weir_store *store;
+	int64_t until;
+	uint64_t done;
+	int rows;
+	bool cycle;
+};
+
+static void put_rows(const weir_ctx *ctx, struct load *l)
+{
+	weir_job_spec specs[ROWS];
+	char ids[ROWS][27];
+	int each[ROWS];
+
+	for (int i = 0; i < l->rows; i++)
+		specs[i] = (weir_job_spec){ .data = payload, .len = PAYLOAD };
+	MUST(weir_job_put_many(ctx, l->store, "q", specs, (size_t)l->rows, ids, each));
+	for (int i = 0; i < l->rows; i++)
+		MUST(each[i]);
+}
+
+static int producer(const weir_ctx *ctx, void *arg)
+{
+	struct load *l = arg;
+
+	while (weir_now() < l->until) {
+		put_rows(ctx, l);
+		if (l->cycle) {
+			weir_job *j;
+
+			MUST(weir_job_take(ctx, l->store, "q", NULL, &j));
+			MUST(weir_job_ack(ctx, j, NULL, 0));
+		}
+		__atomic_add_fetch(&l->done, (uint64_t)l->rows, __ATOMIC_RELAXED);
+	}
+	return 0;
+}
+
+/* Jobs a second. */
+static double measure(const weir_ctx *ctx, int producers, int rows, bool cycle)
+{
+	struct load l = { .store = open_store(ctx), .rows = rows, .cycle = cycle };
+	int64_t start = weir_now();
+	weir_group g;
+
+	l.until = start + WEIR_SEC(SECONDS);
+	weir_group_init(&g, ctx);
+	for (int i = 0; i < producers; i++)
+		MUST(weir_group_go(&g, producer, &l));
+	MUST(weir_group_wait(&g));
+	start = weir_now() - start;
+	MUST(weir_store_close(ctx, l.store, NULL));
+	return (double)l.done * 1e9 / (double)start;
+}
+
+/* A put of one job makes SQLite write this to its log: two frames, for the job's page and another
+ * every few puts. */
+static double bare(size_t bytes)
+{
+	char path[512], *block = calloc(1, bytes);
+	int64_t start = weir_now(), now;
+	uint64_t n = 0;
+	off_t at = 0;
+	int fd;
+
+	snprintf(path, sizeof path, "%s/bench-durable.bare", dir);
+	fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
+	MUST(fd);
+	do {
+		MUST((int)pwrite(fd, block, bytes, at));
+		MUST(fdatasync(fd));
+		at = (at + (off_t)bytes) % (16 << 20);
+		n++;
+		now = weir_now();
+	} while (now < start + WEIR_SEC(SECONDS));
+	close(fd);
+	unlink(path);
+	free(block);
+	return (double)n * 1e9 / (double)(now - start);
+}
+
+static int compare(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static int compare_all(const weir_ctx *ctx, void *arg)
+{
+	static const struct {
+		const char *name;
+		int producers, rows;
+		bool cycle;
+	} cases[] = {
+		{ "bare fdatasync of as many bytes", 0, 0, false },
+		{ "put, one producer", 1, 1, false },
+		{ "put, 64 producers", PRODUCERS, 1, false },
+		{ "put, one producer, 100 a time", 1, ROWS, false },
+		{ "put, take and ack, one task", 1, 1, true },
+		{ "put, take and ack, 64 tasks", PRODUCERS, 1, true },
+	};
+	double v[sizeof cases / sizeof *cases][RUNS];
+	int runs = getenv("RUNS") ? atoi(getenv("RUNS")) : RUNS;
+
+	(void)arg;
+	for (int run = 0; run < runs; run++)
+		for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+			v[i][run] = cases[i].producers ? measure(ctx, cases[i].producers,
+			                                         cases[i].rows, cases[i].cycle) :
+			                                 bare(4120 * 2);
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		qsort(v[i], (size_t)runs, sizeof(double), compare);
+		printf("%-40s %10.0f jobs/s %8.1f us\n", cases[i].name, v[i][runs / 2],
+		       1e6 / v[i][runs / 2]);
+	}
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	if (argc > 1)
+		dir = argv[1];
+	return weir_run(NULL, compare_all, NULL) < 0;
+}
