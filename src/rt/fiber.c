@@ -74,12 +74,3 @@ void weir__fiber_init(struct weir__fiber *f, void *bottom, void *top, void (*ent
 #endif
 	(void)bottom;
 }
-
-void weir__fiber_fini(struct weir__fiber *f)
-{
-#ifdef WEIR__TSAN
-	if (f->tsan_own)
-		__tsan_destroy_fiber(f->tsan);
-#endif
-	(void)f;
-}

@@ -57,7 +57,14 @@ void weir__fiber_init_thread(struct weir__fiber *f);
 void weir__fiber_init(struct weir__fiber *f, void *bottom, void *top, void (*entry)(void *),
                       void *arg);
 
-void weir__fiber_fini(struct weir__fiber *f);
+static inline void weir__fiber_fini(struct weir__fiber *f)
+{
+#ifdef WEIR__TSAN
+	if (f->tsan_own)
+		__tsan_destroy_fiber(f->tsan);
+#endif
+	(void)f;
+}
 
 /* The first words of a fiber, before its entry runs anything else. */
 static inline void weir__fiber_arrived(struct weir__fiber *self)

@@ -36,7 +36,7 @@
 #include "rt/super.h"
 #include "rt/task.h"
 
-enum { STEAL_MAX = 64, ID_BLOCK = 64, SPIN_MISSES = 3 };
+enum { STEAL_MAX = 64, ID_BLOCK = 64, COLORS = 16, SPIN_MISSES = 3 };
 #define SPIN_NS        WEIR_US(50)
 #define SPIN_GAP_NS    WEIR_US(10)
 #define SPIN_PAUSE_NS  WEIR_MS(10)
@@ -180,9 +180,9 @@ static void task_entry(void *arg)
 	weir__assert(t->open_scopes == 0, "task %s (%s) ended with a scope that it did not close",
 	             weir__task_name(t), t->place);
 	weir__scope_leave(&t->member);
-	weir__bias_acquire(&w->all_lock, weir__here());
+	weir__bias_acquire(&w->all_lock, w->index);
 	weir__list_remove(&t->all);
-	weir__bias_release(&w->all_lock, weir__here());
+	weir__bias_release(&w->all_lock, w->index);
 	__atomic_store_n(&w->ended, w->ended + 1, __ATOMIC_RELAXED);
 	t->end(t);
 	if (w->dead)
@@ -239,17 +239,18 @@ static void wake_a_thief(struct weir__worker *not_this)
 
 static void fresh_push(struct weir__worker *w, weir__task *t)
 {
+	int here = weir__here();
 	uint32_t count;
 
-	weir__bias_acquire(&w->all_lock, weir__here());
+	weir__bias_acquire(&w->all_lock, here);
 	weir__list_append(&w->all, &t->all);
 	t->next = NULL;
 	*w->fresh_last = t;
 	w->fresh_last = &t->next;
 	count = w->fresh_count + 1;
 	__atomic_store_n(&w->fresh_count, count, __ATOMIC_RELEASE);
-	weir__bias_release(&w->all_lock, weir__here());
-	if (w != weir__self())
+	weir__bias_release(&w->all_lock, here);
+	if (w->index != here)
 		weir__worker_kick(w);
 	else if (count > 1)
 		wake_a_thief(w);
@@ -275,13 +276,13 @@ static weir__task *fresh_pop(struct weir__worker *w)
 
 	if (!__atomic_load_n(&w->fresh_count, __ATOMIC_RELAXED))
 		return NULL;
-	weir__bias_acquire(&w->all_lock, weir__here());
+	weir__bias_acquire(&w->all_lock, w->index);
 	t = fresh_take(w);
-	weir__bias_release(&w->all_lock, weir__here());
+	weir__bias_release(&w->all_lock, w->index);
 	if (!t)
 		return NULL;
 	settle(w, t);
-	if (__atomic_load_n(&w->fresh_count, __ATOMIC_RELAXED))
+	if (__atomic_load_n(&w->fresh_count, __ATOMIC_RELAXED) > 1)
 		wake_a_thief(w);
 	return t;
 }
@@ -396,7 +397,9 @@ int weir__spawn(const weir_ctx *ctx, int worker, weir_task_fn *fn, void *arg, co
 	stack = weir__stack_get(w ? &w->stacks : NULL);
 	if (!stack)
 		return -ENOMEM;
-	top = stack + WEIR__STACK_SIZE;
+	/* Tasks begin at different lines of their pages, or all would meet in a few sets of the
+	 * caches. */
+	top = stack + WEIR__STACK_SIZE - (((uintptr_t)stack >> 12) % COLORS) * 64;
 	t = (weir__task *)((uintptr_t)(top - sizeof *t) & ~(uintptr_t)63);
 	weir__fiber_init(&t->fiber, stack, t, task_entry, t);
 	t->magic = WEIR__TASK_MAGIC;

@@ -114,9 +114,16 @@ weir_scope *weir__scope_new(weir_scope *parent, weir__task *maker)
 	return s;
 }
 
+/* The last one need not say so: with one reference left nobody can take another. */
+static bool drop(weir_scope *s)
+{
+	return __atomic_load_n(&s->refs, __ATOMIC_ACQUIRE) == 1 ||
+	       __atomic_sub_fetch(&s->refs, 1, __ATOMIC_ACQ_REL) == 0;
+}
+
 void weir__scope_unref(weir_scope *s)
 {
-	while (s && __atomic_sub_fetch(&s->refs, 1, __ATOMIC_ACQ_REL) == 0) {
+	while (s && drop(s)) {
 		weir_scope *parent = s->parent;
 		struct weir__part *next;
 
@@ -147,7 +154,7 @@ void weir__scope_adopt(weir_scope *s, weir__task *maker)
 	s->maker = maker;
 }
 
-struct weir__part *weir__scope_part(weir_scope *s, int worker)
+struct weir__part *weir__scope_part_away(weir_scope *s, int worker)
 {
 	struct weir__part *first = __atomic_load_n(&s->parts, __ATOMIC_ACQUIRE), *p, *mine;
 

@@ -8,6 +8,7 @@
 
 #include <weir/ctx.h>
 
+#include "base/assert.h"
 #include "base/list.h"
 #include "rt/msg.h"
 #include "rt/wait.h"
@@ -71,7 +72,11 @@ int weir__scope_join(weir_scope *s, struct weir__member *m);
 void weir__scope_leave(struct weir__member *m);
 /* The part of a worker, for a later weir__scope_enter() there, which cannot fail: member.part is to
  * be set. NULL without memory. Any thread. */
-struct weir__part *weir__scope_part(weir_scope *s, int worker);
+struct weir__part *weir__scope_part_away(weir_scope *s, int worker);
+static inline struct weir__part *weir__scope_part(weir_scope *s, int worker)
+{
+	return weir__likely(s->home.worker == worker) ? &s->home : weir__scope_part_away(s, worker);
+}
 void weir__scope_enter(struct weir__member *m);
 
 /* Let the calling task, in place of the maker, use the scope from now on. On the scope's worker. */

@@ -49,8 +49,8 @@ enum {
 	HEAD = 4096, /* what is known of a slab, at its beginning */
 	GUARD_MIN = 36 * 1024,
 	SLABS_MAX = 1 << 15,
-	CACHE_MAX = 256,
-	FREE_KEEP = 4096, /* free stacks whose pages stay */
+	MOVE = WEIR__STACKS_KEPT / 2, /* between a cache and the slabs at a time */
+	FREE_KEEP = 4096,             /* free stacks whose pages stay */
 	KEEP = 16 * 1024
 };
 #define TRIM_NS WEIR_SEC(5)
@@ -107,11 +107,6 @@ static uint16_t number_of(const struct slab *s, const void *stack)
 static void *numbered(struct slab *s, uint32_t number)
 {
 	return (char *)s + HEAD + number * stride() + guard_size();
-}
-
-static void **link_of(void *stack)
-{
-	return (void **)((char *)stack + WEIR__STACK_SIZE) - 1;
 }
 
 static bool install_guard(char *at, size_t size)
@@ -209,22 +204,47 @@ static void give(void *stack)
 	}
 }
 
+static __attribute__((noinline)) bool refill(struct weir__stack_cache *cache)
+{
+	/* How many are free depends on earlier runs; a simulation must not. */
+	unsigned most = weir__simulating ? 1 : MOVE;
+	void *stack;
+
+	weir__lock_acquire(&lock);
+	/* Only what is free already: a stack that is carved costs memory. */
+	do {
+		stack = take();
+		if (!stack)
+			break;
+		cache->free[cache->count++] = stack;
+	} while (cache->count < most && !weir__list_empty(&free_slabs));
+	weir__lock_release(&lock);
+	return cache->count > 0;
+}
+
+static __attribute__((noinline)) void flush(struct weir__stack_cache *cache, unsigned left)
+{
+	weir__lock_acquire(&lock);
+	while (cache->count > left)
+		give(cache->free[--cache->count]);
+	weir__lock_release(&lock);
+}
+
 void *weir__stack_get(struct weir__stack_cache *cache)
 {
 	void *stack;
 
 	if (weir__refused())
 		return NULL;
-	if (cache && cache->first) {
-		stack = cache->first;
-		cache->first = *link_of(stack);
-		cache->count--;
+	if (!cache) {
+		weir__lock_acquire(&lock);
+		stack = take();
+		weir__lock_release(&lock);
 		return stack;
 	}
-	weir__lock_acquire(&lock);
-	stack = take();
-	weir__lock_release(&lock);
-	return stack;
+	if (weir__unlikely(cache->count == 0) && !refill(cache))
+		return NULL;
+	return cache->free[--cache->count];
 }
 
 void weir__stack_put(struct weir__stack_cache *cache, void *stack, void *deepest)
@@ -234,25 +254,22 @@ void weir__stack_put(struct weir__stack_cache *cache, void *stack, void *deepest
 #ifdef WEIR__ASAN
 	__asan_unpoison_memory_region(stack, WEIR__STACK_SIZE);
 #endif
-	if ((char *)deepest < top - KEEP)
+	if (weir__unlikely((char *)deepest < top - KEEP))
 		madvise(stack, WEIR__STACK_SIZE - KEEP, MADV_DONTNEED);
-	if (cache && cache->count < CACHE_MAX) {
-		*link_of(stack) = cache->first;
-		cache->first = stack;
-		cache->count++;
+	if (!cache) {
+		weir__lock_acquire(&lock);
+		give(stack);
+		weir__lock_release(&lock);
 		return;
 	}
-	weir__lock_acquire(&lock);
-	give(stack);
-	weir__lock_release(&lock);
+	if (weir__unlikely(cache->count == WEIR__STACKS_KEPT))
+		flush(cache, WEIR__STACKS_KEPT - MOVE);
+	cache->free[cache->count++] = stack;
 }
 
 void weir__stack_cache_flush(struct weir__stack_cache *cache)
 {
-	while (cache->first) {
-		void *stack = weir__stack_get(cache);
-		weir__stack_put(NULL, stack, link_of(stack));
-	}
+	flush(cache, 0);
 }
 
 /* Under the lock: a slab whose pages may go, out of the list so that nobody takes from it. */

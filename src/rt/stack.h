@@ -16,10 +16,11 @@
 #define WEIR__STACK_SIZE (64 * 1024)
 #endif
 
-/* Free stacks, linked through their top words; one cache a worker, used only by it. */
+/* Free stacks, the last one first; one cache a worker, used only by it. */
+enum { WEIR__STACKS_KEPT = 256 };
 struct weir__stack_cache {
-	void *first;
 	unsigned count;
+	void *free[WEIR__STACKS_KEPT];
 };
 
 /* The lowest usable byte; the stack is [p, p + WEIR__STACK_SIZE). NULL without memory or mappings

@@ -38,7 +38,7 @@ void weir__chan_leave(weir_chan *c, struct weir__waiter *n)
 
 void weir__chan_misused(const weir_chan *c, size_t size, const char *call)
 {
-	weir__assert(c->magic == WEIR__CHAN_MAGIC, "%s: not a live channel", call);
+	weir__assert(c->key >> 32 == WEIR__CHAN_MAGIC, "%s: not a live channel", call);
 	weir__assert(c->size == size,
 	             "%s: a value of %zu bytes, but the channel made at %s carries %zu", call, size,
 	             c->place, c->size);
@@ -54,14 +54,17 @@ weir_chan *weir_chan_new_(size_t size, size_t cap, bool foreign, const char *pla
 	size_t bytes;
 	weir_chan *c;
 
-	if (__builtin_mul_overflow(size, cap, &bytes) ||
+	if (size > UINT32_MAX || __builtin_mul_overflow(size, cap, &bytes) ||
 	    __builtin_add_overflow(bytes, sizeof *c, &bytes))
 		return NULL;
 	c = malloc(bytes);
 	if (!c)
 		return NULL;
 	*c = (weir_chan){
-		.lock = WEIR__BIAS_INIT, .magic = WEIR__CHAN_MAGIC, .foreign = foreign, .size = size
+		.lock = WEIR__BIAS_INIT,
+		.key = weir__chan_key(size),
+		.foreign = foreign,
+		.size = size,
 	};
 	c->cap = cap;
 	if (foreign)
@@ -95,7 +98,7 @@ void weir_chan_free(weir_chan *c)
 
 	if (!c)
 		return;
-	weir__assert(c->magic == WEIR__CHAN_MAGIC, "weir_chan_free: not a live channel");
+	weir__assert(c->key >> 32 == WEIR__CHAN_MAGIC, "weir_chan_free: not a live channel");
 	/* Whoever made the last use of it may still be on the way out of the lock. */
 	weir__chan_lock(c);
 	waited = !weir__list_empty(&c->recvq) || !weir__list_empty(&c->sendq);
@@ -103,26 +106,31 @@ void weir_chan_free(weir_chan *c)
 	weir__assert(!waited, "weir_chan_free: a task waits on the channel made at %s", c->place);
 	if (c->foreign)
 		weir__outside(-1);
-	c->magic = 0;
+	c->key = 0;
 	free(c);
 }
 
 /* With the channel locked: stands in one of its queues, unlocks and parks. The claim's value, or
  * the context's error. */
-static inline __attribute__((always_inline)) int
-wait_in(const weir_ctx *ctx, weir_chan *c, struct weir__list *queue, void *data, const char *what)
+static inline __attribute__((always_inline)) int wait_in(const weir_ctx *ctx, weir_chan *c,
+                                                         struct weir__list *queue, void *data,
+                                                         bool owned, const char *what)
 {
-	struct weir__wait wait = { .task = weir__current(), .claim = WEIR__OPEN };
-	struct weir__waiter n = { .wait = &wait, .data = data, .local = weir__chan_owned(c) };
+	weir__task *t = weir__self()->current;
+	struct weir__wait wait = { .task = t, .claim = WEIR__OPEN };
+	struct weir__waiter n = { .wait = &wait, .data = data, .local = owned };
 	int r;
 
 	weir__list_append(queue, &n.link);
-	weir__chan_unlock(c);
+	if (owned)
+		weir__bias_exit(&c->lock);
+	else
+		weir__chan_unlock(c);
 	if (WEIR__PLANT(MISSED_CANCEL))
 		r = weir__wait_park_hard(&wait, what, c);
 	else if (weir__likely(ctx->deadline_ns == WEIR_NEVER))
 		/* The stop was looked at just now, and comes between tasks only. */
-		r = weir__park(wait.task, &wait, ctx->scope, ctx->flags, WEIR_NEVER, what, c);
+		r = weir__park(t, &wait, ctx->scope, ctx->flags, WEIR_NEVER, what, c);
 	else
 		r = weir__wait_park(&wait, ctx, what, c);
 	if (weir__unlikely(r < 0))
@@ -130,49 +138,75 @@ wait_in(const weir_ctx *ctx, weir_chan *c, struct weir__list *queue, void *data,
 	return r;
 }
 
-static __attribute__((noinline)) int wait_to_send(const weir_ctx *ctx, weir_chan *c, const void *v)
+static inline __attribute__((always_inline)) int wait_to_send(const weir_ctx *ctx, weir_chan *c,
+                                                              const void *v, bool owned)
 {
-	int r = wait_in(ctx, c, &c->sendq, (void *)v, "chan send");
+	int r = wait_in(ctx, c, &c->sendq, (void *)v, owned, "chan send");
 
 	return r == WEIR__CHAN_CLOSED ? -EPIPE : r;
 }
 
-static __attribute__((noinline)) int wait_to_recv(const weir_ctx *ctx, weir_chan *c, void *v)
+static inline __attribute__((always_inline)) int wait_to_recv(const weir_ctx *ctx, weir_chan *c,
+                                                              void *v, bool owned)
 {
-	int r = wait_in(ctx, c, &c->recvq, v, "chan recv");
+	int r = wait_in(ctx, c, &c->recvq, v, owned, "chan recv");
 
 	return r < 0 ? r : r != WEIR__CHAN_CLOSED;
 }
 
+/* Calls of their own, so that the fast paths need no stack. */
+static __attribute__((noinline)) int wait_to_send_owned(const weir_ctx *ctx, weir_chan *c,
+                                                        const void *v)
+{
+	return wait_to_send(ctx, c, v, true);
+}
+
+static __attribute__((noinline)) int wait_to_recv_owned(const weir_ctx *ctx, weir_chan *c, void *v)
+{
+	return wait_to_recv(ctx, c, v, true);
+}
+
 /* A step for any channel, from any thread. ctx NULL: do not wait. */
-static __attribute__((noinline)) int send_any(const weir_ctx *ctx, weir_chan *c, const void *v)
+static __attribute__((noinline)) int send_any(const weir_ctx *ctx, weir_chan *c, const void *v,
+                                              size_t size)
 {
 	struct weir__wait *wake;
-	int r = ctx ? weir__wait_check(ctx) : 0;
+	bool owned;
+	int r;
+
+	weir__chan_check(c, size, ctx ? "weir_chan_send" : "weir_chan_try_send");
+	r = ctx ? weir__wait_check(ctx) : 0;
 
 	if (r < 0)
 		return r;
 	weir__chan_lock(c);
-	r = weir__chan_put(c, v, c->size, weir__chan_owned(c), &wake);
+	owned = weir__chan_owned(c);
+	r = weir__chan_put(c, v, c->size, owned, &wake);
 	if (r == -EAGAIN && ctx)
-		return wait_to_send(ctx, c, v);
+		return wait_to_send(ctx, c, v, owned);
 	weir__chan_unlock(c);
 	if (wake)
 		weir__wait_wake(wake);
 	return r;
 }
 
-static __attribute__((noinline)) int recv_any(const weir_ctx *ctx, weir_chan *c, void *v)
+static __attribute__((noinline)) int recv_any(const weir_ctx *ctx, weir_chan *c, void *v,
+                                              size_t size)
 {
 	struct weir__wait *wake;
-	int r = ctx ? weir__wait_check(ctx) : 0;
+	bool owned;
+	int r;
+
+	weir__chan_check(c, size, ctx ? "weir_chan_recv" : "weir_chan_try_recv");
+	r = ctx ? weir__wait_check(ctx) : 0;
 
 	if (r < 0)
 		return r;
 	weir__chan_lock(c);
-	r = weir__chan_take(c, v, c->size, weir__chan_owned(c), &wake);
+	owned = weir__chan_owned(c);
+	r = weir__chan_take(c, v, c->size, owned, &wake);
 	if (r == -EAGAIN && ctx)
-		return wait_to_recv(ctx, c, v);
+		return wait_to_recv(ctx, c, v, owned);
 	weir__chan_unlock(c);
 	if (wake)
 		weir__wait_wake(wake);
@@ -192,8 +226,8 @@ static __attribute__((noinline)) int wake_and_return(struct weir__wait *wake, in
 static inline __attribute__((always_inline)) bool is_fast(const weir_ctx *ctx, weir_chan *c,
                                                           size_t size, struct weir__worker *w)
 {
-	return weir__likely(size == 8) && weir__likely(w) &&
-	       (!ctx || weir__likely(weir__wait_at_once(w->current, ctx))) &&
+	return weir__likely(size == 8) && weir__likely(c->key == weir__chan_key(8)) &&
+	       weir__likely(w) && (!ctx || weir__likely(weir__wait_at_once(w->current, ctx))) &&
 	       weir__likely(weir__bias_enter(&c->lock, w->index));
 }
 
@@ -216,10 +250,10 @@ static inline __attribute__((always_inline)) int send_value(const weir_ctx *ctx,
 	int r;
 
 	if (!is_fast(ctx, c, size, w))
-		return send_any(ctx, c, v);
+		return send_any(ctx, c, v, size);
 	r = weir__chan_put(c, v, 8, true, &wake);
 	if (r == -EAGAIN && ctx)
-		return wait_to_send(ctx, c, v);
+		return wait_to_send_owned(ctx, c, v);
 	weir__bias_exit(&c->lock);
 	return wake_fast(w, wake, r);
 }
@@ -232,35 +266,31 @@ static inline __attribute__((always_inline)) int recv_value(const weir_ctx *ctx,
 	int r;
 
 	if (!is_fast(ctx, c, size, w))
-		return recv_any(ctx, c, v);
+		return recv_any(ctx, c, v, size);
 	r = weir__chan_take(c, v, 8, true, &wake);
 	if (r == -EAGAIN && ctx)
-		return wait_to_recv(ctx, c, v);
+		return wait_to_recv_owned(ctx, c, v);
 	weir__bias_exit(&c->lock);
 	return wake_fast(w, wake, r);
 }
 
 int weir_chan_send_(const weir_ctx *ctx, weir_chan *c, const void *v, size_t size)
 {
-	weir__chan_check(c, size, "weir_chan_send");
 	return send_value(ctx, c, v, size);
 }
 
 int weir_chan_recv_(const weir_ctx *ctx, weir_chan *c, void *v, size_t size)
 {
-	weir__chan_check(c, size, "weir_chan_recv");
 	return recv_value(ctx, c, v, size);
 }
 
 int weir_chan_try_send_(weir_chan *c, const void *v, size_t size)
 {
-	weir__chan_check(c, size, "weir_chan_try_send");
 	return send_value(NULL, c, v, size);
 }
 
 int weir_chan_try_recv_(weir_chan *c, void *v, size_t size)
 {
-	weir__chan_check(c, size, "weir_chan_try_recv");
 	return recv_value(NULL, c, v, size);
 }
 

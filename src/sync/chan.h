@@ -16,16 +16,21 @@ enum {
 };
 
 struct weir_chan {
-	struct weir__bias lock; /* guards all below that changes */
-	uint32_t magic;
-	bool foreign, closed;
-	size_t size, cap; /* of a value; values */
-	size_t len, head, tail;
+	struct weir__bias lock;      /* guards all below that changes */
+	uint64_t key;                /* what it is and the size of a value, for one comparison */
+	size_t cap, len, head, tail; /* in values */
 	struct weir__list recvq, sendq;
+	bool foreign, closed;
+	size_t size; /* of a value */
 	uint64_t id; /* the order in which a select locks its channels */
 	const char *place;
 	char buf[];
 };
+
+static inline uint64_t weir__chan_key(size_t size)
+{
+	return (uint64_t)WEIR__CHAN_MAGIC << 32 | (uint32_t)size;
+}
 
 static inline void weir__chan_lock(weir_chan *c)
 {
@@ -48,8 +53,7 @@ __attribute__((cold, noreturn)) void weir__chan_misused(const weir_chan *c, size
                                                         const char *call);
 static inline void weir__chan_check(const weir_chan *c, size_t size, const char *call)
 {
-	if (weir__unlikely(c->magic != WEIR__CHAN_MAGIC || c->size != size ||
-	                   !(c->foreign || weir__self())))
+	if (weir__unlikely(c->key != weir__chan_key(size) || !(c->foreign || weir__self())))
 		weir__chan_misused(c, size, call);
 }
 
