@@ -100,6 +100,13 @@ static int status(const weir_ctx *ctx, weir_http *x, struct app *app)
 	put_u64(&b, "published", bus.published);
 	put_u64(&b, "delivered", bus.delivered);
 	put_u64(&b, "dropped", bus.dropped);
+	if (bus.cluster) {
+		put_bool(&b, "connected", bus.connected);
+		put_u64(&b, "reconnects", bus.reconnects);
+		put_u64(&b, "maybe_lost", bus.maybe_lost);
+		put_u64(&b, "refused", bus.refused);
+		put_u64(&b, "unsent", bus.unsent);
+	}
 	put_u64(&b, "events_lost", __atomic_load_n(&app->events_lost, __ATOMIC_RELAXED));
 	weir__buf_str(&b, "}}");
 	return reply_json(ctx, x, 200, &b);

@@ -54,6 +54,7 @@ static int read_message(const weir_ctx *ctx, weir_http *x, weir_msg *m)
 static int subject_publish(const weir_ctx *ctx, weir_http *x, struct app *app)
 {
 	struct weir__buf b = WEIR__BUF_INIT;
+	weir_bus_stats bus;
 	weir_msg m;
 	int r;
 
@@ -63,8 +64,12 @@ static int subject_publish(const weir_ctx *ctx, weir_http *x, struct app *app)
 	r = weir_bus_publish_msg(ctx, app->bus, &m);
 	if (r < 0)
 		return reply_error(ctx, x, app, r, NULL);
+	weir_bus_stats_get(app->bus, &bus);
 	weir__buf_byte(&b, '{');
-	put_u64(&b, "delivered", (uint64_t)r);
+	if (bus.cluster)
+		put_bool(&b, "accepted", true); /* By how many, it does not tell. */
+	else
+		put_u64(&b, "delivered", (uint64_t)r);
 	weir__buf_byte(&b, '}');
 	return reply_json(ctx, x, 202, &b);
 }

@@ -6,7 +6,7 @@
  * address). A stream that breaks is taken up again behind its last event, with growing pauses; what
  * the server no longer remembers is told as a gap.
  */
-#include "client.h"
+#include "bus_cmds.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -43,11 +43,22 @@ static int publish(const weir_ctx *ctx, struct client *c)
 	r = target.failed ? client_say_error(c, -ENOMEM) : client_call(&live, c, &q, &a);
 	if (r == 0 && c->o->json)
 		weir__buf_printf(&c->out, "%s\n", a.body.data);
-	else if (r == 0)
+	else if (r == 0 && json_object_get(a.json, "delivered"))
 		weir__buf_printf(&c->out, "%lld\n", (long long)get_int(a.json, "delivered"));
 	answer_free(&a);
 	weir__buf_free(&target);
 	return r;
+}
+
+void print_answer(struct client *c, const void *data, size_t len)
+{
+	if (!c->o->json) {
+		put_shown(c, data, len);
+		return;
+	}
+	weir__buf_str(&c->out, "{\"data\":");
+	weir__buf_json(&c->out, data, len);
+	weir__buf_str(&c->out, "}\n");
 }
 
 static int request(const weir_ctx *ctx, struct client *c)
@@ -67,13 +78,8 @@ static int request(const weir_ctx *ctx, struct client *c)
 	weir__buf_printf(&target, "?timeout=%s", weir__format_duration(time, c->o->timeout_ns));
 	q.target = target.data;
 	r = target.failed ? client_say_error(c, -ENOMEM) : client_call(&live, c, &q, &a);
-	if (r == 0 && c->o->json) {
-		weir__buf_str(&c->out, "{\"data\":");
-		weir__buf_json(&c->out, a.body.data, a.body.len);
-		weir__buf_str(&c->out, "}\n");
-	} else if (r == 0) {
-		put_shown(c, a.body.data, a.body.len);
-	}
+	if (r == 0)
+		print_answer(c, a.body.data, a.body.len);
 	answer_free(&a);
 	weir__buf_free(&target);
 	return r;
@@ -94,12 +100,12 @@ static int with_payload(const struct options *o, client_fn *fn)
 
 int cmd_publish(const struct options *o)
 {
-	return with_payload(o, publish);
+	return with_payload(o, client_is_nats(o) ? nats_publish : publish);
 }
 
 int cmd_request(const struct options *o)
 {
-	return with_payload(o, request);
+	return with_payload(o, client_is_nats(o) ? nats_request : request);
 }
 
 /* ---- Following a subject ---- */
@@ -114,8 +120,6 @@ struct follower {
 	message_fn *fn;
 	void *arg;
 };
-
-enum { FOLLOW_END = 1 << 8 }; /* added to an exit status, to tell it from "go on" */
 
 /* One connection's worth: FOLLOW_END + exit status, or -Exxx when it broke. */
 static int follow_once(const weir_ctx *ctx, struct client *c, struct follower *f, unsigned *tries)
@@ -181,29 +185,48 @@ struct subscription {
 	uint64_t seen;
 };
 
+int print_text(struct client *c, const char *subject, const void *data, size_t len)
+{
+	struct weir__buf line = WEIR__BUF_INIT;
+	int r;
+
+	/* The subject only where somebody looks: lines in a pipe are the messages. */
+	if (c->color && strpbrk(c->o->args[0], "*>"))
+		weir__buf_printf(&c->out, "\033[2m%s\033[0m  ", subject);
+	weir__buf_add(&line, data, len);
+	weir__buf_byte(&line, '\n');
+	r = line.failed ? -ENOMEM : 0;
+	if (r == 0)
+		put_shown(c, line.data, line.len);
+	weir__buf_free(&line);
+	return r;
+}
+
+int print_flush(const weir_ctx *ctx, struct client *c, bool last)
+{
+	int r = client_flush(ctx, c);
+
+	if (r)
+		return FOLLOW_END + (weir_ctx_err(ctx) < 0 ? EXIT_DONE : r);
+	return last ? FOLLOW_END + EXIT_DONE : 0;
+}
+
 static int print_message(const weir_ctx *ctx, struct client *c, const weir_sse_event *e, void *arg)
 {
 	struct subscription *s = arg;
 	json_t *m = c->o->json ? NULL : json_loadb(e->data, e->len, JSON_ALLOW_NUL, NULL);
 	struct weir__buf data = WEIR__BUF_INIT;
-	int r;
+	int r = 0;
 
 	if (c->o->json) {
 		weir__buf_printf(&c->out, "%s\n", e->data);
 	} else {
-		/* The subject only where somebody looks: lines in a pipe are the messages. */
-		if (c->color && strpbrk(c->o->args[0], "*>"))
-			weir__buf_printf(&c->out, "\033[2m%s\033[0m  ", get_text(m, "subject"));
 		(void)get_bytes(m, "data", &data);
-		weir__buf_byte(&data, '\n');
-		put_shown(c, data.data, data.len);
+		r = print_text(c, get_text(m, "subject"), data.data, data.len);
 	}
 	json_decref(m);
 	weir__buf_free(&data);
-	r = client_flush(ctx, c);
-	if (r)
-		return FOLLOW_END + (weir_ctx_err(ctx) < 0 ? EXIT_DONE : r);
-	return ++s->seen == c->o->count ? FOLLOW_END + EXIT_DONE : 0;
+	return r < 0 ? r : print_flush(ctx, c, ++s->seen == c->o->count);
 }
 
 static int subscribe(const weir_ctx *ctx, struct client *c)
@@ -225,7 +248,9 @@ static int subscribe(const weir_ctx *ctx, struct client *c)
 
 int cmd_subscribe(const struct options *o)
 {
-	return need_subject(o->args[0], true) ? EXIT_USAGE : client_run(o, subscribe, NULL);
+	return need_subject(o->args[0], true) ?
+	               EXIT_USAGE :
+	               client_run(o, client_is_nats(o) ? nats_subscribe : subscribe, NULL);
 }
 
 /* ---- Reply ---- */
@@ -252,31 +277,44 @@ static void asked_free(struct asked *a)
 	free(a);
 }
 
-/* Hands a request over; while all commands are busy the stream is not read on. */
+int replier_ask(const weir_ctx *ctx, struct replier *p, const char *subject, const char *reply,
+                const void *data, size_t len)
+{
+	struct asked *a;
+	int r = -ENOMEM;
+
+	if (!reply || !*reply) {
+		fprintf(stderr, "weir: a message on %s wants no answer\n", subject);
+		return 0;
+	}
+	a = calloc(1, sizeof *a);
+	if (!a)
+		return -ENOMEM;
+	a->reply = strdup(reply);
+	a->subject = strdup(subject);
+	weir__buf_add(&a->data, data, len);
+	if (a->reply && a->subject && !a->data.failed)
+		r = weir_chan_send(ctx, p->asked, &a);
+	if (r < 0)
+		asked_free(a);
+	return r == -ENOMEM ? r : 0; /* When we are asked to end the stream ends by itself. */
+}
+
+/* While all commands are busy the stream is not read on. */
 static int hand_over(const weir_ctx *ctx, struct client *c, const weir_sse_event *e, void *arg)
 {
-	struct replier *p = arg;
-	struct asked *a = calloc(1, sizeof *a);
 	json_t *m = json_loadb(e->data, e->len, JSON_ALLOW_NUL, NULL);
+	struct weir__buf data = WEIR__BUF_INIT;
 	int r = 0;
 
 	(void)c;
-	if (!a || !m) {
-		r = a ? 0 : -ENOMEM;
-	} else if (!*get_text(m, "reply")) {
-		fprintf(stderr, "weir: a message on %s wants no answer\n", get_text(m, "subject"));
-	} else {
-		a->reply = strdup(get_text(m, "reply"));
-		a->subject = strdup(get_text(m, "subject"));
-		(void)get_bytes(m, "data", &a->data);
-		r = a->reply && a->subject && !a->data.failed ? weir_chan_send(ctx, p->asked, &a) :
-		                                                -ENOMEM;
-		if (r == 0)
-			a = NULL;
-	}
-	asked_free(a);
+	(void)get_bytes(m, "data", &data);
+	if (m)
+		r = replier_ask(ctx, arg, get_text(m, "subject"), get_text(m, "reply"), data.data,
+		                data.len);
+	weir__buf_free(&data);
 	json_decref(m);
-	return r == -ENOMEM ? r : 0; /* When we are asked to end the stream ends by itself. */
+	return r;
 }
 
 static void answer(const weir_ctx *ctx, struct client *c, const struct asked *a,
@@ -286,6 +324,13 @@ static void answer(const weir_ctx *ctx, struct client *c, const struct asked *a,
 	struct answer ans = { .body = WEIR__BUF_INIT };
 	struct request q = { .method = "POST", .body = res->out, .len = res->out_len };
 
+	if (c->bus) {
+		int r = weir_bus_publish(ctx, c->bus, a->reply, res->out, res->out_len);
+
+		if (r < 0)
+			fprintf(stderr, "weir: no answer to %s: %s\n", a->reply, strerror(-r));
+		return;
+	}
 	put_subject(&target, a->reply, "");
 	q.target = target.data;
 	if (!target.failed)
@@ -352,7 +397,10 @@ static int reply(const weir_ctx *ctx, struct client *c)
 		r = -ENOMEM;
 	for (unsigned i = 0; i < c->o->jobs && r == 0; i++)
 		r = weir_group_go(&g, replier_task, &p);
-	r = r < 0 ? client_say_error(c, r) : follow(&live, c, &f);
+	if (r < 0)
+		r = client_say_error(c, r);
+	else
+		r = c->bus ? nats_reply(&live, c, &p) : follow(&live, c, &f);
 	if (p.asked)
 		weir_chan_close(p.asked);
 	e = weir_group_wait(&g); /* What runs may finish, within --grace. */

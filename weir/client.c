@@ -193,6 +193,21 @@ static int open_tls(struct client *c, const struct options *o)
 	return r == 0 ? 0 : r == -ENOMEM ? EXIT_FAILED : EXIT_USAGE;
 }
 
+bool client_is_nats(const struct options *o)
+{
+	return !strncmp(o->server, "nats://", 7) || !strncmp(o->server, "tls://", 6);
+}
+
+static const char *const nats_commands[] = { "publish", "subscribe", "request", "reply" };
+
+/* What --server shows of it to others: no password. */
+static const char *shown(const struct options *o)
+{
+	const char *at = strrchr(o->server, '@');
+
+	return client_is_nats(o) && at ? at + 1 : o->server;
+}
+
 static int client_open(struct client *c, const struct options *o)
 {
 	const char *token = o->token;
@@ -200,6 +215,16 @@ static int client_open(struct client *c, const struct options *o)
 	int r;
 
 	*c = (struct client){ .o = o };
+	if (client_is_nats(o)) {
+		for (size_t i = 0; i < sizeof nats_commands / sizeof *nats_commands; i++)
+			if (!strcmp(o->command->name, nats_commands[i]))
+				return 0;
+		fprintf(stderr,
+		        "weir: %s asks a weir server; to a NATS cluster only publish, subscribe, "
+		        "request and reply speak\n",
+		        o->command->name);
+		return EXIT_USAGE;
+	}
 	if (!token && o->token_path) {
 		r = read_token(o->token_path, line);
 		if (r)
@@ -236,6 +261,9 @@ int client_copy(struct client *c, const struct client *from)
 		              .color = from->color,
 		              .tls = from->tls,
 		              .arg = from->arg };
+	c->bus = from->bus;
+	if (c->bus)
+		return 0;
 	r = weir_http_client_new(from->o->server, &c->http);
 	if (r < 0)
 		return r;
@@ -255,6 +283,8 @@ void client_close(struct client *c)
 	*c = (struct client){ 0 };
 }
 
+#define CONNECT_NS WEIR_SEC(10)
+
 struct frame {
 	struct client c;
 	client_fn *fn;
@@ -262,9 +292,23 @@ struct frame {
 
 static int root(const weir_ctx *ctx, void *arg)
 {
+	weir_ctx live = weir_ctx_until_drain(ctx);
+	weir_ctx soon = weir_ctx_timeout(&live, CONNECT_NS);
 	struct frame *f = arg;
-	int r = f->fn(ctx, &f->c);
+	int r;
 
+	if (client_is_nats(f->c.o)) {
+		r = weir_bus_open(&soon, f->c.o->server, &f->c.bus);
+		if (r < 0)
+			return client_say_error(&f->c, r);
+	}
+	r = f->fn(ctx, &f->c);
+	if (f->c.bus) {
+		soon = weir_ctx_timeout(ctx, CONNECT_NS);
+		if (weir_bus_drain(&soon, f->c.bus) < 0 && !r && weir_ctx_err(ctx) == 0)
+			r = client_say_error(&f->c, -ENOTCONN);
+		f->c.bus = NULL;
+	}
 	/* A connection is closed where it was opened: by a task. */
 	weir_http_client_free(f->c.http);
 	f->c.http = NULL;
@@ -458,7 +502,7 @@ int client_pause(const weir_ctx *ctx, unsigned *tries, int64_t at_least_ns)
 
 int client_say_error(const struct client *c, int error)
 {
-	const char *server = c->o->server;
+	const char *server = shown(c->o);
 	char why[200];
 
 	switch (error) {

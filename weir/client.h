@@ -12,6 +12,7 @@
 #define WEIR_CLIENT_H
 
 #include <jansson.h>
+#include <weir/bus.h>
 #include <weir/http_client.h>
 
 #include "base/buf.h"
@@ -20,6 +21,7 @@
 struct client {
 	const struct options *o;
 	weir_http_client *http;
+	weir_bus *bus; /* NULL: the server is no NATS cluster */
 	weir_tls *tls; /* for https; shared with copies, of which the first is the last to go */
 	char *auth;    /* "authorization: Bearer …", or NULL */
 	const char *subject; /* what a refusal is about: a queue, a job; may be NULL */
@@ -28,6 +30,9 @@ struct client {
 	bool color; /* … and NO_COLOR is not set */
 	void *arg;
 };
+
+/* Is --server a NATS cluster? publish, request, subscribe and reply can speak to one. */
+bool client_is_nats(const struct options *o);
 
 typedef int client_fn(const weir_ctx *ctx, struct client *c);
 int client_run(const struct options *o, client_fn *fn, void *arg);

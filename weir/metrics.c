@@ -187,6 +187,19 @@ static void render_workers(struct weir__buf *b)
 	}
 }
 
+static void render_cluster(struct weir__buf *b, const weir_bus_stats *bus)
+{
+	one(b, "bus_connected", "gauge", "1 while there is a connection to the NATS cluster.",
+	    bus->connected);
+	one(b, "bus_reconnects_total", "counter", "Connections to the cluster after the first.",
+	    bus->reconnects);
+	one(b, "bus_maybe_lost_total", "counter",
+	    "Messages that were on their way when a connection broke.", bus->maybe_lost);
+	one(b, "bus_refused_total", "counter",
+	    "Messages refused: no connection, and what may wait for one was full.", bus->refused);
+	one(b, "bus_unsent", "gauge", "Messages that wait to be sent.", bus->unsent);
+}
+
 void metrics_render(struct weir__buf *b, struct app *app)
 {
 	struct rows all = { .row = calloc(QUEUES + 1, sizeof *all.row) };
@@ -209,6 +222,8 @@ void metrics_render(struct weir__buf *b, struct app *app)
 	one(b, "bus_delivered_total", "counter", "Messages given to subscriptions.", bus.delivered);
 	one(b, "bus_dropped_total", "counter", "Messages dropped for slow subscriptions.",
 	    bus.dropped);
+	if (bus.cluster)
+		render_cluster(b, &bus);
 	one(b, "job_events_lost_total", "counter", "Job changes that the bus did not hear of.",
 	    __atomic_load_n(&app->events_lost, __ATOMIC_RELAXED));
 	streams_stats_get(app->streams, &streams);

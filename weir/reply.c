@@ -47,6 +47,9 @@ int error_status(int error, const char **ret_detail)
 		{ -ENOSPC, 507,
 		  "a bound of the server is reached: its memory, or the number of queues, patterns "
 		  "or held leases" },
+		{ -ENOBUFS, 503,
+		  "nobody has room for the message, or the cluster cannot be reached and what may "
+		  "wait for it is full" },
 		{ -EINVAL, 400, "not a valid name or value" },
 		{ -EMSGSIZE, 413, "larger than the server takes" },
 		{ -ENOENT, 404, "there is no such thing, or it is no longer kept" },

@@ -23,7 +23,19 @@ static int open_bus(const weir_ctx *ctx, void *arg)
 {
 	struct app *app = arg;
 
-	return weir_bus_open(ctx, "mem:", &app->bus);
+	int r;
+
+	if (app->opt->nats && strcmp(app->opt->bus, "mem:")) {
+		weir__log(WEIR__ERROR, "bus",
+		          "--nats serves the bus of this process; with --bus NATS clients connect "
+		          "to the cluster itself");
+		return -EINVAL;
+	}
+	r = weir_bus_open(ctx, app->opt->bus, &app->bus);
+	if (r < 0 && strcmp(app->opt->bus, "mem:"))
+		weir__log(WEIR__ERROR, "bus", "no bus over the NATS cluster of --bus: %s",
+		          r == -ECONNREFUSED ? "none of its servers can be reached" : strerror(-r));
+	return r;
 }
 
 static int close_bus(const weir_ctx *ctx, void *arg)

@@ -33,6 +33,10 @@ const struct setting settings[] = {
 	  .check = setting_check_address,
 	  .help = "serve NATS clients there too, such as 127.0.0.1:4222: the bus in their "
 	          "protocol" },
+	{ "bus", 0, BOTH, SET_TEXT, SERVER, AT(bus), .arg = "URL",
+	  .fallback = "mem:", .check = setting_check_bus,
+	  .help = "mem: is this process; nats://HOST:4222,… a NATS cluster, tls:// the same with "
+	          "TLS; a password in it is better given as WEIR_BUS" },
 	{ "data", 0, BOTH, SET_PATH, SERVER, AT(data), .arg = "DIR", .fallback = "./weir-data",
 	  .help = "where jobs outlive a restart; one server at a time" },
 	{ "store", 0, BOTH, SET_TEXT, SERVER, AT(store), .arg = "KIND|FILE", .fallback = "mem",
@@ -170,7 +174,8 @@ const struct setting settings[] = {
 	  .help = "print JSON, for programs" },
 	{ "server", 0, SET_ENV, SET_TEXT, CLIENTS, AT(server), .arg = "URL",
 	  .fallback = "http://127.0.0.1:8080", .check = setting_check_server,
-	  .help = "the server, http://HOST:PORT, https://HOST:PORT or unix:PATH",
+	  .help = "the server, http://HOST:PORT, https://HOST:PORT or unix:PATH; for publish, "
+	          "subscribe, request and reply also a NATS cluster, nats://HOST:PORT",
 	  .heading = "The server" },
 	{ "token", 0, SET_ENV, SET_TEXT, CLIENTS, AT(token), .arg = "TOKEN",
 	  .check = setting_check_header,

@@ -36,17 +36,21 @@ enum {
 };
 
 #define IDLE WEIR_SEC(60)
+/* To be live in a cluster; the owner serves others meanwhile not. */
+#define LIVE WEIR_SEC(5)
 
 /* The owner writes all of it, and `open` under the lock; others read it under the lock while it is
  * open, or while they are users. */
 struct stream {
 	bool open;
 	char pattern[PATTERN_BYTES];
-	bool json;
+	bool json, cluster;
 	weir_hub *hub;
 	weir_sub *sub;
-	unsigned users;  /* under the lock; handlers about to join */
-	int64_t used_at; /* when it last had users or clients, as far as the owner saw */
+	weir_bus *bus;
+	uint64_t reconnects; /* of the cluster, as of the last message; its handler's */
+	unsigned users;      /* under the lock; handlers about to join */
+	int64_t used_at;     /* when it last had users or clients, as far as the owner saw */
 };
 
 struct ask {
@@ -76,9 +80,16 @@ static int on_message(const weir_ctx *ctx, const weir_msg *m, void *arg)
 {
 	struct stream *s = arg;
 	struct weir__buf b = WEIR__BUF_INIT;
+	weir_bus_stats bus;
 	int64_t id;
 
 	(void)ctx;
+	if (s->cluster) {
+		weir_bus_stats_get(s->bus, &bus);
+		if (bus.reconnects != s->reconnects)
+			(void)weir_hub_publish(s->hub, "gap", "", 0);
+		s->reconnects = bus.reconnects;
+	}
 	if (!s->json) {
 		id = weir_hub_publish(s->hub, NULL, m->data, m->len);
 		return id < 0 ? (int)id : 0;
@@ -101,17 +112,23 @@ static int open_stream(const weir_ctx *ctx, struct streams *all, struct stream *
 		                 .clients_max = o->streams_max };
 	weir_sub_options sub = { .pending_max = SUB_PENDING, .pending_bytes = SUB_BYTES };
 	size_t n = strlen(ask->pattern);
+	weir_ctx soon = weir_ctx_timeout(ctx, LIVE);
+	weir_bus_stats bus;
 	int r;
 
 	if (n >= sizeof s->pattern)
 		return -EINVAL;
+	weir_bus_stats_get(all->app->bus, &bus);
+	s->bus = all->app->bus;
+	s->cluster = bus.cluster;
+	s->reconnects = bus.reconnects;
 	memcpy(s->pattern, ask->pattern, n + 1);
 	s->json = ask->json;
 	s->used_at = weir_now();
 	r = weir_hub_new(ctx, &hub, &s->hub);
 	if (r < 0)
 		return r;
-	r = weir_bus_subscribe_with(ctx, all->app->bus, s->pattern, &sub, on_message, s, &s->sub);
+	r = weir_bus_subscribe_with(&soon, all->app->bus, s->pattern, &sub, on_message, s, &s->sub);
 	if (r < 0) {
 		(void)weir_hub_close(ctx, s->hub);
 		return r;

@@ -150,14 +150,27 @@ bool setting_check_store(const char *text, const char **ret_why)
 	return !strcmp(text, "sqlite") || !strcmp(text, "mem") || strchr(text, '/');
 }
 
+static bool is_cluster(const char *text)
+{
+	return !strncmp(text, "nats://", 7) || !strncmp(text, "tls://", 6);
+}
+
+bool setting_check_bus(const char *text, const char **ret_why)
+{
+	*ret_why = "is neither mem: nor a NATS cluster such as nats://HOST:4222,HOST:4222";
+	return !strcmp(text, "mem:") || is_cluster(text);
+}
+
 bool setting_check_server(const char *text, const char **ret_why)
 {
 	const char *host;
 
 	if (!strncmp(text, "unix:", 5) && text[5])
 		return true;
-	*ret_why = "is not the URL of a server; write http://HOST:PORT, https://HOST:PORT or "
-		   "unix:PATH";
+	*ret_why = "is not the URL of a server; write http://HOST:PORT, https://HOST:PORT, "
+		   "unix:PATH or nats://HOST:PORT";
+	if (is_cluster(text))
+		return strstr(text, "://")[3] != 0;
 	if (strncmp(text, "http://", 7) && strncmp(text, "https://", 8))
 		return false;
 	host = strstr(text, "://") + 3;

@@ -54,6 +54,7 @@ struct options {
 	/* by flag, file or environment: LISTEN_FDS does not replace it then */
 	bool listen_given;
 	const char *nats;              /* --nats; NULL: no NATS clients */
+	const char *bus;               /* --bus; "mem:" */
 	const char *data;              /* --data; "./weir-data" */
 	const char *store;             /* --store; "mem", "sqlite" or a file */
 	size_t queue_max;              /* --queue-max; 100000 */

@@ -340,8 +340,12 @@ static uint64_t close_cluster(const weir_ctx *ctx, struct weir__remote *remote)
 {
 	struct weir__cluster *k = of(remote);
 	uint64_t unsent;
+	bool all_there;
 
-	if (ctx)
+	weir__lock_acquire(&k->lock);
+	all_there = k->n == 0 && k->sent == k->sent_confirmed;
+	weir__lock_release(&k->lock);
+	if (ctx && !all_there)
 		(void)flush(ctx, remote, true);
 	weir__lock_acquire(&k->lock);
 	k->stop = true;

@@ -368,21 +368,6 @@ out:
 	rmdir(dir);
 }
 
-static bool run(char *const argv[])
-{
-	pid_t pid = fork();
-	int status;
-
-	CHECK(pid >= 0);
-	if (pid == 0) {
-		CHECK(freopen("/dev/null", "w", stdout) && freopen("/dev/null", "w", stderr));
-		execvp(argv[0], argv);
-		_exit(127);
-	}
-	CHECK(waitpid(pid, &status, 0) == pid);
-	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
-}
-
 TASK(tls_is_spoken_to_whom_the_ca_vouches_for)
 {
 	char dir[] = "/tmp/weir-bus-XXXXXX", cert[64], key[64], url[160], port[8];

@@ -25,6 +25,28 @@ static void on_nats_server(const weir_ctx *ctx, contract_fn *fn)
 	server_kill(&s, SIGKILL);
 }
 
+static void on_listener(const weir_ctx *ctx, contract_fn *fn)
+{
+	char dir[] = "/tmp/weir-bus-XXXXXX", addr[32];
+	struct bus_server s = { .port = free_port() };
+	bool there;
+
+	CHECK(mkdtemp(dir));
+	snprintf(addr, sizeof addr, "127.0.0.1:%d", s.port);
+	snprintf(s.url, sizeof s.url, "nats://%s", addr);
+	there = access(weir_program(), X_OK) == 0 &&
+	        server_start(&s,
+	                     (char *[]){ (char *)(uintptr_t)weir_program(), "serve", "--listen",
+	                                 "127.0.0.1:0", "--nats", addr, "--data", dir, NULL },
+	                     "listening on nats://");
+	if (there)
+		fn(ctx, s.url);
+	else
+		skip("weir is not built");
+	server_kill(&s, SIGKILL);
+	CHECK(run((char *[]){ "rm", "-rf", dir, NULL }));
+}
+
 #define CONTRACT(name)                                          \
 	static void name(const weir_ctx *ctx, const char *url); \
 	TASK(in_process_##name)                                 \
@@ -34,6 +56,10 @@ static void on_nats_server(const weir_ctx *ctx, contract_fn *fn)
 	TASK(over_nats_server_##name)                           \
 	{                                                       \
 		on_nats_server(ctx, name);                      \
+	}                                                       \
+	TASK(over_weirs_listener_##name)                        \
+	{                                                       \
+		on_listener(ctx, name);                         \
 	}                                                       \
 	static void name(const weir_ctx *ctx, const char *url)
 

@@ -111,6 +111,22 @@ static inline void server_kill(struct bus_server *s, int sig)
 	s->pid = 0;
 }
 
+/* Runs it to its end: did it end well? */
+static inline bool run(char *const argv[])
+{
+	pid_t pid = fork();
+	int status;
+
+	CHECK(pid >= 0);
+	if (pid == 0) {
+		CHECK(freopen("/dev/null", "w", stdout) && freopen("/dev/null", "w", stderr));
+		execvp(argv[0], argv);
+		_exit(127);
+	}
+	CHECK(waitpid(pid, &status, 0) == pid);
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
 /* Reads the log on until it has said `text` so many times. */
 static inline void server_says(struct bus_server *s, const char *text, int times)
 {
