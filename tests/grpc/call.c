@@ -1,0 +1,459 @@
+/* SPDX-License-Identifier: MIT */
+/* Calls between our client and our server, over memory, in simulated time. */
+#include "demo.h"
+
+enum { SEEDS = 40 };
+
+SIM(a_message_goes_there_and_back, SEEDS)
+{
+	struct demo d;
+
+	demo_new(&d);
+	demo_method(&d, "/t.T/Echo", echo, NULL);
+	demo_start(ctx, &d);
+	for (int i = 0; i < 20; i++)
+		CHECK_EQ(call_once(ctx, &d, "/t.T/Echo", "hello"), 0);
+	demo_stop(&d);
+}
+
+static int talk(const weir_ctx *ctx, void *arg)
+{
+	struct demo *d = arg;
+	char out[2000];
+	const void *msg;
+	weir_grpc *call;
+	size_t n;
+
+	CHECK_EQ(weir_grpc_start(ctx, d->channel, "/t.T/Echo", NULL, &call), 0);
+	for (unsigned i = 0; i < 30; i++) {
+		size_t len = weir_random(sizeof out);
+
+		memset(out, (int)i, sizeof out);
+		CHECK_EQ(weir_grpc_send(ctx, call, out, len), 0);
+		CHECK_EQ(weir_grpc_recv(ctx, call, &msg, &n), 1);
+		CHECK(n == len && !memcmp(msg, out, n));
+	}
+	CHECK_EQ(weir_grpc_finish(ctx, call), 0);
+	weir_grpc_free(call);
+	return 0;
+}
+
+SIM(many_streams_share_a_connection, SEEDS)
+{
+	weir_group g;
+	struct demo d;
+
+	demo_new(&d);
+	demo_method(&d, "/t.T/Echo", echo, NULL);
+	demo_start(ctx, &d);
+	weir_group_init(&g, ctx);
+	for (int i = 0; i < 20; i++)
+		CHECK_EQ(weir_group_go(&g, talk, &d), 0);
+	CHECK_EQ(weir_group_wait(&g), 0);
+	CHECK(site_stats(&d.site).conns_total <= (uint64_t)weir_worker_count());
+	demo_stop(&d);
+}
+
+static int big_answers(const weir_ctx *ctx, weir_grpc *call, void *arg)
+{
+	size_t n = 300 * 1024;
+	char *msg = calloc(1, n);
+	int r = 0;
+
+	(void)arg;
+	for (int i = 0; i < 20 && r == 0; i++)
+		r = weir_grpc_send(ctx, call, msg, n);
+	free(msg);
+	return r;
+}
+
+SIM(a_reader_that_sleeps_holds_back_the_sender, SEEDS)
+{
+	const void *msg;
+	weir_grpc *call;
+	struct demo d;
+	size_t n;
+
+	demo_new(&d);
+	demo_method(&d, "/t.T/Big", big_answers, NULL);
+	demo_start(ctx, &d);
+	CHECK_EQ(weir_grpc_start(ctx, d.channel, "/t.T/Big", NULL, &call), 0);
+	CHECK_EQ(weir_grpc_end_send(ctx, call), 0);
+	CHECK_EQ(weir_sleep(ctx, WEIR_SEC(100)), 0);
+	CHECK(site_stats(&d.site).bytes_out < 3 * 1024 * 1024);
+	for (int i = 0; i < 20; i++) {
+		CHECK_EQ(weir_grpc_recv(ctx, call, &msg, &n), 1);
+		CHECK_EQ(n, 300 * 1024);
+	}
+	CHECK_EQ(weir_grpc_finish(ctx, call), 0);
+	weir_grpc_free(call);
+	demo_stop(&d);
+}
+
+/* ---- ends ---- */
+
+struct ended {
+	weir_latch began, done;
+	int r;
+	int64_t left;
+};
+
+static int wait_for_ever(const weir_ctx *ctx, weir_grpc *call, void *arg)
+{
+	struct ended *e = arg;
+
+	(void)call;
+	e->left = weir_ctx_left(ctx);
+	weir_latch_down(&e->began);
+	e->r = weir_sleep(ctx, WEIR_NEVER);
+	weir_latch_down(&e->done);
+	return e->r;
+}
+
+static void ended_init(struct ended *e)
+{
+	weir_latch_init(&e->began, 1);
+	weir_latch_init(&e->done, 1);
+}
+
+SIM(the_deadline_travels_and_ends_both_sides, SEEDS)
+{
+	weir_ctx soon = weir_ctx_timeout(ctx, WEIR_SEC(30));
+	struct ended e;
+	struct demo d;
+	int r;
+
+	ended_init(&e);
+	demo_new(&d);
+	demo_method(&d, "/t.T/Wait", wait_for_ever, &e);
+	demo_start(ctx, &d);
+	r = call_once(&soon, &d, "/t.T/Wait", "x");
+	CHECK(r == -ETIMEDOUT || r == WEIR_GRPC_DEADLINE_EXCEEDED);
+	CHECK_EQ(weir_latch_wait(ctx, &e.done), 0);
+	CHECK(e.left > WEIR_SEC(29) && e.left < WEIR_SEC(31));
+	CHECK(e.r == -ETIMEDOUT || e.r == -ECANCELED);
+	demo_stop(&d);
+}
+
+SIM(a_client_that_cancels_ends_the_handlers_context_at_once, SEEDS)
+{
+	struct ended e;
+	weir_grpc *call;
+	int64_t start;
+	struct demo d;
+
+	ended_init(&e);
+	demo_new(&d);
+	demo_method(&d, "/t.T/Wait", wait_for_ever, &e);
+	demo_start(ctx, &d);
+	CHECK_EQ(weir_grpc_start(ctx, d.channel, "/t.T/Wait", NULL, &call), 0);
+	CHECK_EQ(weir_grpc_send(ctx, call, "x", 1), 0);
+	CHECK_EQ(weir_latch_wait(ctx, &e.began), 0);
+	start = weir_now();
+	weir_grpc_cancel(call);
+	CHECK_EQ(weir_grpc_finish(ctx, call), WEIR_GRPC_CANCELLED);
+	CHECK_EQ(weir_latch_wait(ctx, &e.done), 0);
+	CHECK_EQ(e.r, -ECANCELED);
+	CHECK(weir_now() - start < WEIR_SEC(1));
+	weir_grpc_free(call);
+	demo_stop(&d);
+}
+
+SIM(a_connection_that_is_lost_ends_the_handlers_context, SEEDS)
+{
+	struct ended e;
+	const void *msg;
+	weir_grpc *call;
+	struct demo d;
+	size_t n;
+
+	ended_init(&e);
+	demo_new(&d);
+	demo_method(&d, "/t.T/Echo", echo, NULL);
+	demo_method(&d, "/t.T/Wait", wait_for_ever, &e);
+	demo_start(ctx, &d);
+	CHECK_EQ(weir_grpc_start(ctx, d.channel, "/t.T/Wait", NULL, &call), 0);
+	CHECK_EQ(weir_grpc_send(ctx, call, "x", 1), 0);
+	CHECK_EQ(weir_latch_wait(ctx, &e.began), 0);
+	/* The next byte on any connection loses it. */
+	weir_sim_net_set(&(weir_sim_net){ .loss = 1 });
+	(void)weir_grpc_send(ctx, call, "y", 1);
+	CHECK_EQ(weir_latch_wait(ctx, &e.done), 0);
+	CHECK_EQ(e.r, -ECANCELED);
+	CHECK_EQ(weir_grpc_recv(ctx, call, &msg, &n), 0);
+	CHECK_EQ(weir_grpc_status(call), WEIR_GRPC_UNAVAILABLE);
+	weir_grpc_free(call);
+	weir_sim_net_set(&(weir_sim_net){ 0 });
+	demo_stop(&d);
+}
+
+/* ---- the server's stop ---- */
+
+static int ticks(const weir_ctx *ctx, weir_grpc *call, void *arg)
+{
+	weir_ctx live = weir_ctx_until_drain(ctx);
+	int r;
+
+	(void)arg;
+	do {
+		r = weir_grpc_send(ctx, call, "tick", 4);
+		if (r == 0)
+			r = weir_sleep(&live, WEIR_SEC(1));
+	} while (r == 0);
+	return r;
+}
+
+static int slow_echo(const weir_ctx *ctx, weir_grpc *call, void *arg)
+{
+	int r = weir_sleep(ctx, WEIR_SEC(3));
+
+	return r < 0 ? r : echo(ctx, call, arg);
+}
+
+struct watcher {
+	struct demo *d;
+	weir_latch *began;
+};
+
+static int watch_ticks(const weir_ctx *ctx, void *arg)
+{
+	struct watcher *w = arg;
+	const void *msg;
+	weir_grpc *call;
+	size_t n;
+	int r;
+
+	CHECK_EQ(weir_grpc_start(ctx, w->d->channel, "/t.T/Ticks", NULL, &call), 0);
+	CHECK_EQ(weir_grpc_end_send(ctx, call), 0);
+	CHECK_EQ(weir_grpc_recv(ctx, call, &msg, &n), 1);
+	weir_latch_down(w->began);
+	while ((r = weir_grpc_recv(ctx, call, &msg, &n)) > 0)
+		;
+	CHECK_EQ(r, 0);
+	CHECK_EQ(weir_grpc_status(call), WEIR_GRPC_UNAVAILABLE);
+	CHECK_STR(weir_grpc_message(call), "the server is stopping");
+	weir_grpc_free(call);
+	return 0;
+}
+
+static int call_slowly(const weir_ctx *ctx, void *arg)
+{
+	struct watcher *w = arg;
+	const void *msg;
+	weir_grpc *call;
+	size_t n;
+
+	CHECK_EQ(weir_grpc_start(ctx, w->d->channel, "/t.T/Slow", NULL, &call), 0);
+	CHECK_EQ(weir_grpc_send(ctx, call, "x", 1), 0);
+	weir_latch_down(w->began);
+	CHECK_EQ(weir_grpc_end_send(ctx, call), 0);
+	CHECK_EQ(weir_grpc_recv(ctx, call, &msg, &n), 1);
+	CHECK_EQ(weir_grpc_finish(ctx, call), 0);
+	weir_grpc_free(call);
+	return 0;
+}
+
+SIM(drain_ends_streams_with_a_status_and_lets_calls_finish, SEEDS)
+{
+	struct watcher w;
+	weir_latch began;
+	weir_group g;
+	struct demo d;
+
+	weir_latch_init(&began, 10);
+	w = (struct watcher){ &d, &began };
+	demo_new(&d);
+	demo_method(&d, "/t.T/Ticks", ticks, NULL);
+	demo_method(&d, "/t.T/Slow", slow_echo, NULL);
+	demo_start(ctx, &d);
+	weir_group_init(&g, ctx);
+	for (int i = 0; i < 8; i++)
+		CHECK_EQ(weir_group_go(&g, watch_ticks, &w), 0);
+	for (int i = 0; i < 2; i++)
+		CHECK_EQ(weir_group_go(&g, call_slowly, &w), 0);
+	CHECK_EQ(weir_latch_wait(ctx, &began), 0);
+	CHECK_EQ(weir_sleep(ctx, WEIR_SEC(1)), 0);
+	weir_group_drain(&d.site.group);
+	CHECK_EQ(weir_group_wait(&g), 0);
+	weir_grpc_channel_free(d.channel);
+	site_join(&d.site);
+}
+
+SIM(a_client_finds_the_server_that_took_over, SEEDS)
+{
+	weir_grpc_call_options wait = { .wait_for_ready = true };
+	struct demo a, b;
+	const void *msg;
+	weir_grpc *call;
+	size_t n;
+
+	demo_new(&a);
+	demo_method(&a, "/t.T/Echo", echo, NULL);
+	demo_start(ctx, &a);
+	CHECK_EQ(call_once(ctx, &a, "/t.T/Echo", "x"), 0);
+	site_stop(&a.site);
+	CHECK_EQ(call_once(ctx, &a, "/t.T/Echo", "x"), WEIR_GRPC_UNAVAILABLE);
+	demo_new(&b);
+	demo_method(&b, "/t.T/Echo", echo, NULL);
+	site_start(ctx, &b.site);
+	CHECK_EQ(weir_grpc_unary(ctx, a.channel, "/t.T/Echo", &wait, "x", 1, &call, &msg, &n), 0);
+	weir_grpc_free(call);
+	CHECK_EQ(call_once(ctx, &a, "/t.T/Echo", "x"), 0);
+	weir_grpc_channel_free(a.channel);
+	site_stop(&b.site);
+}
+
+/* ---- status, metadata, limits ---- */
+
+static int refuse(const weir_ctx *ctx, weir_grpc *call, void *arg)
+{
+	(void)ctx;
+	(void)arg;
+	CHECK_EQ(weir_grpc_set_trailer(call, "why", "because", 7), 0);
+	CHECK_EQ(weir_grpc_set_details(call, "\x08\x05", 2), 0);
+	return weir_grpc_fail(call, WEIR_GRPC_NOT_FOUND, "no %s: 100%%\n", "such thing");
+}
+
+static int errno_result(const weir_ctx *ctx, weir_grpc *call, void *arg)
+{
+	(void)ctx;
+	(void)call;
+	return *(int *)arg;
+}
+
+SIM(a_status_has_message_details_and_trailers, SEEDS)
+{
+	int denied = -EACCES;
+	const void *msg;
+	weir_grpc *call;
+	struct demo d;
+	size_t n;
+
+	demo_new(&d);
+	demo_method(&d, "/t.T/Refuse", refuse, NULL);
+	demo_method(&d, "/t.T/Denied", errno_result, &denied);
+	demo_start(ctx, &d);
+	CHECK_EQ(weir_grpc_unary(ctx, d.channel, "/t.T/Refuse", NULL, "", 0, &call, &msg, &n),
+	         WEIR_GRPC_NOT_FOUND);
+	CHECK_STR(weir_grpc_message(call), "no such thing: 100%\n");
+	CHECK_STR(weir_grpc_get_trailer(call, "why", NULL), "because");
+	CHECK(!memcmp(weir_grpc_details(call, &n), "\x08\x05", 2) && n == 2);
+	weir_grpc_free(call);
+	CHECK_EQ(call_once(ctx, &d, "/t.T/Denied", ""), WEIR_GRPC_PERMISSION_DENIED);
+	CHECK_EQ(call_once(ctx, &d, "/t.T/Nothing", ""), WEIR_GRPC_UNIMPLEMENTED);
+	CHECK_EQ(call_once(ctx, &d, "/no.Service/Nothing", ""), WEIR_GRPC_UNIMPLEMENTED);
+	demo_stop(&d);
+}
+
+static int count_in(const weir_ctx *ctx, weir_grpc *call, void *arg)
+{
+	char *trace = arg;
+	int r;
+
+	memcpy(trace + strlen(trace), "a", 2);
+	r = weir_grpc_get(call, "pass", NULL) ? weir_grpc_proceed(ctx, call) :
+	                                        WEIR_GRPC_UNAUTHENTICATED;
+	memcpy(trace + strlen(trace), "A", 2);
+	return r;
+}
+
+static int count_too(const weir_ctx *ctx, weir_grpc *call, void *arg)
+{
+	char *trace = arg;
+
+	memcpy(trace + strlen(trace), "b", 2);
+	return weir_grpc_proceed(ctx, call);
+}
+
+static int show_pass(const weir_ctx *ctx, weir_grpc *call, void *arg)
+{
+	(void)ctx;
+	return *(bool *)arg ? weir_grpc_set(call, "pass", "x", 1) : 0;
+}
+
+SIM(interceptors_wrap_calls_on_both_sides, SEEDS)
+{
+	char trace[32] = "";
+	bool pass = true;
+	struct demo d;
+
+	demo_new(&d);
+	demo_method(&d, "/t.T/Echo", echo, NULL);
+	CHECK_EQ(weir_grpc_intercept(d.site.server, count_in, trace), 0);
+	CHECK_EQ(weir_grpc_intercept(d.site.server, count_too, trace), 0);
+	demo_start(ctx, &d);
+	CHECK_EQ(weir_grpc_channel_intercept(d.channel, show_pass, &pass), 0);
+	CHECK_EQ(call_once(ctx, &d, "/t.T/Echo", "x"), 0);
+	CHECK_STR(trace, "abA");
+	pass = false;
+	CHECK_EQ(call_once(ctx, &d, "/t.T/Echo", "x"), WEIR_GRPC_UNAUTHENTICATED);
+	CHECK_STR(trace, "abAaA");
+	demo_stop(&d);
+}
+
+static int echo_metadata(const weir_ctx *ctx, weir_grpc *call, void *arg)
+{
+	const char *v;
+	size_t n;
+
+	v = weir_grpc_get(call, "data-bin", &n);
+	CHECK(v && n == 5 && !memcmp(v, "\0\1\2\3\xff", 5));
+	CHECK_EQ(weir_grpc_set(call, "data-bin", v, n), 0);
+	CHECK_EQ(weir_grpc_set_trailer(call, "last-bin", v, n), 0);
+	CHECK_EQ(weir_grpc_set(call, "Upper", "x", 1), -EINVAL);
+	CHECK_EQ(weir_grpc_set(call, "line", "a\nb", 3), -EINVAL);
+	return echo(ctx, call, arg);
+}
+
+SIM(metadata_holds_any_bytes, SEEDS)
+{
+	const void *msg;
+	weir_grpc *call;
+	const char *v;
+	struct demo d;
+	size_t n;
+
+	demo_new(&d);
+	demo_method(&d, "/t.T/Echo", echo_metadata, NULL);
+	demo_start(ctx, &d);
+	CHECK_EQ(weir_grpc_start(ctx, d.channel, "/t.T/Echo", NULL, &call), 0);
+	CHECK_EQ(weir_grpc_set(call, "data-bin", "\0\1\2\3\xff", 5), 0);
+	CHECK_EQ(weir_grpc_send(ctx, call, "x", 1), 0);
+	CHECK_EQ(weir_grpc_set(call, "late", "x", 1), -EALREADY);
+	CHECK_EQ(weir_grpc_recv(ctx, call, &msg, &n), 1);
+	v = weir_grpc_get(call, "data-bin", &n);
+	CHECK(v && n == 5 && !memcmp(v, "\0\1\2\3\xff", 5));
+	CHECK_EQ(weir_grpc_finish(ctx, call), 0);
+	v = weir_grpc_get_trailer(call, "last-bin", &n);
+	CHECK(v && n == 5 && !memcmp(v, "\0\1\2\3\xff", 5));
+	CHECK(weir_grpc_get(call, "nothing", NULL) == NULL);
+	weir_grpc_free(call);
+	demo_stop(&d);
+}
+
+SIM(a_message_beyond_the_limit_is_refused, SEEDS)
+{
+	char big[3000];
+	const void *msg;
+	weir_grpc *call;
+	struct demo d;
+	size_t n;
+
+	memset(big, 'x', sizeof big);
+	demo_new(&d);
+	demo_method(&d, "/t.T/Echo", echo, NULL);
+	CHECK_EQ(weir_grpc_recv_max(d.site.server, 2000), 0);
+	demo_start(ctx, &d);
+	CHECK_EQ(weir_grpc_unary(ctx, d.channel, "/t.T/Echo", NULL, big, 2000, &call, &msg, &n), 0);
+	weir_grpc_free(call);
+	CHECK_EQ(weir_grpc_unary(ctx, d.channel, "/t.T/Echo", NULL, big, 2001, &call, &msg, &n),
+	         WEIR_GRPC_RESOURCE_EXHAUSTED);
+	weir_grpc_free(call);
+	/* The limit holds for what comes out of a compressed one, too. */
+	CHECK_EQ(weir_grpc_start(ctx, d.channel, "/t.T/Echo", NULL, &call), 0);
+	weir_grpc_compress(call, true);
+	CHECK_EQ(weir_grpc_send(ctx, call, big, 2001), 0);
+	CHECK_EQ(weir_grpc_finish(ctx, call), WEIR_GRPC_RESOURCE_EXHAUSTED);
+	weir_grpc_free(call);
+	demo_stop(&d);
+}
