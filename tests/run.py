@@ -31,7 +31,8 @@ BUILDS = {
 
 
 # Run a second time over TLS: the limits, the ends, and hostile requests.
-OVER_TLS = {"api", "http_hostile", "shutdown"}
+OVER_TLS = {"api", "http_hostile", "shutdown",
+            "http-server", "http-limits", "http-stop", "http-hub", "http-sse", "http-load"}
 
 # What --quick leaves out: each takes over 15 s on a quiet machine.
 SLOW = {"check install", "check models", "program idle", "program bounds"}
@@ -119,6 +120,8 @@ def steps(args):
             yield Step(f"program {f.stem.removeprefix('test_')} (TLS)", [sys.executable, f, *mode], limit, **asan, WEIR_TEST_TLS="1")
     for name, p, _ in programs("build-asan"):
         yield Step(f"unit {name}", [p, *mode], limit)
+        if name in OVER_TLS and not args.quick:
+            yield Step(f"unit {name} (TLS)", [p, "--no-sim", *mode], limit, WEIR_TEST_TLS="1")
     if args.quick:
         return
     # The sanitized programs run a tenth of the many seeds; the plain ones, all of them.

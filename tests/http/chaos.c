@@ -101,7 +101,7 @@ static int client(const weir_ctx *ctx, void *arg)
 {
 	weir_conn *c;
 	char buf[4096];
-	int r = weir_dial(ctx, "mem:site", &c);
+	int r = try_dial(ctx, &c);
 
 	(void)arg;
 	if (r < 0)

@@ -69,7 +69,7 @@ static weir_http_client *client(const weir_ctx *ctx, const char *last_id)
 	weir_http_res res;
 
 	snprintf(line, sizeof line, "Last-Event-ID: %s", last_id ? last_id : "");
-	CHECK_EQ(weir_http_client_new("mem:site", &c), 0);
+	c = site_client();
 	CHECK_EQ(weir_http_client_do(ctx, c, &get, &res), 0);
 	CHECK_EQ(res.status, 200);
 	return c;

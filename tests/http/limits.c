@@ -307,11 +307,11 @@ static int serve_spinner(const weir_ctx *ctx, void *arg)
 
 	(void)arg;
 	site_new(&s, &(weir_http_limits){ .handler_ns = WEIR_MS(300) });
+	tls_free_both(&site_tls); /* The client is no task. */
+	site_tls = (struct tls_both){ 0 };
 	site_route(&s, "GET /", never_lets_go, NULL);
-	CHECK_EQ(weir_listen("127.0.0.1:0", &s.listener), 0);
-	snprintf(address, sizeof address, "%s", weir_listener_addr(s.listener));
-	weir_group_init(&s.group, ctx);
-	CHECK_EQ(weir_group_go(&s.group, site_serve, &s), 0);
+	site_start_at(ctx, &s, "127.0.0.1:0");
+	snprintf(address, sizeof address, "%s", site_at);
 	from = weir_now();
 	CHECK_EQ(pthread_create(&thread, NULL, foreign_client, NULL), 0);
 	while (!over)

@@ -19,7 +19,7 @@ static int wait_a_little(const weir_ctx *ctx, weir_http *x, void *arg)
 }
 
 struct crowd {
-	const char *addr, *request;
+	const char *request;
 	int64_t rounds; /* < 0: until the server says close */
 	atomic_uint answered, dropped, broken;
 };
@@ -50,7 +50,7 @@ static int client(const weir_ctx *ctx, void *arg)
 	struct crowd *k = arg;
 	bool close = false;
 	weir_conn *c;
-	int r = weir_dial(ctx, k->addr, &c);
+	int r = try_dial(ctx, &c);
 
 	if (r < 0)
 		return r;
@@ -65,19 +65,11 @@ static int client(const weir_ctx *ctx, void *arg)
 	return 0;
 }
 
-static void crowd(const weir_ctx *ctx, struct site *s, struct crowd *k, weir_group *g, int n)
+static void crowd(const weir_ctx *ctx, struct crowd *k, weir_group *g, int n)
 {
-	k->addr = weir_listener_addr(s->listener);
 	weir_group_init(g, ctx);
 	for (int i = 0; i < n; i++)
 		CHECK_EQ(weir_group_go(g, client, k), 0);
-}
-
-static void start_tcp(const weir_ctx *ctx, struct site *s)
-{
-	CHECK_EQ(weir_listen("127.0.0.1:0", &s->listener), 0);
-	weir_group_init(&s->group, ctx);
-	CHECK_EQ(weir_group_go(&s->group, site_serve, s), 0);
 }
 
 TASK(every_request_of_many_clients_is_answered)
@@ -88,8 +80,8 @@ TASK(every_request_of_many_clients_is_answered)
 
 	site_new(&s, NULL);
 	site_route(&s, "GET /", wait_a_little, NULL);
-	start_tcp(ctx, &s);
-	crowd(ctx, &s, &k, &g, 50);
+	site_start_at(ctx, &s, "127.0.0.1:0");
+	crowd(ctx, &k, &g, 50);
 	CHECK_EQ(weir_group_wait(&g), 0);
 	CHECK_EQ(k.answered, 5000);
 	CHECK_EQ(site_stats(&s).status[2], 5000);
@@ -104,9 +96,9 @@ TASK(a_drain_under_load_fails_no_request)
 
 	site_new(&s, NULL);
 	site_route(&s, "GET /", wait_a_little, NULL);
-	start_tcp(ctx, &s);
-	crowd(ctx, &s, &k, &g, 50);
-	while (k.answered < 500)
+	site_start_at(ctx, &s, "127.0.0.1:0");
+	crowd(ctx, &k, &g, 50);
+	while (k.answered < 500 || site_stats(&s).conns < 50)
 		CHECK_EQ(weir_sleep(ctx, WEIR_MS(1)), 0);
 	weir_group_drain(&s.group);
 	CHECK_EQ(weir_group_wait(&g), 0);
@@ -123,11 +115,11 @@ TASK(a_connection_whose_client_ended_its_side_is_answered_and_not_kept)
 
 	site_new(&s, NULL);
 	site_route(&s, "GET /", hello, NULL);
-	start_tcp(ctx, &s);
+	site_start_at(ctx, &s, "127.0.0.1:0");
 	for (int i = 0; i < 50; i++) {
 		weir_conn *c;
 
-		CHECK_EQ(weir_dial(ctx, weir_listener_addr(s.listener), &c), 0);
+		c = dial(ctx);
 		say(ctx, c, GET("/"));
 		hear(ctx, c, "hello\n");
 		say(ctx, c, GET("/"));
@@ -148,8 +140,8 @@ TASK(beyond_the_limit_of_connections_the_others_wait_their_turn)
 
 	site_new(&s, &(weir_http_limits){ .conns_max = 3 });
 	site_route(&s, "GET /", wait_a_little, NULL);
-	start_tcp(ctx, &s);
-	crowd(ctx, &s, &k, &g, 50);
+	site_start_at(ctx, &s, "127.0.0.1:0");
+	crowd(ctx, &k, &g, 50);
 	while (k.answered + k.broken + k.dropped < 50) {
 		CHECK(site_stats(&s).conns <= 3);
 		CHECK_EQ(weir_sleep(ctx, WEIR_MS(1)), 0);
@@ -199,13 +191,13 @@ TASK(beyond_the_limit_of_a_route_requests_are_told_to_come_back)
 	                         &(weir_http_limits){ .requests_max = 5 }),
 	         0);
 	site_route(&s, "GET /", hello, NULL);
-	start_tcp(ctx, &s);
-	crowd(ctx, &s, &k, &g, 5);
+	site_start_at(ctx, &s, "127.0.0.1:0");
+	crowd(ctx, &k, &g, 5);
 	while (gate.inside < 5)
 		CHECK_EQ(weir_sleep(ctx, WEIR_MS(1)), 0);
 	weir_http_each(s.server, note, &seen);
 	CHECK_EQ(seen, 5);
-	CHECK_EQ(weir_dial(ctx, k.addr, &c), 0);
+	c = dial(ctx);
 	say(ctx, c, GET("/gate"));
 	got = hear(ctx, c, "}\n");
 	HAS(got, "HTTP/1.1 503 ");

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* A server over memory and a client that says and hears bytes, for the tests of src/http. */
+/* A server over memory and a client that says and hears bytes, for the tests of src/http. With
+ * WEIR_TEST_TLS in the environment, in tests that are no simulation, both speak TLS. */
 #ifndef WEIR_TESTS_HTTP_SITE_H
 #define WEIR_TESTS_HTTP_SITE_H
 
-#include <weir/http.h>
+#include <weir/http_client.h>
 #include <weir/net.h>
 
+#include "net/tls_test.h"
+#include "rt/lock.h"
 #include "test.h"
 
 enum { HEAR_MAX = 256 * 1024 };
@@ -16,17 +19,22 @@ struct site {
 	weir_group group;
 };
 
+static struct tls_both site_tls; /* NULLs: none */
+static char site_at[64];         /* where the last one listens */
+
 static inline int site_serve(const weir_ctx *ctx, void *arg)
 {
 	struct site *s = arg;
 
-	return weir_http_serve(ctx, s->server, s->listener);
+	return weir_http_serve_tls(ctx, s->server, s->listener, site_tls.server);
 }
 
 static inline void site_new(struct site *s, const weir_http_limits *limits)
 {
 	s->server = weir_http_server_new(limits);
 	CHECK(s->server != NULL);
+	if (getenv("WEIR_TEST_TLS") && !weir__simulating && !site_tls.server)
+		site_tls = tls_make_both(NULL);
 }
 
 static inline void site_route(struct site *s, const char *pattern, weir_http_fn *fn, void *arg)
@@ -34,11 +42,17 @@ static inline void site_route(struct site *s, const char *pattern, weir_http_fn 
 	CHECK_EQ(weir_http_route(s->server, pattern, fn, arg, NULL), 0);
 }
 
-static inline void site_start(const weir_ctx *ctx, struct site *s)
+static inline void site_start_at(const weir_ctx *ctx, struct site *s, const char *addr)
 {
-	CHECK_EQ(weir_listen("mem:site", &s->listener), 0);
+	CHECK_EQ(weir_listen(addr, &s->listener), 0);
+	snprintf(site_at, sizeof site_at, "%s", weir_listener_addr(s->listener));
 	weir_group_init(&s->group, ctx);
 	CHECK_EQ(weir_group_go(&s->group, site_serve, s), 0);
+}
+
+static inline void site_start(const weir_ctx *ctx, struct site *s)
+{
+	site_start_at(ctx, s, site_tls.server ? "127.0.0.1:0" : "mem:site");
 }
 
 static inline void site_join(struct site *s)
@@ -63,11 +77,34 @@ static inline weir_http_stats site_stats(const struct site *s)
 	return st;
 }
 
+static inline int try_dial(const weir_ctx *ctx, weir_conn **ret)
+{
+	int r = weir_dial(ctx, site_at, ret);
+
+	if (r == 0 && site_tls.client) {
+		r = weir_tls_connect(ctx, site_tls.client, "localhost", ret);
+		if (r < 0)
+			weir_conn_free(*ret);
+	}
+	return r;
+}
+
 static inline weir_conn *dial(const weir_ctx *ctx)
 {
 	weir_conn *c;
 
-	CHECK_EQ(weir_dial(ctx, "mem:site", &c), 0);
+	CHECK_EQ(try_dial(ctx, &c), 0);
+	return c;
+}
+
+static inline weir_http_client *site_client(void)
+{
+	weir_http_client *c;
+	char base[80];
+
+	snprintf(base, sizeof base, "%s%s", site_tls.client ? "https://" : "", site_at);
+	CHECK_EQ(weir_http_client_new(base, &c), 0);
+	weir_http_client_tls(c, site_tls.client);
 	return c;
 }
 

@@ -154,7 +154,7 @@ SIM(a_stream_by_hand_reads_as_it_was_written, 50)
 	site_new(&s, NULL);
 	site_route(&s, "GET /e", three, NULL);
 	site_start(ctx, &s);
-	CHECK_EQ(weir_http_client_new("mem:site", &c), 0);
+	c = site_client();
 	CHECK_EQ(weir_http_client_do(ctx, c, &get, &res), 0);
 	CHECK_EQ(res.status, 200);
 	CHECK_STR(weir_http_client_header(c, "content-type"), "text/event-stream");

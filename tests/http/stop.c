@@ -256,10 +256,8 @@ static int late_worker(const weir_ctx *ctx, void *arg)
 	(void)arg;
 	site_new(&s, &(weir_http_limits){ .idle_ns = WEIR_MS(50) });
 	site_route(&s, "GET /", hello, NULL);
-	CHECK_EQ(weir_listen("127.0.0.1:0", &s.listener), 0);
-	weir_group_init(&s.group, ctx);
-	CHECK_EQ(weir_group_go(&s.group, site_serve, &s), 0);
-	CHECK_EQ(weir_dial(ctx, weir_listener_addr(s.listener), &c), 0);
+	site_start_at(ctx, &s, "127.0.0.1:0");
+	c = dial(ctx);
 	say(ctx, c, GET("/"));
 	hear(ctx, c, "hello\n");
 	while (site_stats(&s).idle < 1)
