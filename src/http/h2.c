@@ -98,6 +98,39 @@ void weir__h2_unhold(struct weir__h2 *h2, size_t n)
 	give_back(h2);
 }
 
+/*
+ * nghttp2 passes over frames of streams that it has forgotten, and letting it remember them would
+ * cost an idle connection 20 KB. So the last ends are kept here: what comes on a stream behind its end is an
+ * error (RFC 9113 §5.1), unless we reset the stream, since then it may have crossed that; and of an
+ * older stream nobody knows.
+ */
+static void note_end(struct weir__h2 *h2, int32_t id, bool by_us)
+{
+	h2->ended_id[h2->ends++ % WEIR__H2_ENDS] = by_us ? -id : id;
+}
+
+static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *user)
+{
+	struct weir__h2 *h2 = user;
+	uint32_t known = h2->ends < WEIR__H2_ENDS ? h2->ends : WEIR__H2_ENDS;
+
+	if (hd->type == NGHTTP2_PRIORITY && hd->stream_id == 0)
+		nghttp2_session_terminate_session(session, NGHTTP2_PROTOCOL_ERROR);
+	if ((hd->type != NGHTTP2_HEADERS && hd->type != NGHTTP2_DATA) ||
+	    hd->stream_id > h2->newest || !(hd->stream_id & 1) ||
+	    nghttp2_session_find_stream(session, hd->stream_id))
+		return 0;
+	for (uint32_t i = 0; i < known; i++) {
+		if (h2->ended_id[i] == -hd->stream_id)
+			return 0;
+		if (h2->ended_id[i] == hd->stream_id)
+			nghttp2_session_terminate_session(session, NGHTTP2_STREAM_CLOSED);
+	}
+	if (h2->ends < WEIR__H2_ENDS) /* It never was. */
+		nghttp2_session_terminate_session(session, NGHTTP2_PROTOCOL_ERROR);
+	return 0;
+}
+
 static int on_begin(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 {
 	struct weir__h2 *h2 = user;
@@ -105,6 +138,7 @@ static int on_begin(nghttp2_session *session, const nghttp2_frame *frame, void *
 
 	if (frame->headers.cat != NGHTTP2_HCAT_REQUEST)
 		return 0;
+	h2->newest = frame->hd.stream_id;
 	st = h2->role->open(h2, frame->hd.stream_id);
 	if (!st) {
 		nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id,
@@ -200,6 +234,7 @@ static int on_close(nghttp2_session *session, int32_t id, uint32_t error, void *
 	struct weir__h2_stream *st = stream_of(h2, id);
 
 	(void)session;
+	note_end(h2, id, st && st->reset);
 	if (st)
 		stream_over(st, error);
 	return 0;
@@ -212,6 +247,8 @@ static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *u
 	(void)session;
 	if (frame->hd.type == NGHTTP2_GOAWAY)
 		h2->goaway_at = h2->framed;
+	if (frame->hd.type == NGHTTP2_RST_STREAM)
+		note_end(h2, frame->hd.stream_id, true);
 	h2->role->frame(h2, frame, WEIR__H2_SENT);
 	return 0;
 }
@@ -242,6 +279,7 @@ __attribute__((constructor)) static void fill_callbacks(void)
 {
 	if (nghttp2_session_callbacks_new(&callbacks) != 0)
 		return;
+	nghttp2_session_callbacks_set_on_begin_frame_callback(callbacks, on_begin_frame);
 	nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin);
 	nghttp2_session_callbacks_set_on_header_callback(callbacks, on_field);
 	nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame);
@@ -413,11 +451,12 @@ bool weir__h2_over(const struct weir__h2 *h2)
 
 /* ---- reading ---- */
 
-static void take(struct weir__h2 *h2, const void *bytes, size_t n)
+static void feed(struct weir__h2 *h2, const uint8_t *bytes, size_t n)
 {
 	ssize_t r;
 
-	h2->came += n;
+	if (!n || h2->deaf)
+		return;
 	h2->busy = true;
 	r = nghttp2_session_mem_recv(h2->session, bytes, n);
 	h2->busy = false;
@@ -429,6 +468,37 @@ static void take(struct weir__h2 *h2, const void *bytes, size_t n)
 		                                                       NGHTTP2_ENHANCE_YOUR_CALM :
 		                                                       NGHTTP2_PROTOCOL_ERROR);
 	h2->deaf = true;
+}
+
+/* Finds the frames of DATA, of which nghttp2 tells nothing on streams that it has forgotten. */
+static void take(struct weir__h2 *h2, const uint8_t *bytes, size_t n)
+{
+	size_t fed = 0, at = 0;
+
+	h2->came += n;
+	while (at < n) {
+		size_t step = h2->payload < n - at ? h2->payload : n - at, begin;
+		nghttp2_frame_hd hd = { 0 };
+
+		at += step;
+		h2->payload -= (uint32_t)step;
+		while (at < n && !h2->payload && h2->head_len < sizeof h2->head)
+			h2->head[h2->head_len++] = bytes[at++];
+		if (h2->payload || h2->head_len < sizeof h2->head)
+			continue;
+		h2->head_len = 0;
+		h2->payload = (uint32_t)(h2->head[0] << 16 | h2->head[1] << 8 | h2->head[2]);
+		if (h2->head[3] != NGHTTP2_DATA)
+			continue;
+		begin = at > sizeof h2->head ? at - sizeof h2->head : 0;
+		feed(h2, bytes + fed, begin - fed);
+		fed = begin;
+		hd.type = NGHTTP2_DATA;
+		hd.stream_id = (h2->head[5] & 0x7f) << 24 | h2->head[6] << 16 | h2->head[7] << 8 |
+		               h2->head[8];
+		on_begin_frame(h2->session, &hd, h2);
+	}
+	feed(h2, bytes + fed, n - fed);
 }
 
 static void listen_on(struct weir__h2 *h2)
@@ -451,7 +521,7 @@ static void readable(weir_conn *io, void *arg)
 		r = weir__conn_try_read(io, buf->bytes, sizeof buf->bytes);
 		if (r <= 0)
 			break;
-		take(h2, buf->bytes, (size_t)r);
+		take(h2, (const uint8_t *)buf->bytes, (size_t)r);
 	}
 	out_put(h2->worker, buf);
 	if (r == -EAGAIN)
@@ -520,7 +590,7 @@ static nghttp2_option *options(void)
 	return opt;
 }
 
-int weir__h2_init(struct weir__h2 *h2, const struct weir__h2_role *role, weir_conn *io, bool client,
+int weir__h2_init(struct weir__h2 *h2, const struct weir__h2_role *role, weir_conn *io,
                   const nghttp2_settings_entry *settings, size_t settings_n)
 {
 	nghttp2_option *opt = options();
@@ -531,14 +601,14 @@ int weir__h2_init(struct weir__h2 *h2, const struct weir__h2_role *role, weir_co
 		                 .role = role,
 		                 .io = io,
 		                 .msg.fn = work,
+		                 .payload = NGHTTP2_CLIENT_MAGIC_LEN,
 		                 .write_ns = WEIR_NEVER,
 		                 .stalls_at = WEIR_NEVER,
 		                 .deadline_ns = WEIR_NEVER };
 	weir__list_init(&h2->streams);
 	weir__list_init(&h2->fired);
 	if (opt && callbacks)
-		r = client ? nghttp2_session_client_new2(&h2->session, callbacks, h2, opt) :
-		             nghttp2_session_server_new2(&h2->session, callbacks, h2, opt);
+		r = nghttp2_session_server_new2(&h2->session, callbacks, h2, opt);
 	nghttp2_option_del(opt);
 	if (r != 0)
 		return -ENOMEM;

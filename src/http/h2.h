@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * HTTP/2 for both sides (RFC 9113): a session of nghttp2 over a connection, its streams, and the
- * waits of the tasks that use them. h2_server.h makes exchanges of streams, h2_client.h calls.
+ * The server's side of HTTP/2 (RFC 9113): a session of nghttp2 over a connection, its streams, and
+ * the waits of the tasks that use them. h2_server.c makes exchanges of streams. (The client's side is
+ * h2_client.h.)
  *
  * A session belongs to one worker and is touched there only, in tasks, watches, timers and
  * messages; it holds no task of its own. The calls below that take a context may come from any
@@ -27,7 +28,8 @@ enum {
 	WEIR__H2_WINDOW = 256 * 1024, /* of a stream that is received */
 	WEIR__H2_HELD =
 		1024 * 1024, /* unread bytes of a connection, beyond which its window shrinks */
-	WEIR__H2_OUT = 64 * 1024,     /* framed bytes that wait for the socket */
+	WEIR__H2_OUT = 64 * 1024, /* framed bytes that wait for the socket */
+	WEIR__H2_ENDS = 32,
 	WEIR__H2_PIECE = 16384 + 256, /* the most that nghttp2 hands out at once */
 };
 
@@ -79,7 +81,7 @@ int weir__h2_send_off(struct weir__h2_stream *st, const struct weir__h2_send *wh
 /* No task is interested any more: what is not ended is reset, with `code` if our side is open. */
 void weir__h2_leave(struct weir__h2_stream *st, uint32_t code);
 
-/* ---- what server and client provide ---- */
+/* ---- what the server provides ---- */
 
 /*
  * On the session's worker. `open`, `field`, `head` and `frame` are called from inside nghttp2:
@@ -155,6 +157,9 @@ struct weir__h2 {
 	weir_conn *io;
 	nghttp2_session *session;
 	struct weir__list streams, fired;
+	int32_t newest;                  /* the greatest stream begun */
+	uint32_t ends;                   /* streams that have ended, so far … */
+	int32_t ended_id[WEIR__H2_ENDS]; /* … the last of them; negative: we reset it */
 	struct weir__h2_out *out;
 	struct weir__msg msg; /* write, tell, settle */
 	bool posted, out_watched, busy;
@@ -164,13 +169,15 @@ struct weir__h2 {
 	int64_t write_ns, stalls_at; /* the socket has to take bytes in that time; until then */
 	struct weir__timer timer;
 	int64_t deadline_ns;
+	uint8_t head[9], head_len;   /* of the frame that comes … */
+	uint32_t payload;            /* … and what is to come of it, or of the preface */
 	uint64_t came, framed, left; /* bytes */
 	uint64_t goaway_at;          /* `framed` behind the last GOAWAY; 0: none was sent */
 };
 
-/* On the connection's worker. Takes over `io` after the bytes of `first` were read from it; a
- * client gives none. 0, -ENOMEM: nothing happened. */
-int weir__h2_init(struct weir__h2 *h2, const struct weir__h2_role *role, weir_conn *io, bool client,
+/* On the connection's worker. 0, -ENOMEM: nothing happened. Then to be started with the bytes that
+ * were read from `io` already. */
+int weir__h2_init(struct weir__h2 *h2, const struct weir__h2_role *role, weir_conn *io,
                   const nghttp2_settings_entry *settings, size_t settings_n);
 void weir__h2_start(struct weir__h2 *h2, const void *first, size_t n);
 /* Frees the session; the connection stays the caller's. No task is in a call of it. */

@@ -743,7 +743,7 @@ int weir__h2_server_start(struct weir__http_conn *c, const void *bytes, size_t n
 	};
 	struct weir__h2_server *s = calloc(1, sizeof *s);
 	int64_t now = weir_now();
-	int r = s ? weir__h2_init(&s->h2, &role, c->io, false, settings, 4) : -ENOMEM;
+	int r = s ? weir__h2_init(&s->h2, &role, c->io, settings, 4) : -ENOMEM;
 
 	if (r < 0) {
 		free(s);

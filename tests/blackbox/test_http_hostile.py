@@ -48,7 +48,6 @@ TABLE = [
     ('version_with_more_digits', get(H, version=b'HTTP/1.10'), 400, CLOSES),
     ('version_without_minor', get(H, version=b'HTTP/1'), 400, CLOSES),
     ('another_protocol', get(H, version=b'SHTTP/1.1'), 400, CLOSES),
-    ('http_2_preface', b'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 505, CLOSES),
     ('http_3', get(H, version=b'HTTP/3.0'), 505, CLOSES),
     ('http_0_9_in_words', get(H, version=b'HTTP/0.9'), 505, CLOSES),
     ('method_with_a_bad_byte', get(H, method=b'G(T'), 400, CLOSES),
