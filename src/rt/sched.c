@@ -36,7 +36,7 @@
 #include "rt/super.h"
 #include "rt/task.h"
 
-enum { STEAL_MAX = 64, ID_BLOCK = 64, COLORS = 16, SPIN_MISSES = 3 };
+enum { STEAL_MAX = 64, ID_BLOCK = 64, COLORS = 16, SPIN_MISSES = 3, SPIN_PAUSES = 4 };
 #define SPIN_NS        WEIR_US(50)
 #define SPIN_GAP_NS    WEIR_US(10)
 #define SPIN_PAUSE_NS  WEIR_MS(10)
@@ -79,7 +79,8 @@ void weir__worker_kick(struct weir__worker *w)
 		weir__sim_wake(w);
 		return;
 	}
-	if (!__atomic_exchange_n(&w->sleeping, 0, __ATOMIC_SEQ_CST))
+	if (!__atomic_load_n(&w->sleeping, __ATOMIC_SEQ_CST) ||
+	    !__atomic_exchange_n(&w->sleeping, 0, __ATOMIC_SEQ_CST))
 		return;
 	if (self)
 		weir__count(&self->counts.wakes, 1);
@@ -533,11 +534,11 @@ static bool spin(struct weir__worker *w)
 		return false;
 	weir__count(&w->counts.spins, 1);
 	for (;;) {
-		for (int i = 0; i < 16 && !came; i++) {
+		/* Not all the time: whoever has more for us keeps the line of the inbox meanwhile. */
+		for (int i = 0; i < SPIN_PAUSES; i++)
 			relax();
-			came = __atomic_load_n(&w->inbox, __ATOMIC_RELAXED) != NULL ||
-			       __atomic_load_n(&w->fresh_count, __ATOMIC_RELAXED) != 0;
-		}
+		came = __atomic_load_n(&w->inbox, __ATOMIC_RELAXED) != NULL ||
+		       __atomic_load_n(&w->fresh_count, __ATOMIC_RELAXED) != 0;
 		if (came)
 			break;
 		now = weir_now();

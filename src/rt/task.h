@@ -94,12 +94,14 @@ struct weir__worker {
 	int64_t no_spin_until, no_wake_until;
 	weir__task *dead; /* ended, its stack is free once it is left */
 
-	/* Shared with others. */
+	/* Written by others too: a cache line of their own. */
 	__attribute__((aligned(64))) struct weir__msg *inbox; /* atomic, newest first */
 	uint32_t sleeping;                                    /* atomic */
-	int64_t sleeps_until;                                 /* atomic: while sleeping */
-	uint32_t steal_any;         /* atomic: the supervisor saw an old task on somebody's queue */
-	uint64_t turn;              /* atomic, relaxed: switches so far */
+	uint32_t steal_any;   /* atomic: the supervisor saw an old task on somebody's queue */
+	int64_t sleeps_until; /* atomic: while sleeping */
+
+	/* Read by others. */
+	__attribute__((aligned(64))) uint64_t turn;              /* atomic, relaxed: switches so far */
 	uint64_t started, ended;    /* atomic, relaxed: tasks, by this worker */
 	weir_worker_info counts;    /* relaxed; its own, but for hogs: the supervisor's */
 	struct weir__bias all_lock; /* its own, seldom taken by others; guards all of: */
