@@ -35,7 +35,7 @@ OVER_TLS = {"api", "http_hostile", "shutdown",
             "http-server", "http-limits", "http-stop", "http-hub", "http-sse", "http-load"}
 
 # What --quick leaves out: each takes over 15 s on a quiet machine.
-SLOW = {"check install", "check models", "program idle", "program bounds"}
+SLOW = {"check install", "check models", "check valgrind", "program idle", "program bounds"}
 
 
 class Step:

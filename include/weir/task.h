@@ -88,8 +88,9 @@ WEIR_API int weir_worker_info_get(int worker, weir_worker_info *ret);
 WEIR_API size_t weir_task_count(void);
 
 /*
- * Print every task: name, place of its start, state, what it waits on, how long, its deadline.
- * Any thread; never waits for a task.
+ * Print every task: name, place of its start, state, what it waits on, how long, its deadline; then,
+ * for each place where tasks were started, how deep the stacks of those that ended went. Any thread;
+ * never waits for a task.
  */
 WEIR_API void weir_dump(int fd);
 

@@ -10,6 +10,7 @@
 
 #include "base/assert.h"
 #include "base/buf.h"
+#include "rt/census.h"
 #include "rt/task.h"
 
 void weir_task_name(const char *fmt, ...)
@@ -81,6 +82,7 @@ void weir_dump(int fd)
 	weir__buf_printf(&text, "weir: %zu tasks on %d workers\n", weir_task_count(),
 	                 weir__rt.count);
 	weir_each_task(print, &text);
+	weir__census_print(&text);
 	for (; at < text.len; at += (size_t)n) {
 		n = write(fd, text.data + at, text.len - at);
 		if (n < 0 && errno == EINTR)

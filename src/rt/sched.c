@@ -32,6 +32,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "rt/census.h"
 #include "rt/sim.h"
 #include "rt/super.h"
 #include "rt/task.h"
@@ -162,10 +163,17 @@ static void bury(struct weir__worker *w)
 {
 	weir__task *t = w->dead;
 	void *stack = t->stack, *lowest = t->lowest;
+	size_t depth = (size_t)((char *)t - (char *)lowest);
 
 	w->dead = NULL;
 	t->magic = 0;
 	weir__fiber_fini(&t->fiber);
+	/* Most tasks end like the one before. */
+	if (weir__unlikely(t->sampled || t->place != w->census_place || depth > w->census_depth)) {
+		weir__census_note(t);
+		w->census_place = t->place;
+		w->census_depth = depth;
+	}
 	weir__stack_put(&w->stacks, stack, lowest);
 }
 
@@ -381,6 +389,7 @@ int weir__spawn(const weir_ctx *ctx, int worker, weir_task_fn *fn, void *arg, co
 	struct weir__part *part;
 	char *stack, *top;
 	weir__task *t;
+	bool sampled;
 
 	weir__assert(worker < weir__rt.count, "there is no worker %d", worker);
 	if (worker >= 0)
@@ -398,6 +407,7 @@ int weir__spawn(const weir_ctx *ctx, int worker, weir_task_fn *fn, void *arg, co
 	stack = weir__stack_get(w ? &w->stacks : NULL);
 	if (!stack)
 		return -ENOMEM;
+	sampled = w && weir__census_sample(w->started, stack);
 	/* Tasks begin at different lines of their pages, or all would meet in a few sets of the
 	 * caches. */
 	top = stack + WEIR__STACK_SIZE - (((uintptr_t)stack >> 12) % COLORS) * 64;
@@ -420,6 +430,7 @@ int weir__spawn(const weir_ctx *ctx, int worker, weir_task_fn *fn, void *arg, co
 	t->end = end;
 	t->owner = owner;
 	t->lowest = t;
+	t->sampled = sampled;
 	t->id = next_id(w);
 	t->place = place;
 	t->what = NULL;

@@ -31,6 +31,12 @@
 #ifdef WEIR__ASAN
 #include <sanitizer/asan_interface.h>
 #endif
+#if __has_include(<valgrind/memcheck.h>)
+#include <valgrind/memcheck.h>
+#else
+#define VALGRIND_STACK_REGISTER(low, high)     0
+#define VALGRIND_MAKE_MEM_UNDEFINED(low, size) 0
+#endif
 
 #include <weir/time.h>
 
@@ -168,6 +174,7 @@ static void *carve(void)
 	if (!install_guard(at - guard_size(), guard_size()))
 		return NULL;
 	s->carved++;
+	(void)VALGRIND_STACK_REGISTER(at, at + WEIR__STACK_SIZE); /* Never unmapped. */
 	return at;
 }
 
@@ -254,6 +261,8 @@ void weir__stack_put(struct weir__stack_cache *cache, void *stack, void *deepest
 #ifdef WEIR__ASAN
 	__asan_unpoison_memory_region(stack, WEIR__STACK_SIZE);
 #endif
+	/* What lay below the last stack pointer it takes for no memory. */
+	(void)VALGRIND_MAKE_MEM_UNDEFINED(stack, WEIR__STACK_SIZE);
 	if (weir__unlikely((char *)deepest < top - KEEP))
 		madvise(stack, WEIR__STACK_SIZE - KEEP, MADV_DONTNEED);
 	if (!cache) {

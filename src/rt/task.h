@@ -52,6 +52,7 @@ struct weir__task {
 	void *owner;            /* for end: its group */
 	void *stack;            /* its lowest byte */
 	void *lowest;           /* the deepest stack pointer seen at a switch */
+	bool sampled;           /* its stack was zeroed for the census */
 	/* For the dump; `all` and name under the worker's all_lock. */
 	struct weir__list all;
 	uint64_t id;
@@ -92,6 +93,8 @@ struct weir__worker {
 	bool had_messages; /* since it last was idle */
 	unsigned spin_misses;
 	int64_t no_spin_until, no_wake_until;
+	const char *census_place; /* the last that was noted, and how deep */
+	size_t census_depth;
 	weir__task *dead; /* ended, its stack is free once it is left */
 
 	/* Written by others too: a cache line of their own. */

@@ -51,7 +51,8 @@ static inline int echo(const weir_ctx *ctx, weir_grpc *call, void *arg)
 }
 
 /* The status of a call with one message each way. */
-static inline int call_once(const weir_ctx *ctx, struct demo *d, const char *method, const char *text)
+static inline int call_once(const weir_ctx *ctx, struct demo *d, const char *method,
+                            const char *text)
 {
 	const void *msg;
 	weir_grpc *call;

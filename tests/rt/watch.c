@@ -69,3 +69,40 @@ TEST(a_task_that_keeps_its_worker_for_a_second_is_named_with_its_place)
 	CHECK(!"the place was never told");
 #endif
 }
+
+static int goes_deep(const weir_ctx *ctx, void *arg)
+{
+	volatile char frame[20 * 1024];
+
+	(void)ctx;
+	for (size_t i = 0; i < sizeof frame; i++)
+		frame[i] = 1;
+	*(char *)arg = frame[7];
+	return 0;
+}
+
+/* Although it never switched while it was there. */
+TASK(the_dump_tells_how_deep_the_stacks_of_each_place_went)
+{
+	char said[8192], *line, ignored;
+	double kib = 0;
+	weir_group g;
+	int out[2];
+	ssize_t n;
+
+	weir_group_init(&g, ctx);
+	CHECK_EQ(weir_group_go_on(&g, weir_worker(), goes_deep, &ignored), 0);
+	/* A worker looks at a stack when the next task of it has ended. */
+	CHECK_EQ(weir_group_go_on(&g, weir_worker(), nothing, NULL), 0);
+	CHECK_EQ(weir_group_wait(&g), 0);
+	CHECK(pipe(out) == 0);
+	weir_dump(out[1]);
+	n = read(out[0], said, sizeof said - 1);
+	said[n > 0 ? n : 0] = 0;
+	line = strstr(said, " KiB goes_deep (");
+	CHECK(line != NULL);
+	while (line > said && line[-1] != ' ')
+		line--;
+	CHECK(sscanf(line, "%lf", &kib) == 1);
+	CHECK(kib > 20);
+}
