@@ -26,9 +26,9 @@ static char buf[256 * 1024];
 
 struct conn {
 	int fd;
-	size_t frame;     /* bytes of a message as it comes */
-	uint64_t in;      /* bytes that came */
-	char out[CHUNK];  /* to be sent: */
+	size_t frame;    /* bytes of a message as it comes */
+	uint64_t in;     /* bytes that came */
+	char out[CHUNK]; /* to be sent: */
 	size_t len, sent;
 };
 
@@ -191,9 +191,10 @@ static void request(int size, uint64_t n)
 	dial(&asker, "SUB in.box 1\r\n");
 	dial(&answerer, "SUB svc 1\r\n");
 	ask_len = message(question, "svc in.box", size);
-	asker.frame = (size_t)snprintf(text, sizeof text, "MSG in.box 1 %d\r\n", size) + (size_t)size + 2;
-	answerer.frame =
-		(size_t)snprintf(text, sizeof text, "MSG svc 1 in.box %d\r\n", size) + (size_t)size + 2;
+	asker.frame =
+		(size_t)snprintf(text, sizeof text, "MSG in.box 1 %d\r\n", size) + (size_t)size + 2;
+	answerer.frame = (size_t)snprintf(text, sizeof text, "MSG svc 1 in.box %d\r\n", size) +
+	                 (size_t)size + 2;
 	since = cpu_ns();
 	while (got < n) {
 		struct pollfd fds[] = { { asker.fd, POLLIN, 0 }, { answerer.fd, POLLIN, 0 } };
@@ -204,7 +205,8 @@ static void request(int size, uint64_t n)
 		if (poll(fds, 2, 5000) <= 0)
 			die("nothing moves");
 		take(&answerer);
-		for (; answered < answerer.in / answerer.frame; answered++, answerer.len += answer_len)
+		for (; answered < answerer.in / answerer.frame;
+		     answered++, answerer.len += answer_len)
 			memcpy(answerer.out + answerer.len, answer, answer_len);
 		push(&answerer);
 		take(&asker);

@@ -213,7 +213,11 @@ ssize_t weir__nats_parse(const struct weir__nats_limits *limits, char *buf, size
 		len--;
 	if (len > limits->line)
 		return WEIR__NATS_LINE;
-	memset(f, 0, sizeof *f);
+	/* Field by field: this is where a small message spends its time. */
+	f->reply = f->queue = (struct weir__nats_text){ NULL, 0 };
+	f->headers = f->total = 0;
+	f->max = 0;
+	f->body = f->tail = NULL;
 	/* The commonest first. */
 	if (len > 3 && begins(buf, len, "PUB", 3) && blank(buf[3])) {
 		count = split(buf + 4, buf + len, args);

@@ -272,10 +272,33 @@ static int give_one_of(struct publishing *p, struct weir__target **of, size_t n)
 	return r;
 }
 
+/* Field by field: clearing all of it would cost as much as a delivery. */
+static void view_of_frame(const struct weir__nats_frame *f, struct weir__nats_view *v)
+{
+	unsigned n = 0;
+
+	v->subject = f->subject;
+	v->reply = f->reply;
+	v->tail = f->tail;
+	v->tail_len = f->tail ? (size_t)(f->body + f->total + 2 - f->tail) : 0;
+	v->headers = f->headers;
+	v->total = f->total;
+	if (f->headers)
+		v->pieces[n++] = (struct iovec){ f->body, f->headers };
+	v->first_data = n;
+	v->pieces[n++] = (struct iovec){ f->body + f->headers, f->total - f->headers + 2 };
+	v->pieces_n = n;
+	v->full_len = v->bare_len = 0;
+}
+
 static int give_all(struct publishing *p, struct weir__hits *h)
 {
 	int got = 0;
 
+	if (h->n == 0)
+		return 0;
+	view_of_frame(p->frame, &p->view);
+	p->view.from = p->t->conn;
 	for (size_t i = 0, n; i < h->n; i += n) {
 		n = h->all[i]->queue ? weir__hits_group(h, i) : 1;
 		if ((n == 1 ? give(p, h->all[i], false) : give_one_of(p, h->all + i, n)) > 0)
@@ -433,25 +456,12 @@ static void no_responders(struct weir__nats_turn *t, const struct weir__nats_fra
 void weir__nats_publish(struct weir__nats_turn *t, const struct weir__nats_frame *f)
 {
 	struct weir__nats_conn *c = t->conn;
-	struct publishing p = {
-		.t = t,
-		.frame = f,
-		.view = { .subject = f->subject,
-		          .reply = f->reply,
-		          .from = c,
-		          .headers = f->headers,
-		          .total = f->total,
-		          .tail = f->tail,
-		          .tail_len = f->tail ? (size_t)(f->body + f->total + 2 - f->tail) : 0,
-		          .first_data = f->headers ? 1 : 0,
-		          .pieces_n = f->headers ? 2 : 1 },
-	};
+	struct publishing p;
 	int got;
 
-	if (f->headers)
-		p.view.pieces[0] = (struct iovec){ f->body, f->headers };
-	p.view.pieces[p.view.first_data] =
-		(struct iovec){ f->body + f->headers, f->total - f->headers + 2 };
+	p.t = t;
+	p.frame = f;
+	p.msg = NULL;
 	t->published++;
 	t->bytes += f->total;
 	if (c->pedantic && (strlen(f->subject.at) != f->subject.len ||
