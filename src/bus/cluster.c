@@ -42,7 +42,6 @@
 
 #include <weir/sim.h>
 
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -336,6 +335,13 @@ static void stats(struct weir__remote *remote, weir_bus_stats *ret)
 	weir__lock_release(&k->lock);
 }
 
+/* It is done, so this takes no time: but a program that ends now would pull OpenSSL from under what
+ * the thread still has of it. */
+static void reap(struct weir__cluster *k)
+{
+	pthread_join(k->thread, NULL);
+}
+
 static uint64_t close_cluster(const weir_ctx *ctx, struct weir__remote *remote)
 {
 	struct weir__cluster *k = of(remote);
@@ -355,6 +361,7 @@ static uint64_t close_cluster(const weir_ctx *ctx, struct weir__remote *remote)
 		(void)park(NULL, k, "the connection to the NATS cluster to close");
 	unsent = k->unsent;
 	weir__lock_release(&k->lock);
+	reap(k);
 	return unsent;
 }
 
@@ -425,24 +432,33 @@ int weir__cluster_open(const weir_ctx *ctx, const char *url, struct weir__broker
                        struct weir__remote **ret)
 {
 	struct weir__cluster *k = cluster_new(url, local);
-	pthread_t thread;
+	bool done;
 	int r;
 
 	if (!k)
 		return -ENOMEM;
-	r = pthread_create(&thread, NULL, weir__cluster_run, k);
+	weir__outside(1);
+	r = pthread_create(&k->thread, NULL, weir__cluster_run, k);
 	if (r > 0) {
+		weir__outside(-1);
 		free_cluster(&k->remote);
 		return -r;
 	}
-	pthread_detach(thread);
-	weir__outside(1);
 	r = wait_open(ctx, k);
 	if (r < 0) {
-		/* The thread may be connecting: it hears of it when it is back. */
 		weir__lock_acquire(&k->lock);
 		k->stop = true;
 		weir__cluster_work(k);
+		weir__lock_acquire(&k->lock);
+		while (!k->done && weir_ctx_err(ctx) == 0 &&
+		       park(ctx, k, "a connection's end") == 0)
+			;
+		done = k->done;
+		weir__lock_release(&k->lock);
+		if (done)
+			reap(k);
+		else
+			pthread_detach(k->thread); /* It is connecting, and hears of it later. */
 		weir__remote_unref(&k->remote);
 		return r;
 	}

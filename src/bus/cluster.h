@@ -4,6 +4,7 @@
 #define WEIR_BUS_CLUSTER_H
 
 #include <nats/nats.h>
+#include <pthread.h>
 #include <semaphore.h>
 
 #include "bus/bus.h"
@@ -44,6 +45,7 @@ struct weir__cluster {
 	struct weir__broker *local; /* whose index finds the inboxes; and the counters */
 	char inbox[32];             /* "_INBOX.….": what all inboxes begin with */
 	sem_t wake;
+	pthread_t thread;
 
 	weir__lock lock; /* guards the rest */
 	struct weir__hash_table plain;

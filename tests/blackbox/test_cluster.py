@@ -10,9 +10,6 @@ import tempfile
 
 from weirtest import *
 
-SUPPRESS = {'LSAN_OPTIONS': 'suppressions=' + os.path.join(os.path.dirname(os.path.abspath(__file__)), 'lsan.supp')}
-
-
 def free_port():
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))
@@ -46,19 +43,19 @@ def on_cluster(fn):
 
 
 def over(n, *flags):
-    return Weir('--bus', n.url, *flags, env=SUPPRESS)
+    return Weir('--bus', n.url, *flags)
 
 
 def run(url, *args, status=0, input=b''):
     p = subprocess.run([program(), *args], input=input, capture_output=True, timeout=LIMIT,
-                       env={**os.environ, **SUPPRESS, 'WEIR_SERVER': url})
+                       env={**os.environ, 'WEIR_SERVER': url})
     check_eq(p.returncode, status, f'{args}: {p.stderr.decode()}')
     return p.stdout.decode(), p.stderr.decode()
 
 
 class Client(Program):
     def __init__(self, url, *args):
-        super().__init__([program(), *args], env={'WEIR_SERVER': url, **SUPPRESS})
+        super().__init__([program(), *args], env={'WEIR_SERVER': url})
 
     def __enter__(self):
         return self
@@ -147,7 +144,7 @@ def subcommands_speak_to_the_cluster_itself(n):
         check_eq(c.wait(), 0)
         check(c.out.startswith(b'first\n'))
         until(lambda: subprocess.run([program(), 'request', 'upper', 'hello'], capture_output=True,
-                                     env={**os.environ, **SUPPRESS, 'WEIR_SERVER': n.url}).stdout == b'HELLO', 'no answer')
+                                     env={**os.environ, 'WEIR_SERVER': n.url}).stdout == b'HELLO', 'no answer')
     _, err = run(n.url, 'request', 'nobody', 'x', status=1)
     check_in('nobody answers', err)
 
@@ -161,7 +158,7 @@ def what_a_cluster_cannot_do_is_said(n):
     check('secret' not in err, err)
     with tempfile.TemporaryDirectory() as data:
         p = subprocess.run([program(), 'serve', '--bus', n.url, '--listen', '127.0.0.1:0', '--data', data],
-                           capture_output=True, text=True, timeout=LIMIT, env={**os.environ, **SUPPRESS})
+                           capture_output=True, text=True, timeout=LIMIT, env={**os.environ})
     check_eq(p.returncode, 1, p.stderr)
     check_in('none of its servers can be reached', p.stderr)
 

@@ -145,13 +145,6 @@ static inline void server_says(struct bus_server *s, const char *text, int times
 	CHECK_EQ(times, 0);
 }
 
-/* nats.c's threads live as long as the process, and OpenSSL keeps something for each. */
-const char *__lsan_default_suppressions(void);
-const char *__lsan_default_suppressions(void)
-{
-	return "leak:libcrypto\n";
-}
-
 static inline void skip(const char *why)
 {
 	fprintf(stderr, "skipped: %s\n", why);
