@@ -54,6 +54,7 @@ static int read_message(const weir_ctx *ctx, weir_http *x, weir_msg *m)
 static int subject_publish(const weir_ctx *ctx, weir_http *x, struct app *app)
 {
 	struct weir__buf b = WEIR__BUF_INIT;
+	weir_bus_receipt receipt;
 	weir_bus_stats bus;
 	weir_msg m;
 	int r;
@@ -61,7 +62,7 @@ static int subject_publish(const weir_ctx *ctx, weir_http *x, struct app *app)
 	r = read_message(ctx, x, &m);
 	if (r != 0)
 		return r < 0 ? r : 0;
-	r = weir_bus_publish_msg(ctx, app->bus, &m);
+	r = weir_bus_publish_told(ctx, app->bus, &m, &receipt);
 	if (r < 0)
 		return reply_error(ctx, x, app, r, NULL);
 	weir_bus_stats_get(app->bus, &bus);
@@ -69,7 +70,9 @@ static int subject_publish(const weir_ctx *ctx, weir_http *x, struct app *app)
 	if (bus.cluster)
 		put_bool(&b, "accepted", true); /* By how many, it does not tell. */
 	else
-		put_u64(&b, "delivered", (uint64_t)r);
+		put_u64(&b, "delivered", receipt.delivered);
+	if (receipt.dropped)
+		put_u64(&b, "dropped", receipt.dropped);
 	weir__buf_byte(&b, '}');
 	return reply_json(ctx, x, 202, &b);
 }

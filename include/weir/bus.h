@@ -43,10 +43,11 @@ typedef struct weir_sub_options {
 	const char *ack_subject; /* where answers go for messages without a reply address */
 	size_t pending_max;      /* messages; default 1024 */
 	size_t pending_bytes;    /* default 8 MiB; an empty queue takes any one message */
-	/* BLOCK: the publisher waits, under its context. CLOSE: takes no more, delivers what it
+	/* BLOCK: the publisher waits, under its context and no longer than block_ns. CLOSE: takes no more, delivers what it
 	 * has. */
 	enum weir_sub_overflow overflow;
-	uint64_t max; /* takes no more after so many messages; 0: never */
+	int64_t block_ns; /* 0: as long as its context lets it */
+	uint64_t max;     /* takes no more after so many messages; 0: never */
 } weir_sub_options;
 
 /*
@@ -72,6 +73,17 @@ WEIR_API int weir_bus_open(const weir_ctx *ctx, const char *url, weir_bus **ret)
  * of its own: -EDEADLK.
  */
 WEIR_API int weir_bus_drain(const weir_ctx *ctx, weir_bus *b);
+
+/* What a drain did. `pending` waited when it began; `handled` and `dropped` since then, of the
+ * subscriptions with a handler. */
+typedef struct weir_bus_report {
+	size_t subs;
+	uint64_t pending, handled, dropped;
+	size_t cut;      /* handlers that had to be cancelled */
+	uint64_t unsent; /* messages that never reached the cluster */
+} weir_bus_report;
+WEIR_API int weir_bus_drain_report(const weir_ctx *ctx, weir_bus *b, weir_bus_report *ret);
+
 /* The same without delivering: cancels the handlers; their publishing gets -EPIPE. NULL is fine. */
 WEIR_API void weir_bus_close(weir_bus *b);
 
@@ -85,6 +97,16 @@ WEIR_API int weir_bus_publish(const weir_ctx *ctx, weir_bus *b, const char *subj
 /* All of it: reply address and headers. Returns how many subscriptions got it; over a cluster, which
  * does not tell, 0. */
 WEIR_API int weir_bus_publish_msg(const weir_ctx *ctx, weir_bus *b, const weir_msg *m);
+
+/* How a message fared. All 0 over a cluster. */
+typedef struct weir_bus_receipt {
+	size_t found;     /* subscriptions that match, each member of a queue group counted */
+	size_t delivered; /* queues that took it */
+	size_t dropped; /* messages lost to full queues by it: itself, or older ones in its favour */
+} weir_bus_receipt;
+/* The same, for who wants to know. 0 or as above; *ret is set unless the message was refused. */
+WEIR_API int weir_bus_publish_told(const weir_ctx *ctx, weir_bus *b, const weir_msg *m,
+                                   weir_bus_receipt *ret);
 
 /* Live when it returns. The handler runs in a task of the subscription, one message at a time;
  * what it returns is counted and logged if < 0. 0,
@@ -133,6 +155,12 @@ WEIR_API int weir_bus_request(const weir_ctx *ctx, weir_bus *b, const char *subj
                               const void *data, size_t len, weir_msg *ret);
 WEIR_API void weir_msg_free(weir_msg *m);
 
+/* Ask all: takes up to n answers until the context ends. How many, each to be freed with
+ * weir_msg_free(): with none -ETIMEDOUT or what ended it; after a cancel -ECANCELED and none. Else as
+ * weir_bus_request(). `m` may have headers; its reply address is not used. */
+WEIR_API int weir_bus_request_many(const weir_ctx *ctx, weir_bus *b, const weir_msg *m,
+                                   weir_msg *ret, size_t n);
+
 /* Answer a message. -EDESTADDRREQ when it carries no reply address and its subscription named no
  * ack subject. */
 WEIR_API int weir_msg_reply(const weir_ctx *ctx, const weir_msg *m, const void *data, size_t len);
@@ -152,6 +180,16 @@ typedef struct weir_bus_stats {
 	uint64_t refused;    /* messages the publisher got -ENOBUFS for, or that NATS refused */
 	size_t unsent;       /* messages that wait for a connection now */
 } weir_bus_stats;
+/* Each subscription of this bus handle, for an operator: until fn returns something else than 0,
+ * which is returned; or -ENOMEM. Subscriptions may come and go meanwhile. fn must not end one. */
+typedef struct weir_sub_info {
+	const char *subject, *queue;
+	bool handled_by_task; /* else it is followed */
+	weir_sub_stats stats;
+} weir_sub_info;
+WEIR_API int weir_bus_each_sub(weir_bus *b, int (*fn)(const weir_sub_info *info, void *arg),
+                               void *arg);
+
 WEIR_API void weir_bus_stats_get(const weir_bus *b, weir_bus_stats *ret);
 
 WEIR_END

@@ -32,6 +32,7 @@ void weir__broker_unref(struct weir__broker *k)
 {
 	if (__atomic_fetch_sub(&k->refs, 1, __ATOMIC_ACQ_REL) != 1)
 		return;
+	weir__cache_fini(&k->cache);
 	weir__trie_fini(&k->trie);
 	free(k->name);
 	free(k);
@@ -47,6 +48,7 @@ static struct weir__broker *broker_new(const char *name)
 	k->buses = 1;
 	weir__trie_init(&k->trie,
 	                (uint64_t)weir_random(UINT32_MAX) << 32 | weir_random(UINT32_MAX));
+	weir__cache_init(&k->cache, k->trie.plain.seed);
 	k->name = *name ? strdup(name) : NULL;
 	if (*name && !k->name) {
 		free(k);
@@ -97,6 +99,7 @@ int weir__broker_add(struct weir__broker *k, struct weir__target *t, const char 
 	if (r == 0) {
 		weir__target_ref(t);
 		k->subs++;
+		weir__cache_forget(&k->cache, pattern);
 		__atomic_fetch_add(&k->generation, 1, __ATOMIC_RELEASE);
 	}
 	weir__lock_release(&k->lock);
@@ -105,13 +108,17 @@ int weir__broker_add(struct weir__broker *k, struct weir__target *t, const char 
 
 void weir__broker_remove(struct weir__broker *k, struct weir__target *t)
 {
+	char pattern[WEIR_SUBJECT_MAX + 1];
 	bool was_in;
 
 	weir__lock_acquire(&k->lock);
 	was_in = t->entry.node != NULL;
+	if (was_in)
+		weir__trie_pattern(&t->entry, pattern);
 	weir__trie_remove(&k->trie, &t->entry);
 	if (was_in) {
 		k->subs--;
+		weir__cache_forget(&k->cache, pattern);
 		__atomic_fetch_add(&k->generation, 1, __ATOMIC_RELEASE);
 	}
 	weir__lock_release(&k->lock);
@@ -200,10 +207,9 @@ static bool inside(weir_bus *b)
  * All subscriptions stop taking before the first is waited for, so that they empty side by side.
  * One that is followed stays its owner's, who may be closing it right now: hence the reference.
  */
-static uint64_t finish(const weir_ctx *ctx, weir_bus *b, bool discard)
+static void finish(const weir_ctx *ctx, weir_bus *b, bool discard, weir_bus_report *report)
 {
 	struct weir__list mine, *l;
-	uint64_t unsent;
 
 	weir__list_init(&mine);
 	weir__lock_acquire(&b->broker->lock);
@@ -223,6 +229,8 @@ static uint64_t finish(const weir_ctx *ctx, weir_bus *b, bool discard)
 		weir__lock_release(&b->broker->lock);
 		if (!s)
 			break;
+		if (s->fn)
+			weir__sub_report(s, report, true);
 		weir__sub_end(s, discard && s->fn);
 		if (s->fn)
 			weir__list_append(&mine, l);
@@ -233,20 +241,27 @@ static uint64_t finish(const weir_ctx *ctx, weir_bus *b, bool discard)
 		weir_sub *s = weir__container(l, weir_sub, link);
 
 		weir__sub_join(ctx, s);
+		weir__sub_report(s, report, false);
 		weir__sub_unref(s);
 	}
 	weir_group_release(&b->group);
 	weir_group_wait(&b->group);
-	unsent = close_remote(discard ? NULL : ctx, b);
+	report->unsent = close_remote(discard ? NULL : ctx, b);
 	broker_close(b->broker);
 	b->magic = 0;
 	free(b);
-	return unsent;
 }
 
 int weir_bus_drain(const weir_ctx *ctx, weir_bus *b)
 {
-	uint64_t unsent;
+	weir_bus_report report;
+
+	return weir_bus_drain_report(ctx, b, &report);
+}
+
+int weir_bus_drain_report(const weir_ctx *ctx, weir_bus *b, weir_bus_report *ret)
+{
+	weir_bus_report report = { 0 };
 	int r;
 
 	weir__magic_check(b, WEIR__BUS_MAGIC);
@@ -254,150 +269,24 @@ int weir_bus_drain(const weir_ctx *ctx, weir_bus *b)
 		return -EDEADLK;
 	if (b->remote)
 		(void)b->remote->ops->flush(ctx, b->remote, false);
-	unsent = finish(ctx, b, false);
+	finish(ctx, b, false, &report);
+	*ret = report;
 	r = weir_ctx_err(ctx);
-	return r == 0 && unsent ? -ENOTCONN : r;
+	return r == 0 && report.unsent ? -ENOTCONN : r;
 }
 
 void weir_bus_close(weir_bus *b)
 {
+	weir_bus_report report = { 0 };
+
 	if (!b)
 		return;
 	weir__magic_check(b, WEIR__BUS_MAGIC);
 	weir__assert(!inside(b), "weir_bus_close() from a handler of the bus itself");
-	(void)finish(NULL, b, true);
+	finish(NULL, b, true, &report);
 }
 
 /* ---- Publishing ---- */
-
-void weir__hits_init(struct weir__hits *h)
-{
-	h->all = h->few;
-	h->n = 0;
-	h->cap = sizeof h->few / sizeof h->few[0];
-	h->failed = false;
-}
-
-void weir__hits_add(struct weir__hits *h, struct weir__target *t)
-{
-	if (h->n == h->cap) {
-		struct weir__target **more = malloc(2 * h->cap * sizeof(struct weir__target *));
-
-		if (!more) {
-			h->failed = true;
-			return;
-		}
-		memcpy(more, h->all, h->n * sizeof(struct weir__target *));
-		if (h->all != h->few)
-			free(h->all);
-		h->all = more;
-		h->cap *= 2;
-	}
-	weir__target_ref(t);
-	h->all[h->n++] = t;
-}
-
-static void collect(struct weir__trie_entry *e, void *arg)
-{
-	weir__hits_add(arg, weir__container(e, struct weir__target, entry));
-}
-
-void weir__broker_match(struct weir__broker *k, const char *subject, uint64_t published,
-                        uint64_t bytes, struct weir__hits *h)
-{
-	weir__hits_init(h);
-	weir__lock_acquire(&k->lock);
-	k->published += published;
-	k->bytes += bytes;
-	weir__trie_match(&k->trie, subject, collect, h);
-	weir__lock_release(&k->lock);
-}
-
-void weir__hits_free(struct weir__hits *h)
-{
-	for (size_t i = 0; i < h->n; i++)
-		weir__target_unref(h->all[i]);
-	if (h->all != h->few)
-		free(h->all);
-	h->n = 0;
-}
-
-size_t weir__hits_group(struct weir__hits *h, size_t i)
-{
-	struct weir__target **t = h->all + i;
-	size_t n = h->n - i, members = 1;
-
-	if (!t[0]->queue)
-		return 1;
-	for (size_t j = 1; j < n; j++)
-		if (t[j]->queue && !strcmp(t[j]->queue, t[0]->queue)) {
-			struct weir__target *other = t[members];
-
-			t[members++] = t[j];
-			t[j] = other;
-		}
-	return members;
-}
-
-void weir__broker_count(struct weir__broker *k, uint64_t published, uint64_t bytes,
-                        uint64_t delivered)
-{
-	weir__lock_acquire(&k->lock);
-	k->published += published;
-	k->bytes += bytes;
-	weir__lock_release(&k->lock);
-	__atomic_fetch_add(&k->delivered, delivered, __ATOMIC_RELAXED);
-}
-
-void weir__broker_drop(struct weir__broker *k, uint64_t n)
-{
-	__atomic_fetch_add(&k->dropped, n, __ATOMIC_RELAXED);
-}
-
-static int push(const weir_ctx *ctx, struct weir__target *t, struct weir__bus_msg *m,
-                bool only_room)
-{
-	if (t->ops)
-		return t->ops->push(t, m, only_room);
-	return weir__sub_push(ctx, weir__container(t, weir_sub, target), m, only_room);
-}
-
-/* To one of them: by lot the first, then whoever has room, then as the first one's policy says. */
-static int push_one_of(const weir_ctx *ctx, struct weir__target **t, size_t n,
-                       struct weir__bus_msg *m)
-{
-	size_t first = n > 1 ? weir_random((uint32_t)n) : 0;
-	int r = -EPIPE;
-
-	for (size_t i = 0; n > 1 && i < n; i++) {
-		r = push(ctx, t[(first + i) % n], m, true);
-		if (r > 0)
-			return r;
-	}
-	for (size_t i = 0; i < n; i++) {
-		r = push(ctx, t[(first + i) % n], m, false);
-		if (r != -EPIPE)
-			return r;
-	}
-	return r;
-}
-
-int weir__hits_push(const weir_ctx *ctx, struct weir__hits *h, struct weir__bus_msg *m)
-{
-	int got = 0, failed = 0;
-
-	for (size_t i = 0, n; i < h->n; i += n) {
-		int r;
-
-		n = weir__hits_group(h, i);
-		r = push_one_of(ctx, h->all + i, n, m);
-		if (r > 0)
-			got++;
-		else if (r < 0 && r != -EPIPE)
-			failed = r;
-	}
-	return failed ? failed : got;
-}
 
 static int check(const weir_msg *m)
 {
@@ -412,7 +301,7 @@ static int check(const weir_msg *m)
 	return 0;
 }
 
-int weir__bus_send(const weir_ctx *ctx, weir_bus *b, const weir_msg *m, size_t *ret_found)
+int weir__bus_send(const weir_ctx *ctx, weir_bus *b, const weir_msg *m, weir_bus_receipt *ret)
 {
 	struct weir__broker *k = b->broker;
 	struct weir__bus_msg *e;
@@ -436,14 +325,16 @@ int weir__bus_send(const weir_ctx *ctx, weir_bus *b, const weir_msg *m, size_t *
 		weir__bus_msg_unref(e);
 		if (r == 0)
 			weir__broker_count(k, 1, m->len, 0);
-		*ret_found = 0;
+		*ret = (weir_bus_receipt){ 0 };
 		return r;
 	}
 	weir__broker_match(k, m->subject, 1, m->len, &h);
 	r = h.failed ? -ENOMEM : weir__hits_push(ctx, &h, e);
 	if (r > 0)
 		__atomic_fetch_add(&k->delivered, (uint64_t)r, __ATOMIC_RELAXED);
-	*ret_found = h.n;
+	*ret = (weir_bus_receipt){ .found = h.n,
+		                   .delivered = r > 0 ? (size_t)r : 0,
+		                   .dropped = h.dropped };
 	weir__hits_free(&h);
 	weir__bus_msg_unref(e);
 	return r;
@@ -451,9 +342,17 @@ int weir__bus_send(const weir_ctx *ctx, weir_bus *b, const weir_msg *m, size_t *
 
 int weir_bus_publish_msg(const weir_ctx *ctx, weir_bus *b, const weir_msg *m)
 {
-	size_t found;
+	weir_bus_receipt receipt;
 
-	return weir__bus_send(ctx, b, m, &found);
+	return weir__bus_send(ctx, b, m, &receipt);
+}
+
+int weir_bus_publish_told(const weir_ctx *ctx, weir_bus *b, const weir_msg *m,
+                          weir_bus_receipt *ret)
+{
+	int r = weir__bus_send(ctx, b, m, ret);
+
+	return r < 0 ? r : 0;
 }
 
 int weir_bus_publish(const weir_ctx *ctx, weir_bus *b, const char *subject, const void *data,
@@ -483,6 +382,31 @@ void weir_bus_stats_get(const weir_bus *b, weir_bus_stats *ret)
 	ret->dropped = __atomic_load_n(&k->dropped, __ATOMIC_RELAXED);
 	if (b->remote)
 		b->remote->ops->stats(b->remote, ret);
+}
+
+int weir_bus_each_sub(weir_bus *b, int (*fn)(const weir_sub_info *info, void *arg), void *arg)
+{
+	struct weir__hits h;
+	int r;
+
+	weir__magic_check(b, WEIR__BUS_MAGIC);
+	weir__hits_init(&h);
+	weir__lock_acquire(&b->broker->lock);
+	weir__list_each (l, &b->subs)
+		weir__hits_add(&h, &weir__container(l, weir_sub, link)->target);
+	weir__lock_release(&b->broker->lock);
+	r = h.failed ? -ENOMEM : 0;
+	for (size_t i = 0; r == 0 && i < h.n; i++) {
+		weir_sub *s = weir__container(h.all[i], weir_sub, target);
+		weir_sub_info info = { .subject = s->subject,
+			               .queue = s->target.queue,
+			               .handled_by_task = s->fn != NULL };
+
+		weir_sub_stats_get(s, &info.stats);
+		r = fn(&info, arg);
+	}
+	weir__hits_free(&h);
+	return r;
 }
 
 /* ---- Subscribing ---- */

@@ -6,6 +6,7 @@
 
 #include <weir/bus.h>
 
+#include "bus/cache.h"
 #include "bus/remote.h"
 #include "bus/trie.h"
 #include "rt/lock.h"
@@ -38,6 +39,7 @@ struct weir__broker {
 	uint32_t refs;          /* atomic */
 	weir__lock lock;        /* guards the rest; held while nothing else is locked */
 	struct weir__trie trie;
+	struct weir__cache cache; /* of what the trie found */
 	uint64_t
 		generation; /* atomic: changes with the index, so that who keeps what a subject found
 	                      * knows whether it still holds */
@@ -76,7 +78,8 @@ void weir__target_unref(struct weir__target *t);
 struct weir__hits {
 	struct weir__target *few[16], **all;
 	size_t n, cap;
-	bool failed; /* no memory for all of them */
+	size_t dropped; /* what full queues lost by it: this message, or others in its favour */
+	bool failed;    /* no memory for all of them */
 };
 
 #define WEIR__BUS_MAGIC 0x77627573u
@@ -117,6 +120,7 @@ struct weir_sub {
 	char *subject, *ack_subject;
 	size_t pending_max, pending_bytes_max;
 	enum weir_sub_overflow overflow;
+	int64_t block_ns;
 	uint64_t max;
 
 	weir__lock lock; /* guards the rest; nothing is locked under it */
@@ -139,7 +143,7 @@ void weir__sub_unref(weir_sub *s);
 void weir__sub_free(weir_sub *s); /* for weir__target_unref() only */
 
 /*
- * Put a message into the queue. 1: done; 0: dropped; -EPIPE: takes no more; the context's error
+ * Put a message into the queue. 1 + how many others it pushed out; 0: dropped; -EPIPE: takes no more; the context's error
  * under BLOCK; with `only_room` never drops and never waits: -EAGAIN when full.
  */
 int weir__sub_push(const weir_ctx *ctx, weir_sub *s, struct weir__bus_msg *m, bool only_room);
@@ -166,10 +170,13 @@ void weir__sub_unindex(weir_sub *s);
 /* Is the caller this subscription's handler? */
 bool weir__sub_inside(const weir_sub *s);
 
+/* Adds to a report: before its end begins, and when it has ended. */
+void weir__sub_report(weir_sub *s, weir_bus_report *r, bool before);
+
 void weir__sub_msg(weir_sub *s, struct weir__bus_msg *m, weir_msg *ret);
 
-/* weir_bus_publish_msg(), and how many subscriptions matched. */
-int weir__bus_send(const weir_ctx *ctx, weir_bus *b, const weir_msg *m, size_t *ret_found);
+/* weir_bus_publish_told(). */
+int weir__bus_send(const weir_ctx *ctx, weir_bus *b, const weir_msg *m, weir_bus_receipt *ret);
 
 void weir__broker_ref(struct weir__broker *k);
 void weir__broker_unref(struct weir__broker *k);

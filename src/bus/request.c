@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Request and reply: an inbox is a subject of its own, followed for one message, so that whatever
- * comes later finds nobody. Delivery is synchronous, so a request that found no subscription knows
+ * Request and reply: an inbox is a subject of its own, followed for so many messages, so that
+ * whatever comes later finds nobody. Delivery is synchronous, so a request that found no subscription knows
  * at once that there are no responders.
  */
 #include "bus/bus.h"
@@ -23,39 +23,64 @@ static void inbox_name(weir_bus *b, char *buf, size_t n)
 		         weir_random(UINT32_MAX), (unsigned long long)number);
 }
 
+/* Asks, and takes what comes; how many, or < 0. */
+static int gather(const weir_ctx *ctx, weir_bus *b, const weir_msg *m, weir_sub *inbox,
+                  weir_msg *ret, size_t n)
+{
+	struct weir__bus_msg *answer;
+	weir_bus_receipt receipt;
+	int got = 0, r;
+
+	r = weir__bus_send(ctx, b, m, &receipt);
+	if (r == 0 && !b->remote)
+		r = receipt.found ? -ENOBUFS : -ENETUNREACH;
+	while (r >= 0 && (size_t)got < n) {
+		r = weir__sub_take(ctx, inbox, &answer);
+		if (r == 0)
+			r = -EPIPE; /* The bus is being drained, and the inbox with it. */
+		if (r > 0 && answer->no_responders) {
+			weir__bus_msg_unref(answer);
+			r = -ENETUNREACH;
+		}
+		if (r > 0) {
+			weir__sub_msg(inbox, answer, &ret[got]);
+			ret[got++].priv[2] = NULL;
+		}
+	}
+	if (got == 0 || r != -ECANCELED)
+		return got ? got : r;
+	while (got > 0)
+		weir_msg_free(&ret[--got]);
+	return r;
+}
+
+int weir_bus_request_many(const weir_ctx *ctx, weir_bus *b, const weir_msg *m, weir_msg *ret,
+                          size_t n)
+{
+	weir_sub_options opt = { .pending_max = n, .max = n };
+	weir_msg ask = *m;
+	weir_sub *inbox;
+	char name[64];
+	int r;
+
+	if (n == 0)
+		return -EINVAL;
+	inbox_name(b, name, sizeof name);
+	ask.reply = name;
+	r = weir_bus_follow(ctx, b, name, &opt, &inbox);
+	if (r < 0)
+		return r;
+	r = gather(ctx, b, &ask, inbox, ret, n);
+	weir_sub_close(inbox);
+	return r;
+}
+
 int weir_bus_request(const weir_ctx *ctx, weir_bus *b, const char *subject, const void *data,
                      size_t len, weir_msg *ret)
 {
-	weir_sub_options one = { .pending_max = 1, .max = 1 };
-	struct weir__bus_msg *answer;
 	weir_msg m = { .subject = subject, .data = data, .len = len };
-	weir_sub *inbox;
-	char name[64];
-	size_t found;
-	int r;
 
-	inbox_name(b, name, sizeof name);
-	m.reply = name;
-	r = weir_bus_follow(ctx, b, name, &one, &inbox);
-	if (r < 0)
-		return r;
-	r = weir__bus_send(ctx, b, &m, &found);
-	if (r == 0 && !b->remote)
-		r = found ? -ENOBUFS : -ENETUNREACH;
-	if (r >= 0)
-		r = weir__sub_take(ctx, inbox, &answer);
-	if (r == 0)
-		r = -EPIPE; /* The bus is being drained, and the inbox with it. */
-	if (r > 0 && answer->no_responders) {
-		weir__bus_msg_unref(answer);
-		r = -ENETUNREACH;
-	}
-	if (r > 0) {
-		weir__sub_msg(inbox, answer, ret);
-		ret->priv[2] = NULL;
-	}
-	weir_sub_close(inbox);
-	return r;
+	return weir_bus_request_many(ctx, b, &m, ret, 1);
 }
 
 void weir_msg_free(weir_msg *m)

@@ -159,6 +159,7 @@ int weir__sub_new(weir_bus *b, const char *subject, const weir_sub_options *opt,
 	s->pending_max = opt->pending_max ? opt->pending_max : PENDING_DEFAULT;
 	s->pending_bytes_max = opt->pending_bytes ? opt->pending_bytes : BYTES_DEFAULT;
 	s->overflow = opt->overflow;
+	s->block_ns = opt->block_ns;
 	s->max = opt->max;
 	weir__list_init(&s->reader);
 	weir__list_init(&s->writers);
@@ -200,31 +201,39 @@ void weir__sub_free(weir_sub *s)
 	free(s);
 }
 
-/* Makes room by the policy. 1: there is room; 0: the message is dropped; -EPIPE; the context's
- * error. */
-static int overflow(const weir_ctx *ctx, weir_sub *s, struct weir__bus_msg *m, struct wakes *wakes)
+/* Waits for room. 1: there is; 0: the policy's own limit has passed; -EPIPE; the context's error. */
+static int wait_for_room(const weir_ctx *ctx, weir_sub *s, struct weir__bus_msg *m)
 {
+	weir_ctx mine = s->block_ns ? weir_ctx_timeout(ctx, s->block_ns) : *ctx;
 	struct waiter w;
 	int r;
 
+	while (s->state == WEIR__SUB_OPEN && !fits(s, m)) {
+		r = park(&mine, s, &s->writers, &w, "publish to a full subscription");
+		if (r < 0) {
+			count_drops(s, 1);
+			return s->block_ns && weir_ctx_err(ctx) == 0 ? 0 : r;
+		}
+	}
+	return s->state == WEIR__SUB_OPEN ? 1 : -EPIPE;
+}
+
+/* Makes room by the policy. 1 + how many it dropped for it; 0: the message is dropped; -EPIPE; the
+ * context's error. */
+static int overflow(const weir_ctx *ctx, weir_sub *s, struct weir__bus_msg *m, struct wakes *wakes)
+{
+	int n = 0;
+
 	switch (s->overflow) {
 	case WEIR_SUB_DROP_OLDEST:
-		while (!fits(s, m)) {
+		for (; !fits(s, m); n++)
 			weir__bus_msg_unref(pop(s));
-			count_drops(s, 1);
-		}
-		return 1;
+		count_drops(s, (uint64_t)n);
+		return 1 + n;
 	case WEIR_SUB_BLOCK:
-		if (!ctx)
-			break; /* From a cluster: nobody is there who could wait. */
-		while (s->state == WEIR__SUB_OPEN && !fits(s, m)) {
-			r = park(ctx, s, &s->writers, &w, "publish to a full subscription");
-			if (r < 0) {
-				count_drops(s, 1);
-				return r;
-			}
-		}
-		return s->state == WEIR__SUB_OPEN ? 1 : -EPIPE;
+		if (ctx)
+			return wait_for_room(ctx, s, m);
+		break; /* From a cluster: nobody is there who could wait. */
 	case WEIR_SUB_CLOSE:
 		weir__log_rare(WEIR__WARN, "bus", "subscription %s is full and closes", s->subject);
 		s->state = WEIR__SUB_DRAINING;
@@ -241,8 +250,8 @@ int weir__sub_push(const weir_ctx *ctx, weir_sub *s, struct weir__bus_msg *m, bo
 {
 	struct wakes wakes;
 	bool last = false;
+	int r, pushed_out = 0;
 	size_t cap;
-	int r;
 
 	weir__list_init(&wakes.list);
 	weir__lock_acquire(&s->lock);
@@ -252,6 +261,10 @@ int weir__sub_push(const weir_ctx *ctx, weir_sub *s, struct weir__bus_msg *m, bo
 			r = -EPIPE;
 		else if (!fits(s, m))
 			r = only_room ? -EAGAIN : overflow(ctx, s, m, &wakes);
+		if (r > 0) {
+			pushed_out += r - 1;
+			r = 1 + pushed_out;
+		}
 		if (r <= 0 || s->count < s->ring_cap)
 			break;
 		cap = s->ring_cap ? 2 * s->ring_cap : RING_FIRST;
@@ -263,7 +276,7 @@ int weir__sub_push(const weir_ctx *ctx, weir_sub *s, struct weir__bus_msg *m, bo
 			break;
 		}
 	}
-	if (r == 1) {
+	if (r > 0) {
 		weir__bus_msg_ref(m);
 		s->ring[(s->head + s->count++) & (s->ring_cap - 1)] = m;
 		s->bytes += m->cost;
@@ -569,6 +582,23 @@ int weir_sub_wait(const weir_ctx *ctx, weir_sub *s, uint64_t n)
 	weir__lock_release(&s->lock);
 	weir__sub_unref(s);
 	return r;
+}
+
+/* Counts of before are taken off, so that what is left is what happened since. */
+void weir__sub_report(weir_sub *s, weir_bus_report *r, bool before)
+{
+	weir__lock_acquire(&s->lock);
+	if (before) {
+		r->subs++;
+		r->pending += s->count;
+		r->handled -= s->handled;
+		r->dropped -= s->dropped;
+	} else {
+		r->handled += s->handled;
+		r->dropped += s->dropped;
+		r->cut += s->cancelled;
+	}
+	weir__lock_release(&s->lock);
 }
 
 void weir_sub_stats_get(const weir_sub *s, weir_sub_stats *ret)

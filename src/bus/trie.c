@@ -8,8 +8,7 @@
  * A match goes down level by level with the set of nodes reached so far (the frontier), linked
  * through the nodes themselves: in a tree no node is reached twice, so the walk needs neither
  * memory nor recursion, and visits only nodes that exist. Rejected: recursion (a subject may have
- * 512 tokens, a task's stack is 64 KiB) and a cache of results per subject (it must be emptied at
- * each subscribe, and requests subscribe all the time).
+ * 512 tokens, a task's stack is 64 KiB).
  */
 #include "bus/trie.h"
 
@@ -140,6 +139,23 @@ void weir__trie_remove(struct weir__trie *t, struct weir__trie_entry *e)
 	e->node = NULL;
 	weir__list_remove(&e->link);
 	prune(t, n);
+}
+
+void weir__trie_pattern(const struct weir__trie_entry *e, char *ret)
+{
+	size_t end = 0;
+	char *at;
+
+	for (const struct weir__trie_node *n = e->node; n->parent; n = n->parent)
+		end += n->len + 1;
+	ret[end - 1] = 0;
+	at = ret + end - 1;
+	for (const struct weir__trie_node *n = e->node; n->parent; n = n->parent) {
+		at -= n->len;
+		memcpy(at, n->token, n->len);
+		if (n->parent->parent)
+			*--at = '.';
+	}
 }
 
 static void visit(struct weir__trie_node *n, void (*fn)(struct weir__trie_entry *e, void *arg),

@@ -46,6 +46,9 @@ int weir__trie_insert(struct weir__trie *t, struct weir__trie_entry *e, const ch
 /* Fine when it is not in. */
 void weir__trie_remove(struct weir__trie *t, struct weir__trie_entry *e);
 
+/* The pattern it is in at, with at most WEIR_SUBJECT_MAX bytes. */
+void weir__trie_pattern(const struct weir__trie_entry *e, char *ret);
+
 /* Calls fn for every entry whose pattern matches; the tree must not change meanwhile. Never
  * allocates. */
 void weir__trie_match(struct weir__trie *t, const char *subject,

@@ -286,6 +286,53 @@ TASK(reply_address_and_headers_arrive)
 	weir_bus_close(b);
 }
 
+/* A random pattern or subject of up to three tokens from two letters. */
+static void make_subject(char *out, bool wild)
+{
+	int n = 1 + (int)weir_random(3);
+
+	for (int i = 0; i < n; i++) {
+		uint32_t k = weir_random(8);
+
+		if (i)
+			*out++ = '.';
+		*out++ = wild && k == 0 ? '*' : wild && k == 1 && i == n - 1 ? '>' : "ab"[k % 2];
+	}
+	*out = 0;
+}
+
+/* What subjects found is kept: it must be right after every change. */
+SIM(a_message_finds_whom_it_should_while_subscriptions_come_and_go, 30)
+{
+	enum { SUBS = 12 };
+	weir_sub *s[SUBS] = { NULL };
+	char pattern[SUBS][8], subject[8];
+	weir_bus *b = open_bus(ctx, "mem:");
+	int want;
+
+	for (int round = 0; round < 500; round++) {
+		uint32_t i = weir_random(SUBS);
+
+		if (weir_random(4) == 0) {
+			if (s[i]) {
+				weir_sub_close(s[i]);
+				s[i] = NULL;
+			} else {
+				make_subject(pattern[i], true);
+				s[i] = follow(ctx, b, pattern[i], NULL);
+			}
+		}
+		make_subject(subject, false);
+		want = 0;
+		for (int k = 0; k < SUBS; k++)
+			want += s[k] && weir_subject_match(pattern[k], subject);
+		CHECK_EQ(weir_bus_publish_msg(ctx, b, &(weir_msg){ .subject = subject }), want);
+	}
+	for (int k = 0; k < SUBS; k++)
+		weir_sub_close(s[k]);
+	weir_bus_close(b);
+}
+
 /* ---- Bounds ---- */
 
 SIM(wait_hears_its_context, 100)

@@ -6,6 +6,16 @@
 
 #include "numbers.h"
 
+static int sum_dropped(const weir_sub_info *info, void *arg)
+{
+	uint64_t *sum = arg;
+
+	CHECK(!info->handled_by_task);
+	sum[0] += info->stats.dropped;
+	sum[1]++;
+	return 0;
+}
+
 TASK(drop_oldest_keeps_the_newest_and_counts)
 {
 	weir_bus *b = open_bus(ctx, "mem:");
@@ -148,6 +158,59 @@ SIM(block_ends_with_the_publishers_context, 200)
 	weir_sub_stats_get(s, &st);
 	CHECK_EQ(st.dropped, 1);
 	weir_sub_close(s);
+	weir_bus_close(b);
+}
+
+SIM(block_ends_with_the_subscriptions_own_limit_and_counts_it, 200)
+{
+	weir_bus *b = open_bus(ctx, "mem:");
+	weir_sub_options opt = { .pending_max = 1,
+		                 .overflow = WEIR_SUB_BLOCK,
+		                 .block_ns = WEIR_MS(20) };
+	weir_sub *s = follow(ctx, b, "a", &opt);
+	weir_msg m = { .subject = "a" };
+	weir_bus_receipt receipt;
+	int64_t from;
+
+	CHECK_EQ(weir_bus_publish_told(ctx, b, &m, &receipt), 0);
+	CHECK_EQ(receipt.delivered, 1);
+	from = weir_now();
+	CHECK_EQ(weir_bus_publish_told(ctx, b, &m, &receipt), 0);
+	CHECK(weir_now() - from >= WEIR_MS(20));
+	CHECK_EQ(receipt.found, 1);
+	CHECK_EQ(receipt.delivered, 0);
+	CHECK_EQ(receipt.dropped, 1);
+	weir_sub_close(s);
+	weir_bus_close(b);
+}
+
+TASK(a_publisher_is_told_what_was_dropped_and_an_operator_by_whom)
+{
+	weir_bus *b = open_bus(ctx, "mem:");
+	weir_sub *oldest = follow(ctx, b, "a", &(weir_sub_options){ .pending_max = 2 });
+	weir_sub *new =
+		follow(ctx, b, "a",
+	               &(weir_sub_options){ .pending_max = 2, .overflow = WEIR_SUB_DROP_NEW });
+	weir_sub *roomy = follow(ctx, b, ">", NULL);
+	weir_msg m = { .subject = "a" };
+	weir_bus_receipt receipt;
+	uint64_t dropped[2] = { 0 };
+
+	for (int i = 0; i < 2; i++) {
+		CHECK_EQ(weir_bus_publish_told(ctx, b, &m, &receipt), 0);
+		CHECK_EQ(receipt.found, 3);
+		CHECK_EQ(receipt.delivered, 3);
+		CHECK_EQ(receipt.dropped, 0);
+	}
+	CHECK_EQ(weir_bus_publish_told(ctx, b, &m, &receipt), 0);
+	CHECK_EQ(receipt.delivered, 2); /* An older one made way, and the new one did not get in. */
+	CHECK_EQ(receipt.dropped, 2);
+	CHECK_EQ(weir_bus_each_sub(b, sum_dropped, dropped), 0);
+	CHECK_EQ(dropped[0], 2);
+	CHECK_EQ(dropped[1], 3);
+	weir_sub_close(oldest);
+	weir_sub_close(new);
+	weir_sub_close(roomy);
 	weir_bus_close(b);
 }
 
