@@ -91,7 +91,7 @@ static int status(const weir_ctx *ctx, weir_http *x, struct app *app)
 	put_u64(&b, "tasks", weir_task_count());
 	put_u64(&b, "connections", http.conns);
 	put_u64(&b, "streams", streams.clients);
-	put_u64(&b, "subscriptions", bus.subs);
+	put_u64(&b, "subscriptions", bus.subs - DOORS);
 	put_u64(&b, "memory_bytes", weir_store_memory(app->store));
 	render_http(&b, &http);
 	render_jobs_sum(&b, app);

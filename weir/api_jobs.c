@@ -22,7 +22,6 @@ enum {
 	FOLLOW_BYTES = 256 << 10,
 };
 
-#define DELAY_MAX (WEIR_HOUR(24) * 366)
 #define HEARTBEAT WEIR_SEC(15)
 
 /* ---- Putting ---- */
@@ -108,7 +107,7 @@ static int job_put(const weir_ctx *ctx, weir_http *x, struct app *app)
 	return reply_json(ctx, x, 202, &b);
 }
 
-static void render_refusal(struct weir__buf *b, int status, const char *detail)
+void render_refusal(struct weir__buf *b, int status, const char *detail)
 {
 	weir__buf_byte(b, '{');
 	put_str(b, "type", "about:blank");

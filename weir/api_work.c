@@ -7,22 +7,15 @@
 #include "handlers.h"
 
 enum {
-	TAKE_MAX = 100,
 	TAKE_BYTES = 8 << 20, /* payloads of one answer; at least one job is always given */
 	TAKERS_MAX = 10000,   /* waiting at a time */
-	WORKER_MAX = 63,
 	/* What a store keeps; as JSON it is longer. Not --body-max: a run that is over cannot be
 	 * made smaller. */
 	RESULT_MAX = 1 << 20,
 };
 
-#define WAIT_MAX  WEIR_MIN(5)
-#define LEASE_MIN WEIR_SEC(1)
-#define LEASE_MAX WEIR_HOUR(24)
-#define DELAY_MAX (WEIR_HOUR(24) * 366)
-
 /* ---- Taking ---- */
-static void render_taken(struct weir__buf *b, const weir_job *j)
+void render_taken(struct weir__buf *b, const weir_job *j)
 {
 	size_t len;
 	const void *data = weir_job_data(j, &len);
@@ -39,9 +32,8 @@ static void render_taken(struct weir__buf *b, const weir_job *j)
 	weir__buf_byte(b, '}');
 }
 
-/* Waits for the first, then takes what else is there. How many, or < 0. */
-static int take_some(const weir_ctx *ctx, struct app *app, const char *queue, int64_t wait_ns,
-                     const weir_take_options *opt, weir_job **jobs, size_t max)
+int take_some(const weir_ctx *ctx, struct app *app, const char *queue, int64_t wait_ns,
+              const weir_take_options *opt, weir_job **jobs, size_t max)
 {
 	weir_ctx fresh = weir_ctx_until_drain(ctx);
 	size_t n = 0, bytes = 0, len;

@@ -14,6 +14,8 @@ struct streams;
 struct leases;
 struct runners;
 
+enum { DOORS = 2 };
+
 struct app {
 	const struct options *opt;
 	weir_server *server;
@@ -21,6 +23,7 @@ struct app {
 	weir_bus *bus;
 	weir_nats_server *nats;    /* NULL: none; atomic at the end */
 	weir_nats_stats nats_last; /* what the report says of it when it is gone */
+	weir_sub *doors[DOORS];    /* of bus_work.c; not counted where subscriptions are shown */
 	weir_chan *events; /* of struct job_message *: job changes on their way to the bus */
 	struct streams *streams;
 	struct leases *leases;
@@ -65,6 +68,9 @@ int serve_tls_open(const struct options *o, weir_tls **ret);
 void serve_tls_reload(const weir_ctx *ctx, weir_tls *t);
 /* nats.c: the bus for NATS clients. */
 extern const weir_service nats_service;
+
+/* bus_work.c: workers that ask over the bus. */
+extern const weir_service bus_work_service;
 
 /* reload.c: SIGHUP. Blocked by reload_block() before there are threads. */
 void reload_block(void);

@@ -32,6 +32,7 @@
 #include <weir/offload.h>
 
 #include "auth.h"
+#include "base/glob.h"
 #include "base/log.h"
 #include "base/sha256.h"
 #include "nats/nkey.h"
@@ -59,29 +60,6 @@ struct principal {
 };
 
 /* ---- Patterns ---- */
-bool glob_match(const char *pattern, const char *text)
-{
-	const char *star = NULL, *back = NULL;
-
-	while (*text) {
-		if (*pattern == '*') {
-			star = pattern++;
-			back = text;
-		} else if (*pattern == *text) {
-			pattern++;
-			text++;
-		} else if (star) {
-			pattern = star + 1;
-			text = ++back;
-		} else {
-			return false;
-		}
-	}
-	while (*pattern == '*')
-		pattern++;
-	return *pattern == '\0';
-}
-
 /* Does pattern a match every subject that pattern b matches? */
 static bool subject_covers(const char *a, const char *b)
 {
@@ -106,7 +84,7 @@ static bool grant_covers(const struct grant *g, const char *what)
 {
 	if (!what || !g->pattern)
 		return true;
-	return g->right & (MAY_PUT | MAY_TAKE) ? glob_match(g->pattern, what) :
+	return g->right & (MAY_PUT | MAY_TAKE) ? weir__glob_match(g->pattern, what) :
 	                                         subject_covers(g->pattern, what);
 }
 

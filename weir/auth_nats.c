@@ -17,6 +17,22 @@ static int deny_own(weir_nats_user *u)
 	return r < 0 ? r : weir_nats_user_deny(u, WEIR_NATS_PUBLISH, "weir.>");
 }
 
+/* Workers ask the server for jobs; what they do with a job asks for its lease, which is a secret. */
+static int open_take(weir_nats_user *u, const char *queues)
+{
+	static const char *const verbs[] = { "ack", "nack", "return", "extend", "progress" };
+	char subject[160];
+	int r;
+
+	snprintf(subject, sizeof subject, "weir.jobs.take.%s", queues);
+	r = weir_nats_user_open(u, subject);
+	for (size_t i = 0; r == 0 && i < sizeof verbs / sizeof *verbs; i++) {
+		snprintf(subject, sizeof subject, "weir.jobs.%s", verbs[i]);
+		r = weir_nats_user_open(u, subject);
+	}
+	return r;
+}
+
 static int user_of(const struct token *t, weir_nats_user **ret)
 {
 	weir_nats_user *u = weir_nats_user_new(t->name);
@@ -31,6 +47,8 @@ static int user_of(const struct token *t, weir_nats_user **ret)
 
 		if (what)
 			r = weir_nats_user_allow(u, what, g->pattern ? g->pattern : ">");
+		if (r == 0 && g->right & (MAY_TAKE | MAY_ADMIN))
+			r = open_take(u, g->pattern ? g->pattern : "*");
 	}
 	if (r < 0)
 		weir_nats_user_free(u);
@@ -79,6 +97,8 @@ int auth_nats_anybody(weir_nats_user **ret)
 
 	if (r == 0)
 		r = weir_nats_user_allow(u, WEIR_NATS_PUBLISH | WEIR_NATS_SUBSCRIBE, ">");
+	if (r == 0)
+		r = open_take(u, "*");
 	if (r < 0)
 		weir_nats_user_free(u);
 	else

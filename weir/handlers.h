@@ -44,10 +44,13 @@ int api_unauthorized(const weir_ctx *ctx, weir_http *x, bool wrong);
 /* ---- Reading ---- */
 /* The first wrong parameter is kept and what is asked later is left alone, so that a handler reads
  * all it wants and checks once. */
+enum { PARAMS_NUMBERS = 16, NUMBER_BYTES = 32 };
 struct params {
-	weir_http *x;
+	weir_http *x;    /* NULL: what is asked stands in the body only */
 	json_t *body;    /* an object, or NULL */
 	char error[160]; /* "" if nothing was wrong */
+	unsigned numbers;
+	char number[PARAMS_NUMBERS][NUMBER_BYTES]; /* numbers of the body, as text */
 };
 
 /* JSON that cannot hurt: at most this deep, no duplicate keys. NULL with the reason in p->error.
@@ -104,6 +107,18 @@ void put_name(struct weir__buf *b, const char *name); /* "name": for what the ca
 void render_job(struct weir__buf *b, const weir_job_info *job);
 void render_queue(struct weir__buf *b, const weir_queue_info *queue);
 
+/* ---- Giving jobs to workers ---- */
+enum { TAKE_MAX = 100, WORKER_MAX = 63 };
+#define WAIT_MAX  WEIR_MIN(5)
+#define LEASE_MIN WEIR_SEC(1)
+#define LEASE_MAX WEIR_HOUR(24)
+#define DELAY_MAX (WEIR_HOUR(24) * 366)
+/* Waits for the first, then takes what else is there. How many, or < 0. */
+int take_some(const weir_ctx *ctx, struct app *app, const char *queue, int64_t wait_ns,
+              const weir_take_options *opt, weir_job **jobs, size_t max);
+void render_taken(struct weir__buf *b, const weir_job *j);
+void render_refusal(struct weir__buf *b, int status, const char *detail);
+
 /* ---- Who asks ---- */
 struct principal;
 struct auth *auth_load(const char *file, const unsigned char secret[32],
@@ -128,8 +143,5 @@ api_fn auth_login, auth_logout, auth_make_token;
 /* 0, or the answer (403, or 204 to a preflight) for requests that a foreign page or name brought
  * here. */
 int origin_check(const weir_ctx *ctx, weir_http *x, struct app *app);
-
-/* "mail*": a * stands for any run of characters. */
-bool glob_match(const char *pattern, const char *text);
 
 #endif

@@ -217,7 +217,7 @@ void metrics_render(struct weir__buf *b, struct app *app)
 	    weir_store_memory(app->store));
 	render_http(b, app);
 	weir_bus_stats_get(app->bus, &bus);
-	one(b, "bus_subscriptions", "gauge", "Subscriptions now.", bus.subs);
+	one(b, "bus_subscriptions", "gauge", "Subscriptions now.", bus.subs - DOORS);
 	one(b, "bus_published_total", "counter", "Messages published.", bus.published);
 	one(b, "bus_delivered_total", "counter", "Messages given to subscriptions.", bus.delivered);
 	one(b, "bus_dropped_total", "counter", "Messages dropped for slow subscriptions.",

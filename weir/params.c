@@ -10,8 +10,6 @@
 #include "base/base64.h"
 #include "base/units.h"
 
-enum { NUMBER_BYTES = 32 };
-
 void wrong(struct params *p, const char *fmt, ...)
 {
 	va_list ap;
@@ -66,10 +64,10 @@ json_t *json_read(struct params *p, const char *text, size_t len)
 
 static const char *number_text(struct params *p, const json_t *v)
 {
-	char *s = weir_http_alloc(p->x, NUMBER_BYTES);
+	char *s = p->numbers < PARAMS_NUMBERS ? p->number[p->numbers++] : NULL;
 
 	if (!s)
-		wrong(p, "no memory");
+		wrong(p, "more than %d numbers", PARAMS_NUMBERS);
 	else if (json_is_integer(v))
 		snprintf(s, NUMBER_BYTES, "%lld", (long long)json_integer_value(v));
 	else
@@ -100,7 +98,7 @@ const char *member(struct params *p, const char *name)
 
 const char *param(struct params *p, const char *name)
 {
-	const char *text = weir_http_query(p->x, name);
+	const char *text = p->x ? weir_http_query(p->x, name) : NULL;
 
 	return text ? text : member(p, name);
 }

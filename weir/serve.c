@@ -158,6 +158,7 @@ static int add_services(struct app *app)
 		streams_service,
 		reload_service,
 		runners_service,
+		bus_work_service,
 	};
 
 	for (size_t i = 0; i < sizeof services / sizeof *services; i++) {

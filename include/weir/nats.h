@@ -36,6 +36,9 @@ WEIR_API weir_nats_user *weir_nats_user_new(const char *name);
  * arrives. 0, -EINVAL (no pattern), -ENOMEM. */
 WEIR_API int weir_nats_user_allow(weir_nats_user *u, unsigned what, const char *pattern);
 WEIR_API int weir_nats_user_deny(weir_nats_user *u, unsigned what, const char *pattern);
+/* Publishing to these subjects is allowed though it may be denied. `*` stands for any characters,
+ * dots too. */
+WEIR_API int weir_nats_user_open(weir_nats_user *u, const char *glob);
 WEIR_API void weir_nats_user_free(weir_nats_user *u); /* one that was not handed over */
 
 /* What a client showed in its CONNECT; NULL: nothing of the kind. nkey is set only when its signature

@@ -3,10 +3,14 @@
  * Rights as nats-server has them: allow and deny lists per direction, deny wins. A subscription is
  * checked once, as a whole: one allowing pattern must cover it. What a denied pattern covers only in
  * part ("foo.*" with "foo.secret" denied) is let in, and its messages are looked at one by one.
+ *
+ * Beyond that, subjects may be open for publishing whatever the lists say: the server's own doors,
+ * with patterns as the token file has them for queues.
  */
 #include "nats/rights.h"
 
 #include "base/assert.h"
+#include "base/glob.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -27,14 +31,14 @@ weir_nats_user *weir_nats_user_new(const char *name)
 	return (weir_nats_user *)r;
 }
 
-static int add(weir_nats_user *u, unsigned what, const char *pattern, bool deny)
+static int add(weir_nats_user *u, unsigned what, const char *pattern, enum weir__right_kind kind)
 {
 	struct weir__rights *r = (struct weir__rights *)u;
 	struct weir__right *more;
 	char *copy;
 
 	weir__magic_check(r, WEIR__RIGHTS_MAGIC);
-	if (!weir_subject_valid(pattern, true))
+	if (kind != WEIR__OPENED && !weir_subject_valid(pattern, true))
 		return -EINVAL;
 	if (r->n == WEIR__RIGHTS_MAX)
 		return -ENOMEM;
@@ -45,20 +49,25 @@ static int add(weir_nats_user *u, unsigned what, const char *pattern, bool deny)
 		return -ENOMEM;
 	}
 	r->rights = more;
-	r->rights[r->n++] = (struct weir__right){ what, deny, copy };
-	if (deny && (what & WEIR_NATS_SUBSCRIBE))
+	r->rights[r->n++] = (struct weir__right){ what, kind, copy };
+	if (kind == WEIR__DENIED && (what & WEIR_NATS_SUBSCRIBE))
 		r->denies_some_subscribing = true;
 	return 0;
 }
 
 int weir_nats_user_allow(weir_nats_user *u, unsigned what, const char *pattern)
 {
-	return add(u, what, pattern, false);
+	return add(u, what, pattern, WEIR__ALLOWED);
 }
 
 int weir_nats_user_deny(weir_nats_user *u, unsigned what, const char *pattern)
 {
-	return add(u, what, pattern, true);
+	return add(u, what, pattern, WEIR__DENIED);
+}
+
+int weir_nats_user_open(weir_nats_user *u, const char *glob)
+{
+	return add(u, WEIR_NATS_PUBLISH, glob, WEIR__OPENED);
 }
 
 void weir_nats_user_free(weir_nats_user *u)
@@ -102,11 +111,13 @@ bool weir__pattern_covers(const char *a, const char *b)
 	}
 }
 
-static bool listed(const struct weir__rights *r, unsigned what, bool deny, const char *subject)
+static bool listed(const struct weir__rights *r, unsigned what, enum weir__right_kind kind,
+                   const char *subject)
 {
 	for (size_t i = 0; i < r->n; i++)
-		if ((r->rights[i].what & what) && r->rights[i].deny == deny &&
-		    weir__pattern_covers(r->rights[i].pattern, subject))
+		if ((r->rights[i].what & what) && r->rights[i].kind == kind &&
+		    (kind == WEIR__OPENED ? weir__glob_match :
+		                            weir__pattern_covers)(r->rights[i].pattern, subject))
 			return true;
 	return false;
 }
@@ -117,19 +128,22 @@ bool weir__rights_publish(const struct weir__rights *r, const char *subject)
 {
 	if (!r)
 		return true;
-	return weir_subject_valid(subject, false) && listed(r, WEIR_NATS_PUBLISH, false, subject) &&
-	       !listed(r, WEIR_NATS_PUBLISH, true, subject);
+	return weir_subject_valid(subject, false) &&
+	       (listed(r, WEIR_NATS_PUBLISH, WEIR__OPENED, subject) ||
+	        (listed(r, WEIR_NATS_PUBLISH, WEIR__ALLOWED, subject) &&
+	         !listed(r, WEIR_NATS_PUBLISH, WEIR__DENIED, subject)));
 }
 
 bool weir__rights_subscribe(const struct weir__rights *r, const char *pattern)
 {
 	if (!r)
 		return true;
-	return listed(r, WEIR_NATS_SUBSCRIBE, false, pattern) &&
-	       !listed(r, WEIR_NATS_SUBSCRIBE, true, pattern);
+	return listed(r, WEIR_NATS_SUBSCRIBE, WEIR__ALLOWED, pattern) &&
+	       !listed(r, WEIR_NATS_SUBSCRIBE, WEIR__DENIED, pattern);
 }
 
 bool weir__rights_hidden(const struct weir__rights *r, const char *subject)
 {
-	return r && r->denies_some_subscribing && listed(r, WEIR_NATS_SUBSCRIBE, true, subject);
+	return r && r->denies_some_subscribing &&
+	       listed(r, WEIR_NATS_SUBSCRIBE, WEIR__DENIED, subject);
 }

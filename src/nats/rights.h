@@ -8,10 +8,12 @@
 
 enum { WEIR__RIGHTS_MAX = 256 };
 
+enum weir__right_kind { WEIR__ALLOWED, WEIR__DENIED, WEIR__OPENED };
+
 struct weir__right {
 	unsigned what; /* WEIR_NATS_PUBLISH | WEIR_NATS_SUBSCRIBE */
-	bool deny;
-	char *pattern;
+	enum weir__right_kind kind;
+	char *pattern; /* of WEIR__OPENED: a glob */
 };
 
 #define WEIR__RIGHTS_MAGIC 0x52494748u
