@@ -473,7 +473,6 @@ int weir__journal_cron_gone(weir_store *s, const char *name); /* 0 or -ENOMEM */
 void weir__journal_wait_for(weir_store *s, struct weir__settle *w, bool put);
 int weir__journal_wait(const weir_ctx *ctx, weir_store *s, struct weir__settle *w);
 bool weir__journal_wakes(weir_store *s); /* by leave(), under the lock: the writer is to be woken */
-void weir__journal_fini(weir_store *s);
 
 /* ---- cron.c ---- */
 int weir__cron_adopt(weir_store *s, const char *name, const char *schedule, const char *queue,

@@ -427,12 +427,27 @@ void weir__journal_done(weir_store *s, struct weir__batch *b, int r_put, int r_r
 	batch_clear(b);
 }
 
-void weir__journal_fini(weir_store *s)
+void weir__journal_end(weir_store *s)
 {
-	while (s->journal.crons_gone) {
-		struct weir__cron_gone *g = s->journal.crons_gone;
+	struct weir__journal *jl = &s->journal;
 
-		s->journal.crons_gone = g->next;
+	weir__store_enter(s);
+	jl->on = false;
+	if (jl->jobs_n)
+		weir__log(WEIR__ERROR, "queue",
+		          "changes of %zu jobs could not be written: they may run again", jl->jobs_n);
+	while (!weir__list_empty(&jl->jobs)) {
+		struct weir__record *j =
+			weir__container(jl->jobs.next, struct weir__record, dirty);
+
+		weir__list_remove(&j->dirty);
+		weir__job_unref(s, j);
+	}
+	while (jl->crons_gone) {
+		struct weir__cron_gone *g = jl->crons_gone;
+
+		jl->crons_gone = g->next;
 		free(g);
 	}
+	weir__store_leave(s);
 }

@@ -223,7 +223,7 @@ static void finish(const weir_ctx *ctx, struct weir__sqlite *q)
 	if (weir__simulating && q->running)
 		weir_group_wait(&q->group);
 	weir_offload_interruptible(&shield, shut, q, no_interrupt);
-	s->journal.on = false;
+	weir__journal_end(s);
 	s->engine_data = NULL;
 	weir__batch_free(&q->batch);
 	for (size_t i = 0; i < q->segments_n; i++)

@@ -85,7 +85,6 @@ static void store_free(weir_store *s)
 	free(s->queues);
 	free(s->crons);
 	weir__told_fini(s);
-	weir__journal_fini(s);
 	weir__heap_free(&s->due);
 	weir__hash_free(&s->jobs);
 	weir__hash_free(&s->idem);
