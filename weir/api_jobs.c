@@ -56,19 +56,23 @@ static void read_spec(struct params *p, source_fn *from, weir_job_spec *spec)
 	spec->attempts_max = (unsigned)attempts;
 }
 
-/* {"id","queue","state","durability"}; what it says is true at the moment of the answer, or the job
- * is already over and gone. */
+/* {"id","queue","state","durability"}: of a new job the state in which it was accepted, since that
+ * may already be another; of an earlier one the state it is in, "done" when it is over and gone. */
 static void render_verdict(struct weir__buf *b, struct app *app, const char *id, const char *queue,
-                           bool again)
+                           bool delayed, bool again)
 {
 	weir_queue_info info;
 	weir_job_info job;
-	bool known = weir_job_get(app->store, id, false, &job) == 0;
+	bool known = again && weir_job_get(app->store, id, false, &job) == 0;
 
 	weir__buf_byte(b, '{');
 	put_str(b, "id", id);
 	put_str(b, "queue", known ? job.queue : queue);
-	put_str(b, "state", known ? weir_job_state_name(job.state) : "done");
+	put_str(b, "state",
+	        known   ? weir_job_state_name(job.state) :
+	        again   ? "done" :
+	        delayed ? "delayed" :
+	                  "queued");
 	if (weir_queue_info_get(app->store, known ? job.queue : queue, &info) == 0)
 		put_str(b, "durability", info.durability);
 	if (again)
@@ -97,7 +101,7 @@ static int job_put(const weir_ctx *ctx, weir_http *x, struct app *app)
 	r = weir_job_put(ctx, app->store, queue, &spec, id);
 	if (r < 0)
 		return reply_error(ctx, x, app, r, queue);
-	render_verdict(&b, app, id, queue, r == 1);
+	render_verdict(&b, app, id, queue, spec.delay_ns > 0, r == 1);
 	snprintf(location, sizeof location, "/v1/jobs/%s", id);
 	r = weir_http_set(x, "location", location);
 	if (r < 0) {
@@ -178,7 +182,7 @@ static int put_lines(const weir_ctx *ctx, weir_http *x, struct app *app, struct 
 
 			render_refusal(b, status, detail);
 		} else {
-			render_verdict(b, app, l->id[i], queue, each == 1);
+			render_verdict(b, app, l->id[i], queue, l->spec[i].delay_ns > 0, each == 1);
 		}
 		weir__buf_byte(b, '\n');
 		free(line->data);

@@ -182,6 +182,17 @@ struct weir__meter { /* events a second over the last seconds */
 		gap_ns;
 };
 
+struct weir__cold_run { /* of numbers of jobs */
+	uint64_t from;
+	uint32_t n;
+};
+
+struct weir__cold { /* of one priority; runs[first … end) */
+	int priority;
+	struct weir__cold_run *runs;
+	size_t first, end, cap;
+};
+
 struct weir__queue {
 	weir_store *store;
 	char name[WEIR__NAME_MAX + 1];
@@ -194,6 +205,9 @@ struct weir__queue {
 	struct weir__list takers;  /* struct weir__taker, first come first served */
 	struct weir__list cursors; /* struct weir__cursor */
 	size_t pending;            /* jobs that are not on disk yet; it stays meanwhile */
+	struct weir__cold *colds;  /* jobs that are only on disk, by priority */
+	size_t colds_n, cold_n;    /* priorities; jobs */
+	bool reading;              /* some of them are to come back */
 	bool dirty;                /* its settings are to be written */
 	struct weir__heap ready;
 	size_t count[WEIR__STATES];
@@ -268,6 +282,8 @@ struct weir__journal {
 	bool queues, crons;                 /* some are dirty */
 	struct weir__cron_gone *crons_gone; /* deleted, and still to be deleted on disk */
 	struct weir__list waits;            /* struct weir__settle, by ticket */
+	bool reads;                         /* cold jobs are asked for */
+	struct weir__list thaws;            /* struct weir__thaw */
 	uint64_t tickets;
 	uint64_t last_num;
 };
@@ -299,6 +315,7 @@ struct weir_store {
 	struct weir__due idem_due;
 	size_t memory;       /* also read atomically without the lock */
 	size_t held;         /* over all queues */
+	size_t cold_n;       /* of these */
 	uint64_t seq;        /* order of arrival */
 	uint64_t last_id[2]; /* the newest id, as 128 bits */
 	unsigned char random[2048];
@@ -379,6 +396,12 @@ void weir__job_to_finished(weir_store *s, struct weir__record *j, enum weir_job_
 void weir__job_detach(weir_store *s, struct weir__record *j);
 /* Counts against its queue's bounds, with a place in its heaps. 0 or -ENOMEM. */
 int weir__job_hold(weir_store *s, struct weir__record *j);
+int weir__job_hold_bytes(weir_store *s, struct weir__queue *q, size_t len); /* without a record */
+/* Cold jobs: out of memory but held; back; never to come back. */
+void weir__job_forget(weir_store *s, struct weir__record *j);
+void weir__job_admit_held(weir_store *s, struct weir__queue *q, struct weir__record *j);
+void weir__job_come_back(weir_store *s, struct weir__record *j);
+void weir__job_lost(weir_store *s, struct weir__queue *q);
 void weir__job_unhold(weir_store *s, struct weir__record *j);
 
 /* ---- queue.c ---- */
@@ -406,6 +429,8 @@ void weir__ready_refresh(struct weir__queue *q); /* the caps have changed */
 struct weir__record *weir__ready_next(weir_store *s,
                                       struct weir__queue *q);    /* who may run now, or NULL */
 void weir__ready_dispatch(weir_store *s, struct weir__queue *q); /* jobs to waiting takers */
+int weir__ready_room(struct weir__queue *q, size_t n);           /* in its heap; 0 or -ENOMEM */
+int weir__ready_priority(const struct weir__queue *q); /* the best one; INT_MAX: none is ready */
 void weir__ready_fini(struct weir__queue *q);
 void weir__rate_due(weir_store *s, struct weir__due *d);
 
@@ -473,6 +498,28 @@ int weir__journal_cron_gone(weir_store *s, const char *name); /* 0 or -ENOMEM */
 void weir__journal_wait_for(weir_store *s, struct weir__settle *w, bool put);
 int weir__journal_wait(const weir_ctx *ctx, weir_store *s, struct weir__settle *w);
 bool weir__journal_wakes(weir_store *s); /* by leave(), under the lock: the writer is to be woken */
+
+/* ---- cold.c: jobs that are only on disk ---- */
+extern size_t weir__cold_window; /* ready jobs that a queue has in memory; tests make it few */
+struct weir__thaw {              /* somebody who waits for one of them; on its stack */
+	struct weir__sleeper sleeper;
+	char id[WEIR__ID + 1];
+};
+/* Would a job of this priority wait on disk alone? Is there one that comes before `priority`? */
+bool weir__cold_wanted(const struct weir__queue *q, int priority);
+bool weir__cold_first(const struct weir__queue *q, int priority);
+/* Out of memory, if it is to wait on disk. */
+bool weir__cold_freeze(weir_store *s, struct weir__record *j);
+/* When a store opens: one that is on disk stays there. 0 or -ENOMEM. */
+int weir__cold_load(weir_store *s, struct weir__queue *q, int priority, uint64_t num, size_t len);
+void weir__cold_refill(weir_store *s, struct weir__queue *q); /* asks for some, if few are left */
+/* The next, for the engine to read: how many. Or this one; false if it is none. */
+size_t weir__cold_take(weir_store *s, struct weir__queue *q, uint64_t *nums, size_t max);
+bool weir__cold_remove(weir_store *s, struct weir__queue *q, int priority, uint64_t num);
+/* Not under the lock: if the job is on disk alone it comes back. Waits for the disk, and no longer
+ * than that. 0, -ENOMEM, -EIO. */
+int weir__cold_thaw(weir_store *s, const char *id);
+void weir__cold_fini(weir_store *s, struct weir__queue *q);
 
 /* ---- cron.c ---- */
 int weir__cron_adopt(weir_store *s, const char *name, const char *schedule, const char *queue,

@@ -194,6 +194,58 @@ int weir__job_hold(weir_store *s, struct weir__record *j)
 	return 0;
 }
 
+int weir__job_hold_bytes(weir_store *s, struct weir__queue *q, size_t len)
+{
+	if (!weir__heap_reserve(&s->due, s->held + s->due_more + 1) ||
+	    weir__ready_room(q, q->held + 1) < 0)
+		return -ENOMEM;
+	q->held++;
+	q->bytes += len;
+	s->held++;
+	return 0;
+}
+
+void weir__job_forget(weir_store *s, struct weir__record *j)
+{
+	weir__list_remove(&j->all);
+	weir__hash_remove(&s->jobs, &j->by_id);
+	weir__store_charge(s, 0, j->charge);
+	j->charge = 0;
+	weir__job_unref(s, j);
+}
+
+void weir__job_admit_held(weir_store *s, struct weir__queue *q, struct weir__record *j)
+{
+	struct weir__list *at = q->all.prev;
+
+	/* Nearly always what is in memory is older, or a little of it younger. */
+	while (at != &q->all &&
+	       memcmp(weir__container(at, struct weir__record, all)->id, j->id, WEIR__ID) > 0)
+		at = at->prev;
+	j->queue = q;
+	j->held = true;
+	j->state = WEIR_QUEUED;
+	weir__list_insert(at->next, &j->all);
+	weir__hash_add(&s->jobs, &j->by_id, id_hash(s, j->id));
+	weir__job_recharge(s, j);
+}
+
+void weir__job_come_back(weir_store *s, struct weir__record *j)
+{
+	(void)s;
+	/* Since when it waits: the wall clock is the only one that knew. */
+	j->queued_ns = weir_now() - (weir_wall() - j->created_at);
+	weir__ready_add(j->queue, j);
+	weir__list_append(&j->queue->waiting, &j->link);
+}
+
+void weir__job_lost(weir_store *s, struct weir__queue *q)
+{
+	q->held--;
+	s->held--;
+	q->count[WEIR_QUEUED]--;
+}
+
 int weir__job_admit(weir_store *s, struct weir__queue *q, struct weir__record *j)
 {
 	j->queue = q;
@@ -368,9 +420,12 @@ int weir_job_cancel(weir_store *s, const char *id)
 {
 	struct weir__settle w = { 0 };
 	struct weir__record *j;
-	int r = 0;
+	int r;
 
 	weir__magic_check(s, weir__store_magic);
+	r = weir__cold_thaw(s, id);
+	if (r < 0)
+		return r;
 	weir__store_enter(s);
 	j = weir__job_find(s, id);
 	if (!j) {

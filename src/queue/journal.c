@@ -348,6 +348,8 @@ static void refuse(weir_store *s, struct weir__record *j)
 
 static void admit(weir_store *s, struct weir__record *j)
 {
+	struct weir__queue *q = j->queue;
+
 	j->pending = false;
 	j->queue->pending--;
 	if (j->fresh)
@@ -356,9 +358,10 @@ static void admit(weir_store *s, struct weir__record *j)
 	if (j->state != WEIR_QUEUED) /* Cancelled meanwhile. */
 		return;
 	s->journal.applying = true;
-	weir__job_place(s, j);
+	if (!weir__cold_freeze(s, j))
+		weir__job_place(s, j);
 	s->journal.applying = false;
-	weir__ready_dispatch(s, j->queue);
+	weir__ready_dispatch(s, q);
 }
 
 static void written(weir_store *s, struct weir__record *j, int r_put, int r_rest)
@@ -435,10 +438,10 @@ void weir__journal_end(weir_store *s)
 	jl->on = false;
 	if (jl->jobs_n)
 		weir__log(WEIR__ERROR, "queue",
-		          "changes of %zu jobs could not be written: they may run again", jl->jobs_n);
+		          "changes of %zu jobs could not be written: they may run again",
+		          jl->jobs_n);
 	while (!weir__list_empty(&jl->jobs)) {
-		struct weir__record *j =
-			weir__container(jl->jobs.next, struct weir__record, dirty);
+		struct weir__record *j = weir__container(jl->jobs.next, struct weir__record, dirty);
 
 		weir__list_remove(&j->dirty);
 		weir__job_unref(s, j);

@@ -69,8 +69,12 @@ int weir_job_get(weir_store *s, const char *id, bool payload, weir_job_info *ret
 {
 	struct weir__result *result = NULL;
 	struct weir__record *j;
+	int r;
 
 	weir__magic_check(s, weir__store_magic);
+	r = weir__cold_thaw(s, id);
+	if (r < 0)
+		return r;
 	weir__store_enter(s);
 	j = weir__job_find(s, id);
 	if (j) {

@@ -126,6 +126,7 @@ int weir__queue_get(weir_store *s, const char *name, struct weir__queue **ret)
 void weir__queue_free(struct weir__queue *q)
 {
 	weir__ready_fini(q);
+	weir__cold_fini(q->store, q);
 	free(q);
 }
 
@@ -134,7 +135,7 @@ void weir__queue_idle(weir_store *s, struct weir__queue *q)
 	bool found;
 	size_t i;
 
-	if (q->configured || q->crons || q->pending || !weir__list_empty(&q->all) ||
+	if (q->configured || q->crons || q->pending || q->held || !weir__list_empty(&q->all) ||
 	    !weir__list_empty(&q->takers) || !weir__list_empty(&q->cursors))
 		return;
 	i = place(s, q->name, &found);

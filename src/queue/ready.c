@@ -12,6 +12,7 @@
  * calls dispatch, which hands jobs over directly; so a put wakes exactly one taker.
  */
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -103,14 +104,19 @@ static void key_place(struct weir__queue *q, struct weir__key *k)
 
 /* ---- Jobs ---- */
 
+int weir__ready_room(struct weir__queue *q, size_t n)
+{
+	q->ready.less = ready_less;
+	return weir__heap_reserve(&q->ready, n) ? 0 : -ENOMEM;
+}
+
 int weir__ready_hold(weir_store *s, struct weir__queue *q, struct weir__record *j)
 {
 	struct weir__key *k;
 
 	/* Each key in the heap stands for at least one held job, so room for the jobs is room for
 	 * all. */
-	q->ready.less = ready_less;
-	if (!weir__heap_reserve(&q->ready, q->held + 1))
+	if (weir__ready_room(q, q->held + 1) < 0)
 		return -ENOMEM;
 	if (!j->key || !*j->key)
 		return 0;
@@ -181,6 +187,11 @@ struct weir__record *weir__ready_next(weir_store *s, struct weir__queue *q)
 	struct weir__heap_node *n = weir__heap_first(&q->ready);
 	struct weir__ready *r;
 
+	if (q->cold_n || q->reading) {
+		weir__cold_refill(s, q);
+		if (n && weir__cold_first(q, weir__ready_priority(q)))
+			return NULL; /* It is about to be read. */
+	}
 	if (!n || q->set.paused || s->draining ||
 	    (q->set.concurrency && q->count[WEIR_RUNNING] >= q->set.concurrency))
 		return NULL;
@@ -222,6 +233,13 @@ void weir__ready_dispatch(weir_store *s, struct weir__queue *q)
 void weir__rate_due(weir_store *s, struct weir__due *d)
 {
 	weir__ready_dispatch(s, weir__container(d, struct weir__queue, rate_due));
+}
+
+int weir__ready_priority(const struct weir__queue *q)
+{
+	const struct weir__heap_node *n = weir__heap_first(&q->ready);
+
+	return n ? weir__container(n, struct weir__ready, node)->priority : INT_MAX;
 }
 
 void weir__ready_fini(struct weir__queue *q)

@@ -33,8 +33,8 @@ static int next(struct weir__sqlite *q, bool rested, bool failed)
 	int r;
 
 	weir__store_enter(s);
-	if (weir__journal_urgent(s) || ((rested || q->quit) && weir__journal_work(s)))
-		r = failed && q->quit && !weir__journal_urgent(s) ? -1 : 1;
+	if (jl->reads || weir__journal_urgent(s) || ((rested || q->quit) && weir__journal_work(s)))
+		r = failed && q->quit && !jl->reads && !weir__journal_urgent(s) ? -1 : 1;
 	else
 		r = q->quit ? -1 : 0;
 	jl->news = jl->urgent = false;

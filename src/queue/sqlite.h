@@ -24,8 +24,9 @@ enum {
 	WEIR__SQL_VERSION = 1,
 	WEIR__SQL_ID = 0x57454952, /* "WEIR" */
 	WEIR__SQL_ROWS = 64,
-	WEIR__SQL_SEGMENT = 1024, /* jobs whose rows go together */
-	WEIR__SQL_OLD_MAX = 2048, /* changes that are looked at in one round */
+	WEIR__SQL_SEGMENT = 1024,  /* jobs whose rows go together */
+	WEIR__SQL_READ_MAX = 1024, /* cold jobs that are read at once */
+	WEIR__SQL_OLD_MAX = 2048,  /* changes that are looked at in one round */
 };
 
 enum weir__sql {
@@ -43,6 +44,7 @@ enum weir__sql {
 	WEIR__SQL_DELETE_RANGE,
 	WEIR__SQL_OLD,
 	WEIR__SQL_OLD_OVER,
+	WEIR__SQL_READ,
 	WEIR__SQL_STATEMENTS
 };
 
@@ -71,6 +73,9 @@ struct weir__sqlite {
 	struct weir__segment **segments;
 	size_t segments_n; /* by number of job / WEIR__SQL_SEGMENT */
 	int wal_frames;
+	uint64_t nums[WEIR__SQL_READ_MAX]; /* cold jobs that are read */
+	struct weir__record *read[WEIR__SQL_READ_MAX];
+	char queue[WEIR__NAME_MAX + 1]; /* of the last one */
 
 	bool stop; /* loading is to end; atomic */
 	bool quit; /* the writer is to end; under the store's lock */
@@ -88,6 +93,14 @@ int weir__sqlite_error(struct weir__sqlite *q, int code, const char *doing); /* 
 
 /* sqlite_load.c */
 int weir__sqlite_load(struct weir__sqlite *q);
+/* A row of WEIR__SQL_JOBS as a record, checked: 0, -EBADMSG or -ENOMEM. */
+int weir__sqlite_record(sqlite3_stmt *st, struct weir__record **ret, int *ret_state);
+#define WEIR__SQL_JOBS                                                             \
+	"SELECT num, id, queue, state, priority, ord, due_at, key, attempts_max, " \
+	"timeout_ns, created_at, content_type, payload, size FROM job "
+
+/* sqlite_read.c: what is asked for of cold jobs */
+void weir__sqlite_reads(struct weir__sqlite *q);
 
 extern int weir__sqlite_log_frames; /* of the log that are worth bringing home; tests make it few */
 

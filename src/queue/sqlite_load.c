@@ -225,13 +225,12 @@ out:
 	return r;
 }
 
-static int read_job(struct load *l, sqlite3_stmt *st, struct found *f)
+int weir__sqlite_record(sqlite3_stmt *st, struct weir__record **ret, int *ret_state)
 {
 	weir_job_spec spec = { 0 };
 	const char *id = text(st, 1);
 	uint64_t num = (uint64_t)sqlite3_column_int64(st, 0);
 	struct weir__record *j;
-	size_t at;
 
 	spec.priority = sqlite3_column_int(st, 4);
 	spec.key = text(st, 7);
@@ -249,27 +248,76 @@ static int read_job(struct load *l, sqlite3_stmt *st, struct found *f)
 	j = weir__job_new(&spec);
 	if (!j)
 		return -ENOMEM;
-	f->rec = j;
-	f->state = (enum weir_job_state)sqlite3_column_int(st, 3);
+	*ret_state = sqlite3_column_int(st, 3);
 	memcpy(j->id, id, sizeof j->id);
 	j->num = num;
 	j->saved = true;
 	j->ready.seq = (uint64_t)sqlite3_column_int64(st, 5);
 	j->due_at = sqlite3_column_int64(st, 6);
 	j->created_at = sqlite3_column_int64(st, 10);
-	at = slot(&l->newest, num);
-	if (l->newest.v[at].job == num) {
-		int r = read_change(l, l->newest.v[at].change, f);
+	if (!j->ready.seq || j->ready.seq >= UINT64_MAX / 2 || !time_ok(j->due_at) ||
+	    !time_ok(j->created_at) || !time_ok(j->timeout_ns)) {
+		weir__job_free(j);
+		return -EBADMSG;
+	}
+	*ret = j;
+	return 0;
+}
 
+static int read_job(struct load *l, sqlite3_stmt *st, struct found *f)
+{
+	struct weir__record *j;
+	int state = 0, r = weir__sqlite_record(st, &f->rec, &state);
+	size_t at;
+
+	if (r < 0)
+		return r;
+	j = f->rec;
+	f->state = (enum weir_job_state)state;
+	at = slot(&l->newest, j->num);
+	if (l->newest.v[at].job == j->num) {
+		r = read_change(l, l->newest.v[at].change, f);
 		if (r < 0)
 			return r;
 	}
 	return (unsigned)f->state < WEIR__STATES && j->ready.seq && j->ready.seq < UINT64_MAX / 2 &&
-	                       time_ok(j->due_at) && time_ok(j->created_at) &&
-	                       time_ok(j->finished_at) && time_ok(j->timeout_ns) &&
+	                       time_ok(j->due_at) && time_ok(j->finished_at) &&
 	                       time_ok(j->lease_ns) ?
 	               0 :
 	               -EBADMSG;
+}
+
+/* A plain job behind its queue's window stays on disk. 1, 0 if it is not one, or an error. */
+static int leave_cold(struct load *l, sqlite3_stmt *st)
+{
+	weir_store *s = l->q->store;
+	uint64_t num = (uint64_t)sqlite3_column_int64(st, 0);
+	uint64_t ord = (uint64_t)sqlite3_column_int64(st, 5);
+	int priority = sqlite3_column_int(st, 4), r = 0;
+	const char *id = text(st, 1), *name = text(st, 2);
+	size_t len = (size_t)sqlite3_column_int64(st, 13);
+	struct weir__queue *q;
+
+	if (sqlite3_column_int(st, 3) != WEIR_QUEUED || text(st, 7) || !id ||
+	    strlen(id) != WEIR__ID || priority < -1000 || priority > 1000 ||
+	    ord >= UINT64_MAX / 2 || l->newest.v[slot(&l->newest, num)].job == num ||
+	    !weir_queue_name_valid(name))
+		return 0;
+	weir__store_enter(s);
+	q = weir__queue_find(s, name);
+	if (q && weir__cold_wanted(q, priority)) {
+		r = weir__cold_load(s, q, priority, num, len);
+		if (r == 0) {
+			weir__job_id_seen(s, id);
+			if (ord >= s->seq)
+				s->seq = ord + 1;
+			if (num > s->journal.last_num)
+				s->journal.last_num = num;
+			r = 1;
+		}
+	}
+	weir__store_leave(s);
+	return r;
 }
 
 static void resume(weir_store *s, const struct found *f)
@@ -384,15 +432,16 @@ static int load_jobs(struct load *l)
 	struct weir__sqlite *q = l->q;
 	weir_store *s = q->store;
 	int r;
-	sqlite3_stmt *st = prepare(q,
-	                           "SELECT num, id, queue, state, priority, ord, due_at, key,"
-	                           " attempts_max, timeout_ns, created_at, content_type, payload"
-	                           " FROM job ORDER BY num",
-	                           &r);
+	sqlite3_stmt *st = prepare(q, WEIR__SQL_JOBS "ORDER BY num", &r);
 
 	while (r == 0 && (r = row(q, st)) > 0) {
 		struct found f = { 0 };
 
+		r = leave_cold(l, st);
+		if (r != 0) {
+			r = r > 0 ? 0 : r;
+			continue;
+		}
 		r = read_job(l, st, &f);
 		if (r == 0) {
 			weir__store_enter(s);

@@ -72,6 +72,7 @@ static const char *const texts[WEIR__SQL_STATEMENTS] = {
 	[WEIR__SQL_DELETE_RANGE] = "DELETE FROM job WHERE num BETWEEN ?1 AND ?2",
 	[WEIR__SQL_OLD] = "SELECT c.n, j.num, j.id FROM change c CROSS JOIN job j ON j.num = c.job"
 			  " WHERE c.n BETWEEN ?1 AND ?2",
+	[WEIR__SQL_READ] = WEIR__SQL_JOBS "WHERE num >= ?1 ORDER BY num LIMIT 1",
 	[WEIR__SQL_OLD_OVER] = "DELETE FROM change WHERE n <= ?1",
 };
 

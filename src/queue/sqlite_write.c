@@ -403,8 +403,17 @@ static int write_all(struct weir__sqlite *q, bool fresh_too)
 
 int weir__sqlite_round(struct weir__sqlite *q)
 {
-	int r = weir__journal_take(q->store, &q->batch), r_rest;
+	weir_store *s = q->store;
+	int r, r_rest;
+	bool work;
 
+	weir__sqlite_reads(q);
+	weir__store_enter(s);
+	work = weir__journal_work(s);
+	weir__store_leave(s);
+	if (!work)
+		return 0;
+	r = weir__journal_take(s, &q->batch);
 	if (r < 0) {
 		sqlite3_sleep(100); /* Memory may come back. */
 		return r;

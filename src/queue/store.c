@@ -285,6 +285,7 @@ static weir_store *store_new(const weir_store_options *opt, const struct weir__e
 	weir__list_init(&s->idems);
 	weir__list_init(&s->journal.jobs);
 	weir__list_init(&s->journal.waits);
+	weir__list_init(&s->journal.thaws);
 	weir__store_random(s, s->jobs.seed, sizeof s->jobs.seed);
 	weir__store_random(s, s->idem.seed, sizeof s->idem.seed);
 	weir__store_random(s, s->keys.seed, sizeof s->keys.seed);

@@ -141,6 +141,7 @@ static void quiet(void)
 	/* CRASH_LOG=1 with --seed shows what the store says. */
 	weir__log_set(getenv("CRASH_LOG") ? WEIR__DEBUG : WEIR__ERROR + 1, false);
 	weir__sqlite_log_frames = 12;
+	weir__cold_window = 4;
 }
 
 SIM(power_may_be_lost_at_any_moment, 10000)
