@@ -15,6 +15,7 @@
  * is still read.
  */
 #include <weir/http_client.h>
+#include <weir/offload.h>
 
 #include <ctype.h>
 #include <fcntl.h>
@@ -226,12 +227,26 @@ void weir_http_client_tls(struct weir_http_client *c, weir_tls *t)
 	c->tls = t;
 }
 
+/* The system's authorities are some 140 certificates in a file. */
+static int make_tls(void *arg)
+{
+	struct weir_http_client *c = arg;
+
+	return weir_tls_new(&(weir_tls_options){ 0 }, &c->own_tls);
+}
+
+/* Does not wait for anybody, so there is nothing to interrupt. */
+static void go_on(void *arg)
+{
+	(void)arg;
+}
+
 static int connect_to(const weir_ctx *ctx, struct weir_http_client *c)
 {
 	int r = 0;
 
 	if (c->https && !c->tls) {
-		r = weir_tls_new(&(weir_tls_options){ 0 }, &c->own_tls);
+		r = weir_offload_interruptible(ctx, make_tls, c, go_on);
 		c->tls = c->own_tls;
 	}
 	if (r == 0)

@@ -156,7 +156,7 @@ static int load_trust(SSL_CTX *x, struct weir_tls *t)
 	if (t->ca && SSL_CTX_load_verify_file(x, t->ca) != 1)
 		return bad_file(t->ca, -EBADMSG);
 	if (!t->server) {
-		if (!t->ca)
+		if (!t->ca && !t->insecure)
 			SSL_CTX_set_default_verify_paths(x);
 		SSL_CTX_set_verify(x, t->insecure ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, NULL);
 	} else if (t->ca) {

@@ -11,8 +11,9 @@
  *    different workers. It is held over the cryptography of a few records, never over a wait.
  *  - OpenSSL's queue of errors is the thread's: whoever finds an error in it empties it before the
  *    lock is released.
- *  - A short read means that the one below said -EAGAIN: so `more` tells, for a watch, whether
- *    bytes may lie in OpenSSL of which no event will ever tell.
+ *  - A short read means that the one below has no more: it said -EAGAIN, or gave less than it was
+ *    asked for. So `more` tells, for a watch, whether bytes may lie in OpenSSL of which no event will
+ *    ever tell.
  *  - A record that was encrypted has to leave whole. What of it the socket does not take stays in
  *    OpenSSL, and `held` is its length; all its bytes but the last are told to the caller as sent.
  *    So the caller knows that not all is sent, comes back when the socket is writable, and that last
@@ -61,9 +62,9 @@ struct tls_conn {
 	/* Guarded by it: */
 	SSL *ssl;
 	size_t held;
-	int error, out_error;  /* fatal; only for writing */
-	int io_error[2];       /* what the one below said, by direction */
-	bool more, eof, ended; /* ended: we said goodbye */
+	int error, out_error;       /* fatal; only for writing */
+	int io_error[2];            /* what the one below said, by direction */
+	bool more, eof, dry, ended; /* ended: we said goodbye */
 	unsigned char first[FIRST];
 	uint8_t first_len, first_at;
 	/* Its worker's: */
@@ -100,6 +101,7 @@ static int bio_read(BIO *b, char *buf, size_t n, size_t *ret)
 		return 1;
 	}
 	t->eof = got == 0;
+	t->dry = got > 0 && (size_t)got < n;
 	if (got == -EAGAIN)
 		BIO_set_retry_read(b);
 	else if (got < 0)
@@ -178,16 +180,22 @@ static ssize_t tls_try_read(weir_conn *c, void *buf, size_t n)
 	struct tls_conn *t = of(c);
 	size_t sum = 0, one;
 	ssize_t got = 0;
-	int r = 1;
+	int r;
 
 	weir__lock_acquire(&t->lock);
 	if (t->error) {
 		got = t->error;
 	} else {
-		while (sum < n && (r = SSL_read_ex(t->ssl, (char *)buf + sum, n - sum, &one)) == 1)
+		while (sum < n && got == 0) {
+			r = SSL_read_ex(t->ssl, (char *)buf + sum, n - sum, &one);
+			if (r != 1) {
+				got = verdict(t, WEIR__IN, r);
+				break;
+			}
 			sum += one;
-		if (r != 1)
-			got = verdict(t, WEIR__IN, r);
+			if (t->dry && !SSL_has_pending(t->ssl))
+				got = -EAGAIN;
+		}
 		t->more = got != -EAGAIN;
 	}
 	weir__lock_release(&t->lock);

@@ -369,3 +369,85 @@ TASK(a_reload_changes_what_comes_after_it_and_a_bad_one_nothing)
 	weir_tls_free(before);
 	weir_tls_free(after);
 }
+
+/* ---- Stacks: OpenSSL's code has to fit onto a task's with room to spare. (A sanitizer lays out
+ * frames of its own.) ---- */
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) && !defined(__clang__)
+
+enum { PAINTED = 48 << 10, PAINT = 0xa5 };
+
+static __attribute__((noinline)) void paint(void)
+{
+	unsigned char below[PAINTED];
+
+	memset(below, PAINT, sizeof below);
+	__asm__ volatile("" : : "r"(below) : "memory");
+}
+
+/* How many of those bytes were written to since. */
+static __attribute__((noinline)) size_t used(void)
+{
+	unsigned char below[PAINTED];
+	size_t clean = 0;
+
+	__asm__ volatile("" : "=m"(below)); /* what lies there is what is asked for */
+	while (clean < PAINTED && below[clean] == PAINT)
+		clean++;
+	return PAINTED - clean;
+}
+
+struct deep {
+	struct tls_accepting a;
+	size_t depth;
+};
+
+static int deep_accept(const weir_ctx *ctx, void *arg)
+{
+	struct deep *d = arg;
+
+	paint();
+	d->a.result = weir_tls_accept(ctx, d->a.tls, d->a.conn);
+	d->depth = used();
+	return 0;
+}
+
+TASK(a_handshake_takes_less_than_half_a_stack)
+{
+	struct tls_files f = tls_make_files();
+	weir_tls_pair pair = { f.cert, f.key };
+	weir_tls *server, *client;
+	struct deep d = { 0 };
+	weir_conn *c, *s;
+	size_t depth;
+	weir_group g;
+
+	/* Both show a certificate, so that each end signs and verifies. */
+	CHECK_EQ(weir_tls_new(
+			 &(weir_tls_options){
+				 .server = true, .pairs = &pair, .pairs_n = 1, .ca = f.cert },
+			 &server),
+	         0);
+	CHECK_EQ(weir_tls_new(&(weir_tls_options){ .pairs = &pair, .pairs_n = 1, .ca = f.cert },
+	                      &client),
+	         0);
+	tls_remove_files(&f);
+	CHECK_EQ(weir_conn_pair(&c, &s), 0);
+	d.a = (struct tls_accepting){ server, &s, 0 };
+	weir_group_init(&g, ctx);
+	CHECK_EQ(weir_group_go(&g, deep_accept, &d), 0);
+	paint();
+	CHECK_EQ(weir_tls_connect(ctx, client, "localhost", &c), 0);
+	depth = used();
+	CHECK_EQ(weir_group_wait(&g), 0);
+	CHECK_EQ(d.a.result, 0);
+	if (depth >= 32 << 10 || d.depth >= 32 << 10)
+		test_fail(__FILE__, __LINE__, "the client took %zu bytes, the server %zu", depth,
+		          d.depth);
+	weir_conn_free(c);
+	weir_conn_free(s);
+	weir_tls_free(server);
+	weir_tls_free(client);
+}
+
+#endif
