@@ -40,10 +40,11 @@ static struct weir__cache_slot *slot_of(struct weir__cache *c, uint64_t hash)
 	return &c->slots[hash & (SLOTS - 1)];
 }
 
-static bool holds(const struct weir__cache *c, const struct weir__cache_slot *s, const char *subject,
-                  uint64_t hash)
+static bool holds(const struct weir__cache *c, const struct weir__cache_slot *s,
+                  const char *subject, uint64_t hash)
 {
-	return s->subject && s->hash == hash && s->epoch == c->epoch && !strcmp(s->subject, subject);
+	return s->subject && s->hash == hash && s->epoch == c->epoch &&
+	       !strcmp(s->subject, subject);
 }
 
 bool weir__cache_get(struct weir__cache *c, const char *subject, uint64_t *ret_hash,

@@ -104,8 +104,8 @@ struct weir__worker {
 	int64_t sleeps_until; /* atomic: while sleeping */
 
 	/* Read by others. */
-	__attribute__((aligned(64))) uint64_t turn;              /* atomic, relaxed: switches so far */
-	uint64_t started, ended;    /* atomic, relaxed: tasks, by this worker */
+	__attribute__((aligned(64))) uint64_t turn; /* atomic, relaxed: switches so far */
+	uint64_t started, ended;                    /* atomic, relaxed: tasks, by this worker */
 	weir_worker_info counts;    /* relaxed; its own, but for hogs: the supervisor's */
 	struct weir__bias all_lock; /* its own, seldom taken by others; guards all of: */
 	struct weir__list all;      /* the tasks that live here or are queued here */
