@@ -54,7 +54,7 @@ static void parse(const uint8_t *data, size_t n, size_t step, struct weir__buf *
 		have = n - from - have < step ? n - from : have + step;
 		while (have >= need && have) {
 			char *piece = fuzz_copy(data + from, have);
-			struct weir__nats_frame f;
+			struct weir__nats_frame f = { 0 };
 
 			r = weir__nats_parse(&limits, piece, have, &f, &need);
 			HOLDS(r <= (ssize_t)have);

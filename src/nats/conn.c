@@ -151,19 +151,21 @@ static void begin_leave(struct weir__nats_conn *c)
 	bool pending;
 
 	c->leave = true;
+	weir__nats_conn_ref(c);
 	weir__conn_unwatch(c->io, WEIR__IN);
 	weir__nats_flush(c);
-	if (c->state != WEIR__NATS_IDLE)
-		return;
-	weir__lock_acquire(&c->lock);
-	pending = c->pending > 0;
-	weir__lock_release(&c->lock);
-	if (pending && c->stalled_ns > last)
-		c->stalled_ns = last;
-	weir__nats_deadline(c);
+	if (c->state == WEIR__NATS_IDLE) {
+		weir__lock_acquire(&c->lock);
+		pending = c->pending > 0;
+		weir__lock_release(&c->lock);
+		if (pending && c->stalled_ns > last)
+			c->stalled_ns = last;
+		weir__nats_deadline(c);
+	}
+	weir__nats_conn_unref(c);
 }
 
-/* From outside of a turn: the last words. */
+/* From outside of a turn, by who holds a reference: the last words. */
 static void refuse(struct weir__nats_conn *c, const char *why)
 {
 	struct weir__nats_turn t = { .conn = c };

@@ -38,6 +38,7 @@ struct weir__nats_text {
 
 struct weir__nats_frame {
 	enum weir__nats_op op;
+	/* What an operation cannot have is left as it was. */
 	struct weir__nats_text subject, reply, queue, sid;
 	struct weir__nats_text args; /* CONNECT: its JSON */
 	char *body;                  /* PUB: headers, payload, then "\r\n" */

@@ -168,7 +168,9 @@ static void obey(struct weir__msg *msg)
 			continue;
 		if (done++ == o->most)
 			break;
+		weir__nats_conn_ref(c);
 		o->fn(c);
+		weir__nats_conn_unref(c);
 	}
 	free(o);
 	weir_group_release(&sv->conns);

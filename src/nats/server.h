@@ -195,7 +195,8 @@ void weir__nats_conn_unref(struct weir__nats_conn *c);
 
 /* conn.c */
 void weir__nats_conn_start(struct weir__nats_serving *sv, weir_conn *io);
-/* On its worker: tell the client to leave; or end it, after what has arrived is dealt with. */
+/* On its worker, by who holds a reference: tell the client to leave; or end it, after what has arrived
+ * is dealt with. */
 void weir__nats_conn_lame(struct weir__nats_conn *c);
 void weir__nats_conn_leave(struct weir__nats_conn *c);
 void weir__nats_conn_end(struct weir__nats_conn *c);
