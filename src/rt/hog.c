@@ -129,7 +129,6 @@ void weir__hog_report(struct weir__worker *w)
 	const char *place = "";
 	uint64_t id = 0;
 
-	__atomic_store_n(&w->counts.hogs, w->counts.hogs + 1, __ATOMIC_RELAXED);
 	weir__bias_acquire(&w->all_lock, weir__here());
 	weir__list_each (node, &w->all) {
 		weir__task *t = weir__container(node, weir__task, all);
@@ -149,4 +148,5 @@ void weir__hog_report(struct weir__worker *w)
 	weir__log(WEIR__WARN, "rt",
 	          "task %s (%s) has kept worker %d for a second without waiting%s%s", name, place,
 	          w->index, at[0] ? ", in " : "", at);
+	weir__count(&w->counts.hogs, 1);
 }

@@ -38,13 +38,13 @@ static int keeps_its_worker(const weir_ctx *ctx, void *arg)
 {
 	weir_worker_info info;
 
+	(void)ctx;
 	(void)arg;
 	weir_task_name("the busy one");
 	do
 		CHECK_EQ(weir_worker_info_get(weir_worker(), &info), 0);
-	while (info.hogs == 0);
-	/* The log's line comes after the count. */
-	return weir_sleep(ctx, WEIR_MS(200));
+	while (info.hogs == 0); /* It is counted once it is told. */
+	return 0;
 }
 
 TEST(a_task_that_keeps_its_worker_for_a_second_is_named_with_its_place)
