@@ -37,23 +37,11 @@ static inline bool promising(const weir_case *k)
 	                              c->len > 0 || !weir__list_empty(&c->sendq));
 }
 
-/* Every case's result says first that it was not this one. Has the case a channel? */
-static inline bool check(weir_case *k)
+static void check(const weir_case *k)
 {
-	k->result = -EAGAIN;
-	if (!k->chan)
-		return false;
 	weir__assert(!k->in != !k->out, "weir_select: a case has no value, or two");
 	weir__chan_check(k->chan, k->size, "weir_select");
-	return true;
 }
-
-/* The channels of the cases, locked, and which may be ready. */
-struct locked {
-	uint64_t ready; /* a bit for each case */
-	bool owned;     /* all by their owner, which needs no order */
-	uint8_t live, order[WEIR_SELECT_MAX];
-};
 
 static inline void exit_all(weir_case *cs, size_t n)
 {
@@ -62,35 +50,51 @@ static inline void exit_all(weir_case *cs, size_t n)
 			weir__bias_exit(&cs[i].chan->lock);
 }
 
-static inline bool enter_all(weir_case *cs, size_t n, struct locked *l)
+/* Locks all channels if they are this worker's own, which needs no order. *ret_ready: a bit for each
+ * case that may be ready. Every case's result says first that it was not this one. */
+static inline bool enter_all(weir_case *cs, size_t n, uint64_t *ret_ready)
 {
 	struct weir__worker *w = weir__self();
 	uint64_t ready = 0;
 
-	if (!w)
+	if (weir__unlikely(!w) || weir__unlikely(n > WEIR_SELECT_MAX))
 		return false;
 	for (size_t i = 0; i < n; i++) {
-		if (!check(&cs[i]))
+		weir_case *k = &cs[i];
+
+		k->result = -EAGAIN;
+		if (!k->chan)
 			continue;
-		if (weir__unlikely(!weir__bias_enter(&cs[i].chan->lock, w->index))) {
+		if (weir__unlikely(k->chan->key != weir__chan_key(k->size)) ||
+		    weir__unlikely(!weir__bias_enter(&k->chan->lock, w->index))) {
 			exit_all(cs, i);
 			return false;
 		}
-		ready |= (uint64_t)promising(&cs[i]) << i;
+		ready |= (uint64_t)promising(k) << i;
 	}
-	l->ready = ready;
+	*ret_ready = ready;
 	return true;
 }
 
-static __attribute__((noinline)) void lock_in_order(weir_case *cs, size_t n, struct locked *l)
+/* The channels of the cases, locked in order. */
+struct locked {
+	uint64_t ready;
+	uint8_t live, order[WEIR_SELECT_MAX];
+};
+
+static void lock_all(weir_case *cs, size_t n, struct locked *l)
 {
 	size_t at;
 
+	weir__assert(n <= WEIR_SELECT_MAX, "weir_select: %zu cases, more than %d", n,
+	             WEIR_SELECT_MAX);
 	l->live = 0;
 	l->ready = 0;
 	for (size_t i = 0; i < n; i++) {
-		if (!check(&cs[i]))
+		cs[i].result = -EAGAIN;
+		if (!cs[i].chan)
 			continue;
+		check(&cs[i]);
 		for (at = l->live++; at > 0 && cs[l->order[at - 1]].chan->id > cs[i].chan->id; at--)
 			l->order[at] = l->order[at - 1];
 		l->order[at] = (uint8_t)i;
@@ -102,18 +106,10 @@ static __attribute__((noinline)) void lock_in_order(weir_case *cs, size_t n, str
 		l->ready |= (uint64_t)promising(&cs[l->order[i]]) << l->order[i];
 }
 
-static inline void lock_all(weir_case *cs, size_t n, struct locked *l)
-{
-	weir__assert(n <= WEIR_SELECT_MAX, "weir_select: %zu cases, more than %d", n,
-	             WEIR_SELECT_MAX);
-	l->owned = enter_all(cs, n, l);
-	if (weir__unlikely(!l->owned))
-		lock_in_order(cs, n, l);
-}
-
+/* l NULL: they were entered. */
 static inline void unlock_all(weir_case *cs, size_t n, const struct locked *l)
 {
-	if (weir__likely(l->owned)) {
+	if (!l) {
 		exit_all(cs, n);
 		return;
 	}
@@ -138,6 +134,7 @@ static __attribute__((noinline)) int do_one(weir_case *cs, uint64_t ready, int *
 			rest &= rest - 1;
 		pick = __builtin_ctzll(rest);
 		k = &cs[pick];
+		check(k);
 		owned = weir__chan_owned(k->chan);
 		r = k->out ? weir__chan_put(k->chan, k->out, k->size, owned, ret_wake) :
 		             weir__chan_take(k->chan, k->in, k->size, owned, ret_wake);
@@ -158,14 +155,14 @@ static int done(weir_case *cs, int index, int result)
 }
 
 /* With the channels locked: the result of the call, unlocked; or -EAGAIN, still locked. */
-static inline int try_locked(weir_case *cs, size_t n, const struct locked *l)
+static inline int try_locked(weir_case *cs, size_t n, uint64_t ready, const struct locked *l)
 {
 	struct weir__wait *wake = NULL;
 	int result, r;
 
-	if (!l->ready)
+	if (!ready)
 		return -EAGAIN;
-	r = do_one(cs, l->ready, &result, &wake);
+	r = do_one(cs, ready, &result, &wake);
 	if (r < 0)
 		return r;
 	unlock_all(cs, n, l);
@@ -174,16 +171,37 @@ static inline int try_locked(weir_case *cs, size_t n, const struct locked *l)
 	return done(cs, r, result);
 }
 
-int weir_try_select_(weir_case *cs, size_t n)
+static __attribute__((noinline)) int try_entered(weir_case *cs, size_t n, uint64_t ready)
+{
+	int r = try_locked(cs, n, ready, NULL);
+
+	if (r == -EAGAIN)
+		exit_all(cs, n);
+	return r;
+}
+
+static __attribute__((noinline)) int try_any(weir_case *cs, size_t n)
 {
 	struct locked l;
 	int r;
 
 	lock_all(cs, n, &l);
-	r = try_locked(cs, n, &l);
+	r = try_locked(cs, n, l.ready, &l);
 	if (r == -EAGAIN)
 		unlock_all(cs, n, &l);
 	return r;
+}
+
+int weir_try_select_(weir_case *cs, size_t n)
+{
+	uint64_t ready;
+
+	if (weir__unlikely(!enter_all(cs, n, &ready)))
+		return try_any(cs, n);
+	if (weir__unlikely(ready != 0))
+		return try_entered(cs, n, ready);
+	exit_all(cs, n);
+	return -EAGAIN;
 }
 
 /* After the wait: unlinks every node whose waker did not. */
@@ -206,34 +224,24 @@ static inline void leave(weir_case *cs, size_t n, int won)
 	}
 }
 
-int weir_select_(const weir_ctx *ctx, weir_case *cs, size_t n)
+/* With the channels locked and none ready: stands in all queues, unlocks and parks. */
+static inline int wait_in_all(const weir_ctx *ctx, weir_case *cs, size_t n, const struct locked *l)
 {
-	struct weir__wait wait;
-	struct locked l;
-	int r;
+	struct weir__wait wait = { .task = weir__current(), .claim = WEIR__OPEN };
 	bool closed;
+	int r;
 
-	r = weir__wait_check(ctx);
-	if (r < 0) {
-		for (size_t i = 0; i < n; i++)
-			cs[i].result = -EAGAIN;
-		return r;
-	}
-	lock_all(cs, n, &l);
-	r = try_locked(cs, n, &l);
-	if (r != -EAGAIN)
-		return r;
-	wait = (struct weir__wait){ .task = weir__current(), .claim = WEIR__OPEN };
 	for (size_t i = 0; i < n; i++) {
 		weir_case *k = &cs[i];
 
 		if (!k->chan)
 			continue;
+		check(k);
 		*node(k) = (struct weir__waiter){ .wait = &wait, .index = (int)i };
 		node(k)->data = k->out ? (void *)k->out : k->in;
 		weir__list_append(k->out ? &k->chan->sendq : &k->chan->recvq, &node(k)->link);
 	}
-	unlock_all(cs, n, &l);
+	unlock_all(cs, n, l);
 	r = weir__wait_park(&wait, ctx, "select", cs);
 	closed = r >= WEIR__CHAN_CLOSED;
 	leave(cs, n, closed ? r - WEIR__CHAN_CLOSED : r);
@@ -243,4 +251,31 @@ int weir_select_(const weir_ctx *ctx, weir_case *cs, size_t n)
 		return done(cs, r, cs[r].out ? 0 : 1);
 	r -= WEIR__CHAN_CLOSED;
 	return done(cs, r, cs[r].out ? -EPIPE : 0);
+}
+
+static __attribute__((noinline)) int select_any(const weir_ctx *ctx, weir_case *cs, size_t n)
+{
+	struct locked l;
+	int r = weir__wait_check(ctx);
+
+	if (r < 0) {
+		for (size_t i = 0; i < n; i++)
+			cs[i].result = -EAGAIN;
+		return r;
+	}
+	lock_all(cs, n, &l);
+	r = try_locked(cs, n, l.ready, &l);
+	return r == -EAGAIN ? wait_in_all(ctx, cs, n, &l) : r;
+}
+
+int weir_select_(const weir_ctx *ctx, weir_case *cs, size_t n)
+{
+	uint64_t ready;
+	int r;
+
+	if (weir__unlikely(!weir__wait_at_once(weir__current(), ctx)) ||
+	    weir__unlikely(!enter_all(cs, n, &ready)))
+		return select_any(ctx, cs, n);
+	r = try_locked(cs, n, ready, NULL);
+	return r == -EAGAIN ? wait_in_all(ctx, cs, n, NULL) : r;
 }
