@@ -46,6 +46,8 @@ void metrics_jobs_sum(struct app *app, struct metrics_jobs *ret)
 struct row {
 	char name[65];
 	struct metrics_jobs sum;
+	weir_queue_latency wait, run; /* of one queue; percentiles have no sum */
+	int64_t oldest_ns;
 };
 
 struct rows {
@@ -62,6 +64,11 @@ static int take_queue(const weir_queue_info *q, void *arg)
 		memcpy(r->name, q->name, sizeof r->name);
 	else
 		memcpy(r->name, "(other)", sizeof "(other)");
+	if (all->n < QUEUES) {
+		r->wait = q->wait;
+		r->run = q->run;
+		r->oldest_ns = q->oldest_ns;
+	}
 	if (all->n <= QUEUES)
 		all->n++;
 	add(&r->sum, q);
@@ -94,6 +101,27 @@ static void per_queue(struct weir__buf *b, const struct rows *all, const char *n
 	}
 }
 
+/* Seconds, as Prometheus has them. */
+static void latency(struct weir__buf *b, const struct rows *all, const char *name, const char *help,
+                    size_t at)
+{
+	family(b, name, "gauge", help);
+	for (size_t i = 0; i < all->n && i < QUEUES; i++) {
+		const struct row *row = &all->row[i];
+		weir_queue_latency l;
+
+		memcpy(&l, (const char *)row + at, sizeof l);
+		if (!l.n)
+			continue;
+		weir__buf_printf(b,
+		                 "weir_%s{queue=\"%s\",quantile=\"0.5\"} %.6g\n"
+		                 "weir_%s{queue=\"%s\",quantile=\"0.95\"} %.6g\n"
+		                 "weir_%s{queue=\"%s\",quantile=\"0.99\"} %.6g\n",
+		                 name, row->name, (double)l.p50_ns / 1e9, name, row->name,
+		                 (double)l.p95_ns / 1e9, name, row->name, (double)l.p99_ns / 1e9);
+	}
+}
+
 static void render_queues(struct weir__buf *b, const struct rows *all)
 {
 	family(b, "queue_jobs", "gauge", "Jobs held, by state.");
@@ -116,6 +144,14 @@ static void render_queues(struct weir__buf *b, const struct rows *all)
 	for (size_t i = 0; i < all->n; i++)
 		weir__buf_printf(b, "weir_queue_bytes{queue=\"%s\"} %zu\n", all->row[i].name,
 		                 all->row[i].sum.bytes);
+	family(b, "queue_oldest_seconds", "gauge", "Age of the oldest queued job.");
+	for (size_t i = 0; i < all->n && i < QUEUES; i++)
+		weir__buf_printf(b, "weir_queue_oldest_seconds{queue=\"%s\"} %.6g\n",
+		                 all->row[i].name, (double)all->row[i].oldest_ns / 1e9);
+	latency(b, all, "queue_wait_seconds", "How long jobs waited, of the last minutes.",
+	        offsetof(struct row, wait));
+	latency(b, all, "queue_run_seconds", "How long runs took, of the last minutes.",
+	        offsetof(struct row, run));
 	per_queue(b, all, "queue_put_total", "Jobs accepted.", offsetof(struct metrics_jobs, put));
 	per_queue(b, all, "queue_taken_total", "Jobs given to workers.",
 	          offsetof(struct metrics_jobs, taken));

@@ -155,6 +155,19 @@ static void render_settings(struct weir__buf *b, const weir_queue_settings *s)
 	weir__buf_byte(b, '}');
 }
 
+static void render_latency(struct weir__buf *b, const char *name, const weir_queue_latency *l)
+{
+	if (!l->n)
+		return;
+	put_name(b, name);
+	weir__buf_byte(b, '{');
+	put_u64(b, "n", l->n);
+	put_real(b, "p50", (double)l->p50_ns / 1e6);
+	put_real(b, "p95", (double)l->p95_ns / 1e6);
+	put_real(b, "p99", (double)l->p99_ns / 1e6);
+	weir__buf_byte(b, '}');
+}
+
 void render_queue(struct weir__buf *b, const weir_queue_info *q)
 {
 	weir__buf_byte(b, '{');
@@ -170,6 +183,8 @@ void render_queue(struct weir__buf *b, const weir_queue_info *q)
 	put_real(b, "put_rate", q->put_rate);
 	put_real(b, "done_rate", q->done_rate);
 	put_u64(b, "oldest_ms", q->oldest_ns > 0 ? (uint64_t)q->oldest_ns / 1000000 : 0);
+	render_latency(b, "wait_ms", &q->wait);
+	render_latency(b, "run_ms", &q->run);
 	put_u64(b, "put_total", q->put_total);
 	put_u64(b, "taken_total", q->taken_total);
 	put_u64(b, "acked_total", q->acked_total);

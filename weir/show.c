@@ -253,8 +253,28 @@ int cmd_jobs(const struct options *o)
 
 /* ---- Queues ---- */
 
+static const char *about_ms(double ms, char buf[WEIR__UNITS_MAX])
+{
+	return weir__format_about(buf, (int64_t)(ms * 1e6));
+}
+
+static double percentile(const json_t *latency, const char *which)
+{
+	return json_number_value(json_object_get(latency, which));
+}
+
+static void show_latency(struct client *c, const char *name, const json_t *l)
+{
+	char a[WEIR__UNITS_MAX], b[WEIR__UNITS_MAX], d[WEIR__UNITS_MAX];
+
+	if (l)
+		field(c, name, "half up to %s, 95%% %s, 99%% %s", about_ms(percentile(l, "p50"), a),
+		      about_ms(percentile(l, "p95"), b), about_ms(percentile(l, "p99"), d));
+}
+
 static void show_queue(struct client *c, const json_t *q)
 {
+	char t[WEIR__UNITS_MAX];
 	static const char *const counts[] = { "queued",      "delayed",      "running",
 		                              "done",        "dead",         "cancelled",
 		                              "bytes",       "put_total",    "taken_total",
@@ -270,6 +290,10 @@ static void show_queue(struct client *c, const json_t *q)
 	field(c, "rates", "%.1f in, %.1f done a second",
 	      json_number_value(json_object_get(q, "put_rate")),
 	      json_number_value(json_object_get(q, "done_rate")));
+	show_latency(c, "waited", json_object_get(q, "wait_ms"));
+	show_latency(c, "ran", json_object_get(q, "run_ms"));
+	if (get_int(q, "oldest_ms"))
+		field(c, "oldest", "%s", about_ms((double)get_int(q, "oldest_ms"), t));
 	field(c, "durability", "%s", get_text(q, "durability"));
 	json_object_foreach(json_object_get(q, "settings"), key, value)
 	{
@@ -282,9 +306,11 @@ static void show_queue(struct client *c, const json_t *q)
 
 static void show_queues(struct client *c, const json_t *answer)
 {
-	static const char *const heads[] = { "QUEUE", "QUEUED", "DELAYED", "RUNNING", "DONE",
-		                             "DEAD",  "IN/s",   "DONE/s",  "STATE" };
+	static const char *const heads[] = { "QUEUE",  "QUEUED", "DELAYED", "RUNNING",
+		                             "DONE",   "DEAD",   "IN/s",    "DONE/s",
+		                             "OLDEST", "WAITED", "RAN",     "STATE" };
 	static const char *const counts[] = { "queued", "delayed", "running", "done", "dead" };
+	char text[WEIR__UNITS_MAX];
 	struct table t;
 	json_t *q;
 	size_t i;
@@ -293,7 +319,7 @@ static void show_queues(struct client *c, const json_t *answer)
 		fputs("weir: there are no queues yet; the first job makes one\n", stderr);
 		return;
 	}
-	table_init(&t, "lrrrrrrrl");
+	table_init(&t, "lrrrrrrrrrrl");
 	for (i = 0; i < sizeof heads / sizeof heads[0]; i++)
 		table_cell(&t, "%s", heads[i]);
 	json_array_foreach(json_object_get(answer, "queues"), i, q)
@@ -303,6 +329,14 @@ static void show_queues(struct client *c, const json_t *answer)
 			table_cell(&t, "%lld", (long long)get_int(q, counts[n]));
 		table_cell(&t, "%.1f", json_number_value(json_object_get(q, "put_rate")));
 		table_cell(&t, "%.1f", json_number_value(json_object_get(q, "done_rate")));
+		table_cell(&t, "%s",
+		           get_int(q, "queued") ? about_ms((double)get_int(q, "oldest_ms"), text) :
+		                                  "");
+		for (size_t n = 0; n < 2; n++) { /* 95 of 100 took no longer */
+			const json_t *l = json_object_get(q, n ? "run_ms" : "wait_ms");
+
+			table_cell(&t, "%s", l ? about_ms(percentile(l, "p95"), text) : "");
+		}
 		table_cell(&t, "%s", json_is_true(json_object_get(q, "paused")) ? "paused" : "");
 	}
 	table_print(&t, c);

@@ -88,6 +88,12 @@ typedef struct weir_queue_settings {
 } weir_queue_settings;
 WEIR_API int weir_queue_configure(weir_store *s, const char *queue, const weir_queue_settings *set);
 
+/* Of the last one to two minutes, within a tenth. */
+typedef struct weir_queue_latency {
+	uint64_t n; /* 0: none, and the others are 0 */
+	int64_t p50_ns, p95_ns, p99_ns;
+} weir_queue_latency;
+
 typedef struct weir_queue_info {
 	char name[65];
 	weir_queue_settings set; /* in force */
@@ -96,6 +102,8 @@ typedef struct weir_queue_info {
 		expired_total;
 	double put_rate, done_rate; /* a second, smoothed over about 10 s */
 	int64_t oldest_ns;          /* age of the oldest queued job */
+	weir_queue_latency wait;    /* from being queued to being taken */
+	weir_queue_latency run;     /* from being taken to the end of the run, well or not */
 	/* what a refused producer is told: from the measured rate, 1–60 s */
 	int64_t retry_after_ns;
 	const char *durability; /* "memory" or "fsync": what is true of a job that was accepted */

@@ -193,6 +193,12 @@ struct weir__cold { /* of one priority; runs[first … end) */
 	size_t first, end, cap;
 };
 
+enum { WEIR__CLASSES = 128 };
+struct weir__latency { /* see latency.c */
+	int64_t minute;
+	uint32_t count[WEIR__CLASSES], before[WEIR__CLASSES];
+};
+
 struct weir__queue {
 	weir_store *store;
 	char name[WEIR__NAME_MAX + 1];
@@ -216,6 +222,7 @@ struct weir__queue {
 	struct weir__due rate_due;   /* the next token, while jobs wait for it */
 	struct weir__due retain_due; /* when the oldest finished job is to go */
 	struct weir__meter puts, dones;
+	struct weir__latency wait, run;
 	uint64_t put_total, taken_total, acked_total, failed_total, dead_total, refused_total,
 		expired_total;
 };
@@ -458,6 +465,10 @@ void weir__lease_wake_guards(weir_store *s, struct weir__record *j);
 int weir__result_new(const void *data, size_t len, struct weir__result **ret);
 void weir__result_unref(struct weir__result *r);
 void weir__cursors_pass(struct weir__queue *q, struct weir__list *leaving);
+
+/* ---- latency.c ---- */
+void weir__latency_count(struct weir__latency *l, int64_t ns, int64_t now);
+weir_queue_latency weir__latency_get(struct weir__latency *l, int64_t now);
 
 /* ---- retry.c ---- */
 int64_t weir__retry_backoff(const weir_queue_settings *set, unsigned attempt);

@@ -59,7 +59,9 @@ static void keep_until(weir_store *s, struct weir__record *j, int64_t at_ns)
 void weir__lease_start(weir_store *s, struct weir__record *j, const struct weir__taker *t)
 {
 	struct weir__queue *q = j->queue;
+	int64_t now = weir_now();
 
+	weir__latency_count(&q->wait, now - j->queued_ns, now);
 	weir__job_detach(s, j);
 	q->count[j->state]--;
 	q->count[WEIR_RUNNING]++;
@@ -107,11 +109,18 @@ void weir__lease_end(weir_store *s, struct weir__record *j)
 
 /* ---- How runs end ---- */
 
+/* By the wall clock, which is what a record keeps. */
+static void count_run(struct weir__record *j)
+{
+	weir__latency_count(&j->queue->run, weir_wall() - j->started_at, weir_now());
+}
+
 static void failed(weir_store *s, struct weir__record *j, enum weir__verdict v, int64_t delay_ns,
                    const char *why)
 {
 	struct weir__queue *q = j->queue;
 
+	count_run(j);
 	weir__job_text(&j->error, why, sizeof(((weir_job_info *)0)->error) - 1);
 	q->failed_total++;
 	if (j->cancel) {
@@ -143,6 +152,7 @@ static int acked(weir_store *s, struct weir__record *j, struct weir__result **re
 	j->result = fits ? *result : NULL;
 	if (fits)
 		*result = NULL;
+	count_run(j);
 	q->acked_total++;
 	weir__meter_count(&q->dones, weir_now());
 	weir__job_text(&j->error, NULL, 0);

@@ -318,6 +318,8 @@ static void fill(struct weir__queue *q, weir_queue_info *ret)
 	ret->expired_total = q->expired_total;
 	ret->put_rate = weir__meter_rate(&q->puts, now);
 	ret->done_rate = weir__meter_rate(&q->dones, now);
+	ret->wait = weir__latency_get(&q->wait, now);
+	ret->run = weir__latency_get(&q->run, now);
 	if (!weir__list_empty(&q->waiting))
 		ret->oldest_ns =
 			now -

@@ -321,5 +321,63 @@ def another_origin_does_not_profit_from_the_cookie_of_who_has_logged_in():
             attack(w, b, a.json['id'], headers=headers)
 
 
+def look(b, name):
+    os.makedirs(PICTURES, exist_ok=True)
+    b.picture(os.path.join(PICTURES, f'{name}.png'))
+
+
+@test
+def a_queue_is_judged_and_its_jobs_steered_from_the_page():
+    with Weir() as w, Browser() as b:
+        w.put('/v1/queues/orders', {'max_attempts': 1})
+        for i in range(20):
+            w.enqueue('orders', f'{{"order": {i}}}')
+            w.ack(w.take('orders')[0], b'shipped')
+        dead = w.enqueue('orders', b'poison')
+        [job] = w.take('orders')
+        w.post(f'/v1/jobs/{dead}/nack?lease={job["lease"]}&error=no+such+address')
+        waiting = w.enqueue('orders', b'waits')
+        b.go(w.url + '/')
+        live(b)
+        # Rates, percentiles, the oldest.
+        until(lambda: re.search(r'waited [\d.]+ m?s · [\d.]+ m?s', b.text('#queue-rows .took') or ''),
+              lambda: f'no percentiles: {b.text("#queue-rows")!r}')
+        until(lambda: 'oldest' in b.text('#queue-rows .took'), 'no oldest job')
+        look(b, 'queues')
+        # Redrive: the dead job is queued again.
+        b.click('#queue-rows button[aria-label^=Redrive]')
+        until(lambda: w.job(dead)['state'] == 'queued', 'redrive does nothing')
+        b.click('#queue-rows button[aria-label^=Pause]')
+        until(lambda: w.get('/v1/queues/orders').json['paused'], 'pause does nothing')
+        b.click('#queue-rows button[aria-label^=Resume]')
+        until(lambda: not w.get('/v1/queues/orders').json['paused'], 'resume does nothing')
+        # A job's page: history, payload, live progress.
+        [job] = w.take('orders')
+        check_eq(job['id'], waiting)
+        b.click('#queue-rows button.link')
+        until(lambda: b.js(f'return [...document.querySelectorAll("#job-rows button")].some((x) => x.innerText === "{waiting}")'), 'not listed')
+        b.js(f'[...document.querySelectorAll("#job-rows button")].find((x) => x.innerText === "{waiting}").click()')
+        b.shows('#job-payload', 'waits')
+        b.shows('#job-history', 'running')
+        for part in (0.25, 0.75):
+            w.post(f'/v1/jobs/{waiting}/progress?lease={job["lease"]}', {'progress': part, 'note': f'{part} of it'})
+            b.shows('#job-facts', f'{part} of it')
+            check_eq(b.js('return document.querySelector("#job-bar i").style.width'), f'{part * 100:.0f}%')
+        look(b, 'job-running')
+        # Cancel reaches its worker; the page follows.
+        b.click('#job-cancel')
+        until(lambda: w.post(f'/v1/jobs/{waiting}/extend?lease={job["lease"]}').json == {'cancel': True}, 'cancel does nothing')
+        w.post(f'/v1/jobs/{waiting}/nack?lease={job["lease"]}&error=stopped')
+        b.shows('#job-state', 'cancelled')
+        b.click('#job-retry')
+        until(lambda: w.job(waiting)['state'] == 'queued', 'run again does nothing')
+        jobs = {j['id']: j for j in w.take('orders', max=10)}
+        w.ack(jobs[waiting], b'{"shipped": true}')
+        b.shows('#job-state', 'done')
+        b.shows('#job-result', 'shipped')
+        look(b, 'job-done')
+        check_eq(b.log(), [])
+
+
 if __name__ == '__main__':
     main()

@@ -540,3 +540,36 @@ SIM(history_keeps_the_last_changes_and_counts_all, 5)
 	CHECK_STR(i.history[14].note, "again");
 	store_end(ctx, s);
 }
+
+SIM(a_queue_tells_how_long_jobs_wait_and_run, 20)
+{
+	weir_store *s = store(ctx);
+	weir_queue_info i;
+
+	put(ctx, s, "q", "a job that keeps the queue");
+	i = info(s, "q");
+	CHECK_EQ(i.wait.n + i.run.n, 0);
+	CHECK_EQ(weir_job_ack(ctx, take(ctx, s, "q"), NULL, 0), 0);
+	/* Of a hundred, 90 wait 10 ms and run 1 ms; 10 wait a second and run 300 ms. */
+	for (int n = 0; n < 99; n++) {
+		bool slow = n % 10 == 9;
+		weir_job *j;
+
+		put(ctx, s, "q", "x");
+		CHECK_EQ(weir_sleep(ctx, slow ? WEIR_SEC(1) : WEIR_MS(10)), 0);
+		j = take(ctx, s, "q");
+		CHECK_EQ(weir_sleep(ctx, slow ? WEIR_MS(300) : WEIR_MS(1)), 0);
+		CHECK_EQ(weir_job_ack(ctx, j, NULL, 0), 0);
+	}
+	i = info(s, "q");
+	CHECK_EQ(i.wait.n, 100);
+	CHECK_EQ(i.run.n, 100);
+	CHECK(i.wait.p50_ns > WEIR_MS(9) && i.wait.p50_ns < WEIR_MS(12));
+	CHECK(i.wait.p95_ns > WEIR_MS(900) && i.wait.p95_ns < WEIR_MS(1100));
+	CHECK(i.run.p50_ns > WEIR_US(900) && i.run.p50_ns < WEIR_US(1200));
+	CHECK(i.run.p99_ns > WEIR_MS(270) && i.run.p99_ns < WEIR_MS(330));
+	CHECK_EQ(weir_sleep(ctx, WEIR_MIN(2)), 0);
+	i = info(s, "q");
+	CHECK_EQ(i.wait.n + i.run.n, 0);
+	store_end(ctx, s);
+}

@@ -70,7 +70,7 @@ function span(ms)
 	const s = ms / 1000;
 
 	if (ms < 1000)
-		return Math.max(0, Math.round(ms)) + " ms";
+		return (ms > 0 && ms < 10 ? ms.toFixed(1) : Math.max(0, Math.round(ms))) + " ms";
 	if (s < 10)
 		return s.toFixed(1) + " s";
 	if (s < 120)
@@ -563,10 +563,12 @@ function queueRow(name)
 	const paths = ["area in", "in", "out"].map((c) => svg("path", { class: c }));
 	const rates = make("span", { className: "rates" }, make("span", { className: "in" }), make("br"), make("span", { className: "out" }));
 	const cell = (label) => make("td", { className: "num", label });
+	const waited = make("span"), ran = make("span"), oldest = make("small", { className: "muted" });
 	const running = cell("running"), done = cell("done"), dead = cell("dead");
 	const pause = make("button", { className: "small", type: "button" }), redrive = make("button", { className: "small", type: "button", hidden: true }, "Redrive");
 	const row = make("tr", {}, make("td", {}, open, paused), make("td", { className: "depth full" }, depth, bar),
 		make("td", { className: "full" }, make("span", { className: "spark" }, svg("svg", { viewBox: "0 0 132 30", preserveAspectRatio: "none", role: "img", "aria-label": "rates of the last minute" }, ...paths), rates)),
+		make("td", { className: "took full" }, make("span", {}, "waited ", waited), make("span", {}, "ran ", ran), oldest),
 		running, done, dead, make("td", { className: "act full" }, redrive, pause));
 
 	open.onclick = () => showQueue(name);
@@ -575,7 +577,7 @@ function queueRow(name)
 		act("Queue " + name + (on ? " paused." : " resumed."), queuePath(name) + (on ? "/pause" : "/resume"));
 	};
 	redrive.onclick = () => act("Dead jobs of " + name + " are queued again.", queuePath(name) + "/redrive").then((ok) => { if (ok) { seededAt = 0; setTimeout(seed, 300); } });
-	return Object.assign(row, { parts: { paused, depth, bar, paths, rates, running, done, dead, pause, redrive } });
+	return Object.assign(row, { parts: { paused, depth, bar, paths, rates, waited, ran, oldest, running, done, dead, pause, redrive } });
 }
 
 function drawQueues()
@@ -604,6 +606,12 @@ function drawQueues()
 		p.paths[2].setAttribute("d", path(q.samples, 1, top));
 		text(p.rates.firstChild, rate(info.put_rate || 0) + " in");
 		text(p.rates.lastChild, rate(info.done_rate || 0) + " done");
+		for (const [e, l, what] of [[p.waited, info.wait_ms, "waited"], [p.ran, info.run_ms, "ran"]]) {
+			text(e, l ? span(l.p50) + " · " + span(l.p95) : "–");
+			e.parentNode.title = l ? many(l.n, "run") + " of the last minutes: half " + what + " at most " + span(l.p50) + ", 95 % " + span(l.p95) +
+				", 99 % " + span(l.p99) : "nothing in the last minutes";
+		}
+		text(p.oldest, info.queued ? "oldest " + span(info.oldest_ms) : "");
 		for (const k of ["running", "done", "dead"]) {
 			text(p[k], number(info[k]));
 			p[k].className = "num" + (info[k] ? (k === "dead" ? " bad" : "") : " zero");
