@@ -15,7 +15,7 @@
 #include "interop.pb-c.h"
 
 #define SERVICE "/grpc.testing.TestService/"
-enum { LARGE_IN = 271828, LARGE_OUT = 314159, SOAK = 200 };
+enum { LARGE_IN = 271828, LARGE_OUT = 314159, SOAK = 100 };
 
 static char zeros[LARGE_IN];
 static char why[256];

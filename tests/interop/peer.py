@@ -242,7 +242,7 @@ def timeout_on_sleeping_server(stub, address):
 
 
 def rpc_soak(stub, address):
-    for _ in range(200):
+    for _ in range(100):
         large_unary(stub, address)
 
 
