@@ -33,13 +33,14 @@ static int next(struct weir__sqlite *q, bool rested, bool failed)
 	int r;
 
 	weir__store_enter(s);
-	if (jl->reads || weir__journal_urgent(s) || ((rested || q->quit) && weir__journal_work(s)))
+	if (jl->reads || weir__journal_urgent(s) ||
+	    ((rested || q->quit) && weir__journal_work(s)) || (rested && q->more && !q->quit))
 		r = failed && q->quit && !jl->reads && !weir__journal_urgent(s) ? -1 : 1;
 	else
 		r = q->quit ? -1 : 0;
 	jl->news = jl->urgent = false;
 	if (r == 0)
-		jl->writer = weir__journal_work(s) ? WEIR__DOZING : WEIR__ASLEEP;
+		jl->writer = weir__journal_work(s) || q->more ? WEIR__DOZING : WEIR__ASLEEP;
 	weir__store_leave(s);
 	return r;
 }

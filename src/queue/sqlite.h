@@ -23,6 +23,7 @@
 enum {
 	WEIR__SQL_VERSION = 1,
 	WEIR__SQL_ID = 0x57454952, /* "WEIR" */
+	WEIR__SQL_BUSY_MS = 10000, /* for how long somebody else may keep the file locked */
 	WEIR__SQL_ROWS = 64,
 	WEIR__SQL_SEGMENT = 1024,  /* jobs whose rows go together */
 	WEIR__SQL_READ_MAX = 1024, /* cold jobs that are read at once */
@@ -58,7 +59,10 @@ struct weir__sqlite {
 	weir_store *store;
 	char *path;
 	sqlite3 *db;
-	sqlite3_stmt *sql[WEIR__SQL_STATEMENTS];
+	sqlite3_stmt **sql; /* of the file that is written */
+	sqlite3_stmt *sets[2][WEIR__SQL_STATEMENTS];
+	bool attached, more, copying; /* see sqlite_more.c */
+	int64_t again_at, copied_job, copied_change;
 	struct weir__batch batch;
 	struct weir__row rows[WEIR__SQL_ROWS];
 	uint64_t changes;      /* the newest change's number */
@@ -71,8 +75,9 @@ struct weir__sqlite {
 		char id[WEIR__ID + 1];
 	} old[WEIR__SQL_OLD_MAX];
 	struct weir__segment **segments;
-	size_t segments_n; /* by number of job / WEIR__SQL_SEGMENT */
-	int wal_frames;
+	size_t segments_n;                 /* by number of job / WEIR__SQL_SEGMENT */
+	int log[2];                        /* frames in the logs of the two files */
+	int log_next;                      /* when it is to come home */
 	uint64_t nums[WEIR__SQL_READ_MAX]; /* cold jobs that are read */
 	struct weir__record *read[WEIR__SQL_READ_MAX];
 	char queue[WEIR__NAME_MAX + 1]; /* of the last one */
@@ -89,15 +94,26 @@ struct weir__sqlite {
 /* sqlite_open.c: 0, or -EBADMSG (said why; the file is as it was), -EIO, … */
 int weir__sqlite_open(struct weir__sqlite *q);
 void weir__sqlite_shut(struct weir__sqlite *q);
+int weir__sqlite_prepare(struct weir__sqlite *q, int set);
+int weir__sqlite_tables(struct weir__sqlite *q, const char *name); /* "main", "more" */
+bool weir__sqlite_exists(const char *path);
 int weir__sqlite_error(struct weir__sqlite *q, int code, const char *doing); /* said; as -Exxx */
 
 /* sqlite_load.c */
 int weir__sqlite_load(struct weir__sqlite *q);
 /* A row of WEIR__SQL_JOBS as a record, checked: 0, -EBADMSG or -ENOMEM. */
 int weir__sqlite_record(sqlite3_stmt *st, struct weir__record **ret, int *ret_state);
-#define WEIR__SQL_JOBS                                                             \
+#define WEIR__SQL_JOBS_OF(table)                                                   \
 	"SELECT num, id, queue, state, priority, ord, due_at, key, attempts_max, " \
-	"timeout_ns, created_at, content_type, payload, size FROM job "
+	"timeout_ns, created_at, content_type, payload, size FROM " table " "
+#define WEIR__SQL_JOBS WEIR__SQL_JOBS_OF("main.job")
+
+/* sqlite_more.c: when a reader keeps the log from beginning anew */
+extern int weir__sqlite_log_cap; /* frames */
+int weir__sqlite_more_begin(struct weir__sqlite *q);
+void weir__sqlite_more_step(struct weir__sqlite *q);   /* home again, a piece at a time */
+int weir__sqlite_more_home(struct weir__sqlite *q);    /* all of what is found when it opens */
+void weir__sqlite_more_remove(struct weir__sqlite *q); /* the empty file, when all is closed */
 
 /* sqlite_read.c: what is asked for of cold jobs */
 void weir__sqlite_reads(struct weir__sqlite *q);
@@ -107,6 +123,5 @@ extern int weir__sqlite_log_frames; /* of the log that are worth bringing home; 
 /* sqlite_write.c: one round; what is to be written is taken from the journal. */
 int weir__sqlite_round(struct weir__sqlite *q);
 int weir__sqlite_idems(struct weir__sqlite *q); /* all keys anew: 0 or -Exxx */
-int weir__sqlite_checkpoint(struct weir__sqlite *q, bool last);
 
 #endif

@@ -15,24 +15,31 @@
 #include "base/log.h"
 #include "queue/sqlite.h"
 
-static const char schema[] =
-	"CREATE TABLE job(num INTEGER PRIMARY KEY, id TEXT NOT NULL, queue TEXT NOT NULL,"
+static const char tables[] =
+	"CREATE TABLE IF NOT EXISTS main.job(num INTEGER PRIMARY KEY, id TEXT NOT NULL, queue TEXT "
+        "NOT NULL,"
 	" state INTEGER NOT NULL, priority INTEGER NOT NULL, ord INTEGER NOT NULL,"
 	" due_at INTEGER, key TEXT, attempts_max INTEGER NOT NULL, timeout_ns INTEGER,"
 	" created_at INTEGER NOT NULL, content_type TEXT, size INTEGER NOT NULL, payload BLOB);"
-	"CREATE TABLE change(n INTEGER PRIMARY KEY, job INTEGER NOT NULL, state INTEGER NOT NULL,"
+	"CREATE TABLE IF NOT EXISTS main.change(n INTEGER PRIMARY KEY, job INTEGER NOT NULL, state "
+        "INTEGER NOT NULL,"
 	" ord INTEGER NOT NULL, attempt INTEGER NOT NULL, due_at INTEGER, started_at INTEGER,"
 	" finished_at INTEGER, lease TEXT, lease_ns INTEGER, lease_until INTEGER, renew INTEGER,"
 	" cancel INTEGER, worker TEXT, progress REAL, note TEXT, error TEXT, result BLOB);"
-	"CREATE TABLE idem(n INTEGER PRIMARY KEY, until INTEGER NOT NULL, queue TEXT NOT NULL,"
+	"CREATE TABLE IF NOT EXISTS main.idem(n INTEGER PRIMARY KEY, until INTEGER NOT NULL, queue "
+        "TEXT NOT NULL,"
 	" key TEXT NOT NULL, id TEXT NOT NULL);"
-	"CREATE TABLE queue(name TEXT PRIMARY KEY, paused INTEGER NOT NULL, max INTEGER,"
+	"CREATE TABLE IF NOT EXISTS main.queue(name TEXT PRIMARY KEY, paused INTEGER NOT NULL, max "
+        "INTEGER,"
 	" max_bytes INTEGER, lease_ns INTEGER, attempts_max INTEGER, timeout_ns INTEGER,"
 	" backoff_ns INTEGER, backoff_max_ns INTEGER, rate REAL, rate_burst INTEGER,"
 	" concurrency INTEGER, key_concurrency INTEGER, finished_max INTEGER, finished_ns INTEGER)"
 	" WITHOUT ROWID;"
-	"CREATE TABLE cron(name TEXT PRIMARY KEY, schedule TEXT NOT NULL, queue TEXT NOT NULL,"
-	" next_at INTEGER NOT NULL, last_at INTEGER, payload BLOB) WITHOUT ROWID;"
+	"CREATE TABLE IF NOT EXISTS main.cron(name TEXT PRIMARY KEY, schedule TEXT NOT NULL, queue "
+        "TEXT NOT NULL,"
+	" next_at INTEGER NOT NULL, last_at INTEGER, payload BLOB) WITHOUT ROWID;";
+
+static const char views[] =
 	"CREATE VIEW jobs AS SELECT j.id, j.queue,"
 	" CASE coalesce(c.state, j.state) WHEN 0 THEN 'queued' WHEN 1 THEN 'delayed'"
 	"  WHEN 2 THEN 'running' WHEN 3 THEN 'done' WHEN 4 THEN 'dead' ELSE 'cancelled' END AS "
@@ -57,23 +64,35 @@ static const char *const texts[WEIR__SQL_STATEMENTS] = {
 	[WEIR__SQL_BEGIN] = "BEGIN IMMEDIATE",
 	[WEIR__SQL_COMMIT] = "COMMIT",
 	[WEIR__SQL_ROLLBACK] = "ROLLBACK",
-	[WEIR__SQL_JOB] = "INSERT INTO job VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14)",
-	[WEIR__SQL_CHANGE] = "INSERT INTO change VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,"
-			     "?14,?15,?16,?17,?18)",
-	[WEIR__SQL_IDEM] = "INSERT INTO idem VALUES(NULL,?1,?2,?3,?4)",
-	[WEIR__SQL_IDEM_OVER] = "DELETE FROM idem WHERE n IN (SELECT n FROM idem ORDER BY n LIMIT "
-				"1000) AND until < ?1",
+	[WEIR__SQL_JOB] =
+		"INSERT INTO main.job VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14)",
+	[WEIR__SQL_CHANGE] =
+		"INSERT INTO main.change VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,"
+		"?14,?15,?16,?17,?18)",
+	[WEIR__SQL_IDEM] = "INSERT INTO main.idem VALUES(NULL,?1,?2,?3,?4)",
+	[WEIR__SQL_IDEM_OVER] =
+		"DELETE FROM main.idem WHERE n IN (SELECT n FROM main.idem ORDER BY n LIMIT "
+		"1000) AND until < ?1",
 	[WEIR__SQL_QUEUE] =
-		"INSERT OR REPLACE INTO queue VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,"
+		"INSERT OR REPLACE INTO main.queue VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,"
 		"?12,?13,?14,?15)",
-	[WEIR__SQL_CRON] = "INSERT OR REPLACE INTO cron VALUES(?1,?2,?3,?4,?5,?6)",
-	[WEIR__SQL_CRON_GONE] = "DELETE FROM cron WHERE name = ?1",
-	[WEIR__SQL_DELETE] = "DELETE FROM job WHERE num = ?1",
-	[WEIR__SQL_DELETE_RANGE] = "DELETE FROM job WHERE num BETWEEN ?1 AND ?2",
-	[WEIR__SQL_OLD] = "SELECT c.n, j.num, j.id FROM change c CROSS JOIN job j ON j.num = c.job"
-			  " WHERE c.n BETWEEN ?1 AND ?2",
+	[WEIR__SQL_CRON] = "INSERT OR REPLACE INTO main.cron VALUES(?1,?2,?3,?4,?5,?6)",
+	[WEIR__SQL_CRON_GONE] = "DELETE FROM main.cron WHERE name = ?1",
+	[WEIR__SQL_DELETE] = "DELETE FROM main.job WHERE num = ?1",
+	[WEIR__SQL_DELETE_RANGE] = "DELETE FROM main.job WHERE num BETWEEN ?1 AND ?2",
+	[WEIR__SQL_OLD] =
+		"SELECT c.n, j.num, j.id FROM main.change c CROSS JOIN main.job j ON j.num = c.job"
+		" WHERE c.n BETWEEN ?1 AND ?2",
 	[WEIR__SQL_READ] = WEIR__SQL_JOBS "WHERE num >= ?1 ORDER BY num LIMIT 1",
-	[WEIR__SQL_OLD_OVER] = "DELETE FROM change WHERE n <= ?1",
+	[WEIR__SQL_OLD_OVER] = "DELETE FROM main.change WHERE n <= ?1",
+};
+
+/* What is different where the second file is written: see sqlite_more.c. */
+static const char *const also[WEIR__SQL_STATEMENTS] = {
+	[WEIR__SQL_CRON_GONE] = "INSERT OR REPLACE INTO main.cron VALUES(?1,'','',0,NULL,NULL)",
+	[WEIR__SQL_READ] =
+		WEIR__SQL_JOBS_OF("main .job") "WHERE num >= ?1 UNION ALL " WEIR__SQL_JOBS_OF(
+			"main.job") "WHERE num >= ?1 ORDER BY num LIMIT 1",
 };
 
 static int refuse(const struct weir__sqlite *q, const char *why)
@@ -125,7 +144,7 @@ static int pragma(sqlite3 *db, const char *text, int *ret)
 }
 
 /* Asked of SQLite's layer for files, which may be a test's. */
-static bool exists(const char *path)
+bool weir__sqlite_exists(const char *path)
 {
 	sqlite3_vfs *v = sqlite3_vfs_find(NULL);
 	int yes = 0;
@@ -149,21 +168,21 @@ static int look(struct weir__sqlite *q, int flags, int *ret_id, int *ret_version
 /* Whose file is it? 1 ours, 0 there is none or an empty one, or an error. */
 static int identify(struct weir__sqlite *q)
 {
-	int id = 0, version = 0, tables = 0, r, code;
+	int id = 0, version = 0, count = 0, r, code;
 
-	if (!exists(q->path))
+	if (!weir__sqlite_exists(q->path))
 		return 0;
-	code = look(q, SQLITE_OPEN_READONLY, &id, &version, &tables);
+	code = look(q, SQLITE_OPEN_READONLY, &id, &version, &count);
 	if ((code & 0xff) == SQLITE_READONLY) {
 		/* Whoever wrote it last crashed amid that, and who opens it has to undo it: any
 		 * program would. */
 		sqlite3_close(q->db);
 		q->db = NULL;
-		code = look(q, SQLITE_OPEN_READWRITE, &id, &version, &tables);
+		code = look(q, SQLITE_OPEN_READWRITE, &id, &version, &count);
 	}
 	if (code != SQLITE_OK)
 		r = weir__sqlite_error(q, code, "opening");
-	else if (id == 0 && version == 0 && tables == 0)
+	else if (id == 0 && version == 0 && count == 0)
 		r = 0;
 	else if (id != WEIR__SQL_ID)
 		r = refuse(q, "is another program's database");
@@ -188,14 +207,66 @@ static int count_frames(void *arg, sqlite3 *db, const char *name, int frames)
 	struct weir__sqlite *q = arg;
 
 	(void)db;
-	(void)name;
-	q->wal_frames = frames;
+	q->log[strcmp(name, "main") != 0] = frames;
 	return SQLITE_OK;
+}
+
+/* What is written for the first file, made to be about another: names are of the same length. */
+static char *of(const char *text, const char *name)
+{
+	char *copy = strdup(text);
+
+	for (char *at = copy; copy && (at = strstr(at, "main.")) != NULL; at += 5)
+		memcpy(at, name, 4);
+	return copy;
+}
+
+int weir__sqlite_tables(struct weir__sqlite *q, const char *name)
+{
+	char *text = of(tables, name);
+	int r = text ? run(q, text, "making its tables") : -ENOMEM;
+
+	free(text);
+	return r;
+}
+
+int weir__sqlite_prepare(struct weir__sqlite *q, int set)
+{
+	for (int i = 0; i < WEIR__SQL_STATEMENTS; i++) {
+		char *text = of(set && also[i] ? also[i] : texts[i], set ? "more" : "main");
+		int code = SQLITE_NOMEM;
+
+		if (text)
+			code = sqlite3_prepare_v3(q->db, text, -1, SQLITE_PREPARE_PERSISTENT,
+			                          &q->sets[set][i], NULL);
+		free(text);
+		if (code == SQLITE_NOMEM)
+			return -ENOMEM;
+		if (code != SQLITE_OK)
+			return refuse(q, "has not the tables that a weir makes");
+	}
+	return 0;
+}
+
+/* In one transaction, so that there is either a whole store or an empty file. */
+static int make(struct weir__sqlite *q)
+{
+	char text[128];
+	int r = run(q, "BEGIN IMMEDIATE", "making its tables");
+
+	snprintf(text, sizeof text, "PRAGMA application_id=%d; PRAGMA user_version=%d",
+	         WEIR__SQL_ID, WEIR__SQL_VERSION);
+	if (r == 0)
+		r = run(q, text, "making its tables");
+	if (r == 0)
+		r = weir__sqlite_tables(q, "main");
+	if (r == 0)
+		r = run(q, views, "making its tables");
+	return r < 0 ? r : run(q, "COMMIT", "making its tables");
 }
 
 int weir__sqlite_open(struct weir__sqlite *q)
 {
-	char text[sizeof schema + 160];
 	int known = identify(q), code, r;
 
 	if (known < 0)
@@ -207,34 +278,28 @@ int weir__sqlite_open(struct weir__sqlite *q)
 		return weir__sqlite_error(q, code, "opening");
 	if (!known)
 		(void)chmod(q->path, 0600); /* For its owner only; its log takes after it. */
-	sqlite3_busy_timeout(q->db, 10000);
+	sqlite3_busy_timeout(q->db, WEIR__SQL_BUSY_MS);
 	r = run(q,
 	        "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0;"
 	        "PRAGMA journal_size_limit=67108864; PRAGMA cache_size=-16384",
 	        "opening");
-	if (r == 0 && !known) {
-		snprintf(text, sizeof text,
-		         "BEGIN IMMEDIATE; PRAGMA application_id=%d; PRAGMA user_version=%d; %s "
-		         "COMMIT",
-		         WEIR__SQL_ID, WEIR__SQL_VERSION, schema);
-		r = run(q, text, "making its tables");
-	}
+	if (r == 0 && !known)
+		r = make(q);
 	sqlite3_wal_hook(q->db, count_frames, q);
-	for (int i = 0; r == 0 && i < WEIR__SQL_STATEMENTS; i++) {
-		code = sqlite3_prepare_v3(q->db, texts[i], -1, SQLITE_PREPARE_PERSISTENT,
-		                          &q->sql[i], NULL);
-		if (code != SQLITE_OK)
-			r = refuse(q, "has not the tables that a weir makes");
-	}
-	return r;
+	q->sql = q->sets[0];
+	if (r == 0)
+		r = weir__sqlite_prepare(q, 0);
+	return r < 0 ? r : weir__sqlite_more_home(q);
 }
 
 void weir__sqlite_shut(struct weir__sqlite *q)
 {
-	for (int i = 0; i < WEIR__SQL_STATEMENTS; i++) {
-		sqlite3_finalize(q->sql[i]);
-		q->sql[i] = NULL;
-	}
+	for (int set = 0; set < 2; set++)
+		for (int i = 0; i < WEIR__SQL_STATEMENTS; i++) {
+			sqlite3_finalize(q->sets[set][i]);
+			q->sets[set][i] = NULL;
+		}
 	sqlite3_close(q->db); /* The last to close brings the log home. */
 	q->db = NULL;
+	weir__sqlite_more_remove(q);
 }

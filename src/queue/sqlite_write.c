@@ -353,6 +353,15 @@ static int clear_changes(struct weir__sqlite *q)
 	return code;
 }
 
+static int clear(struct weir__sqlite *q)
+{
+	int code = clear_jobs(q);
+
+	if (code == SQLITE_OK)
+		code = clear_changes(q);
+	return code == SQLITE_OK ? clear_idems(q) : code;
+}
+
 /* After the transaction: what has become of no interest with it. */
 static void note_gone(struct weir__sqlite *q)
 {
@@ -382,12 +391,8 @@ static int write_all(struct weir__sqlite *q, bool fresh_too)
 	}
 	if (code == SQLITE_OK)
 		code = write_rest(q);
-	if (code == SQLITE_OK)
-		code = clear_jobs(q);
-	if (code == SQLITE_OK)
-		code = clear_changes(q);
-	if (code == SQLITE_OK)
-		code = clear_idems(q);
+	if (code == SQLITE_OK && !q->more)
+		code = clear(q);
 	if (code == SQLITE_OK)
 		code = step(q, WEIR__SQL_COMMIT);
 	if (code == SQLITE_OK) {
@@ -401,6 +406,30 @@ static int write_all(struct weir__sqlite *q, bool fresh_too)
 	return code;
 }
 
+/* The log comes home when it is worth it; where it would grow over its cap, something else is
+ * done. */
+static void mind_log(struct weir__sqlite *q)
+{
+	static const char *const names[] = { "main", "more" };
+	int which = q->more;
+
+	if (q->log[which] >= weir__sqlite_log_frames && q->log[which] >= q->log_next) {
+		int code = sqlite3_wal_checkpoint_v2(q->db, names[which], SQLITE_CHECKPOINT_PASSIVE,
+		                                     NULL, NULL);
+
+		if (code != SQLITE_OK)
+			weir__sqlite_error(q, code, "bringing its log home");
+		/* While somebody reads it goes on growing: not again after every write. */
+		q->log_next = q->log[which] + weir__sqlite_log_frames;
+	}
+	if (q->log[which] < weir__sqlite_log_frames)
+		q->log_next = 0;
+	if (!q->more && q->log[0] >= weir__sqlite_log_cap)
+		(void)weir__sqlite_more_begin(q);
+	else if (q->more)
+		weir__sqlite_more_step(q);
+}
+
 int weir__sqlite_round(struct weir__sqlite *q)
 {
 	weir_store *s = q->store;
@@ -411,8 +440,11 @@ int weir__sqlite_round(struct weir__sqlite *q)
 	weir__store_enter(s);
 	work = weir__journal_work(s);
 	weir__store_leave(s);
-	if (!work)
+	if (!work) {
+		if (q->more)
+			weir__sqlite_more_step(q);
 		return 0;
+	}
 	r = weir__journal_take(s, &q->batch);
 	if (r < 0) {
 		sqlite3_sleep(100); /* Memory may come back. */
@@ -425,17 +457,6 @@ int weir__sqlite_round(struct weir__sqlite *q)
 		note_gone(q);
 	weir__journal_done(q->store, &q->batch, r, r_rest);
 	if (r_rest == 0)
-		weir__sqlite_checkpoint(q, false);
+		mind_log(q);
 	return r_rest;
-}
-
-int weir__sqlite_checkpoint(struct weir__sqlite *q, bool last)
-{
-	int frames = 0, done = 0, code;
-
-	if (!last && q->wal_frames < weir__sqlite_log_frames)
-		return 0;
-	code = sqlite3_wal_checkpoint_v2(q->db, NULL, SQLITE_CHECKPOINT_PASSIVE, &frames, &done);
-	q->wal_frames = 0;
-	return code == SQLITE_OK ? 0 : weir__sqlite_error(q, code, "bringing its log home");
 }

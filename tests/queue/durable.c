@@ -4,7 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "queue/inner.h"
+#include "queue/sqlite.h"
 #include "queue_test.h"
 
 /* In memory: here it is not the disk that is tested. */
@@ -307,6 +307,82 @@ TASK(a_store_in_memory_hands_over_its_spool)
 	s = reopen(ctx, s);
 	CHECK_EQ(weir_job_put(ctx, s, "q", &keyed, id.text), 1);
 	take_and_ack(ctx, s, "q", "a");
+	store_end(ctx, s);
+	clean();
+}
+
+static sqlite3 *reader(void)
+{
+	sqlite3 *db;
+
+	CHECK_EQ(sqlite3_open(file, &db), SQLITE_OK);
+	CHECK_EQ(sqlite3_exec(db, "BEGIN; SELECT count(*) FROM jobs", NULL, NULL, NULL), SQLITE_OK);
+	return db;
+}
+
+static int64_t log_size(void)
+{
+	char path[80];
+	struct stat st;
+
+	snprintf(path, sizeof path, "%s-wal", file);
+	return stat(path, &st) < 0 ? 0 : st.st_size;
+}
+
+TASK(a_reader_that_stays_makes_neither_the_log_grow_nor_producers_wait)
+{
+	enum { JOBS = 3000 };
+	int64_t cap = 100 * 4120;
+	weir_store *s;
+	sqlite3 *db;
+	char path[80];
+
+	fresh();
+	weir__sqlite_log_frames = 20;
+	weir__sqlite_log_cap = 60;
+	weir__cold_window = 256;
+	s = reopen(ctx, NULL);
+	put(ctx, s, "q", "0");
+	for (int life = 0; life < 2; life++) {
+		db = reader();
+		for (int i = 1; i < JOBS; i++) {
+			char text[16];
+
+			snprintf(text, sizeof text, "%d", i);
+			put(ctx, s, "q", text);
+			if (i % 100 == 0)
+				CHECK(log_size() < cap);
+		}
+		CHECK_EQ(weir_cron_put(ctx, s, "c", "@every 1h", "q2", "tick", 4), 0);
+		CHECK_EQ(weir_cron_delete(s, "c"), 0);
+		take_soon(ctx, s, "q", "0");
+		if (life) { /* Opened while the second file is in use: all comes from there. */
+			CHECK_EQ(weir_store_close(ctx, s, NULL), 0);
+			sqlite3_close(db);
+			s = open_with(ctx, NULL);
+		} else { /* The reader leaves, and there is one file again. */
+			sqlite3_close(db);
+		}
+		for (int i = 1; i < JOBS; i++) {
+			char text[16];
+
+			snprintf(text, sizeof text, "%d", i);
+			take_soon(ctx, s, "q", text);
+		}
+		CHECK_EQ(info(s, "q").queued, 0);
+		put(ctx, s, "q", "0");
+	}
+	store_end(ctx, s);
+	snprintf(path, sizeof path, "%s-more", file);
+	for (int i = 0; i < 100 && access(path, F_OK) == 0;
+	     i++) { /* It may still have been on its way. */
+		s = open_with(ctx, NULL);
+		store_end(ctx, s);
+	}
+	CHECK(access(path, F_OK) < 0);
+	s = open_with(ctx, NULL);
+	CHECK_EQ(info(s, "q").done, 2 * JOBS);
+	take_soon(ctx, s, "q", "0");
 	store_end(ctx, s);
 	clean();
 }
