@@ -105,7 +105,8 @@ static int clients(const weir_ctx *ctx, void *arg)
 {
 	char **argv = arg;
 	struct client c[100];
-	int n = argv[3] ? atoi(argv[3]) : 1, r;
+	long n = argv[3] ? strtol(argv[3], NULL, 10) : 1;
+	int r;
 	weir_grpc_channel *channel;
 	weir_group g;
 
