@@ -81,18 +81,18 @@ def a_cron_ticks_exactly_once_over_a_restart():
             n = len(created(l.w, 'ticks'))
             check(n >= 2, f'{store}: ticks were lost')
             until(lambda: len(created(l.w, 'ticks')) > n, 'it ticks no more')
-            # Down for longer than a tick: those that were missed are made up for by one.
-            l.w.kill() if hard else l.w.stop()
-            down = time.time()
-            time.sleep(1.7)
-            l.start()
-            until(lambda: created(l.w, 'ticks')[-1] > down + 2.5, 'it ticks no more')
+            # None twice: a restart takes less than the second between two of them.
             at = created(l.w, 'ticks')
-            late = [t for t in at if t > down]
-            check(len(late) <= 1 + (late[-1] - late[0]) // 0.9, f'{store}: too many at once: {late}')
-            # No tick twice, whatever happened in between.
             gaps = [b - a for a, b in zip(at, at[1:])]
             check(min(gaps) > 0.3, f'{store}, hard {hard}: a tick came twice: {gaps}')
+            # Down for longer than a tick: those that were missed are made up for by one, then they come as ever.
+            l.w.kill() if hard else l.w.stop()
+            down = time.time()
+            time.sleep(2.2)
+            l.start()
+            until(lambda: created(l.w, 'ticks')[-1] > down + 3, 'it ticks no more')
+            late = [t for t in created(l.w, 'ticks') if t > down]
+            check(len(late) <= late[-1] - late[0] + 2, f'{store}: too many at once: {late}')
 
 
 @test
