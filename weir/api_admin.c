@@ -58,6 +58,27 @@ static void render_http(struct weir__buf *b, const weir_http_stats *h)
 	weir__buf_byte(b, '}');
 }
 
+static void render_slow(struct weir__buf *b, struct app *app)
+{
+	struct slow_subs *all = metrics_slow(app);
+
+	put_name(b, "slow");
+	weir__buf_byte(b, '[');
+	for (size_t i = 0; all && i < all->n; i++) {
+		if (i)
+			weir__buf_byte(b, ',');
+		weir__buf_byte(b, '{');
+		put_str(b, "subject", all->sub[i].subject);
+		if (*all->sub[i].queue)
+			put_str(b, "group", all->sub[i].queue);
+		put_u64(b, "pending", all->sub[i].stats.pending);
+		put_u64(b, "dropped", all->sub[i].stats.dropped);
+		weir__buf_byte(b, '}');
+	}
+	weir__buf_byte(b, ']');
+	free(all);
+}
+
 static int status(const weir_ctx *ctx, weir_http *x, struct app *app)
 {
 	struct weir__buf b = WEIR__BUF_INIT;
@@ -107,6 +128,7 @@ static int status(const weir_ctx *ctx, weir_http *x, struct app *app)
 		put_u64(&b, "refused", bus.refused);
 		put_u64(&b, "unsent", bus.unsent);
 	}
+	render_slow(&b, app);
 	put_u64(&b, "events_lost", __atomic_load_n(&app->events_lost, __ATOMIC_RELAXED));
 	weir__buf_str(&b, "}}");
 	return reply_json(ctx, x, 200, &b);

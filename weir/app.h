@@ -21,6 +21,7 @@ struct app {
 	weir_server *server;
 	weir_store *store;
 	weir_bus *bus;
+	weir_bus_report bus_last;  /* what closing it did */
 	weir_nats_server *nats;    /* NULL: none; atomic at the end */
 	weir_nats_stats nats_last; /* what the report says of it when it is gone */
 	weir_sub *doors[DOORS];    /* of bus_work.c; not counted where subscriptions are shown */

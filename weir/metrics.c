@@ -223,6 +223,66 @@ static void render_workers(struct weir__buf *b)
 	}
 }
 
+/* Those of one subject and group are counted as one. */
+static int take_slow(const weir_sub_info *info, void *arg)
+{
+	struct slow_subs *all = arg;
+	struct slow_sub new = { .stats = info->stats };
+	size_t at = 0;
+
+	if (info->stats.dropped == 0)
+		return 0;
+	snprintf(new.subject, sizeof new.subject, "%s", info->subject);
+	snprintf(new.queue, sizeof new.queue, "%s", info->queue ? info->queue : "");
+	for (size_t i = 0; i < all->n; i++) {
+		struct slow_sub *s = &all->sub[i];
+
+		if (strcmp(s->subject, new.subject) || strcmp(s->queue, new.queue))
+			continue;
+		new.stats.dropped += s->stats.dropped;
+		new.stats.pending += s->stats.pending;
+		memmove(s, s + 1, (--all->n - i) * sizeof *s);
+	}
+	while (at < all->n && all->sub[at].stats.dropped >= new.stats.dropped)
+		at++;
+	if (at == SLOW_MAX)
+		return 0;
+	all->n -= all->n == SLOW_MAX;
+	memmove(&all->sub[at + 1], &all->sub[at], (all->n - at) * sizeof new);
+	all->sub[at] = new;
+	all->n++;
+	return 0;
+}
+
+struct slow_subs *metrics_slow(struct app *app)
+{
+	struct slow_subs *all = calloc(1, sizeof *all);
+
+	if (all)
+		(void)weir_bus_each_sub(app->bus, take_slow, all);
+	return all;
+}
+
+/* Of the worst only, so that the number of series is bounded. In JSON a text is written as a label's
+ * value is. */
+static void render_slow(struct weir__buf *b, struct app *app)
+{
+	struct slow_subs *all = metrics_slow(app);
+
+	family(b, "bus_subscription_dropped_total", "counter",
+	       "Messages dropped, of the subscriptions that dropped most.");
+	for (size_t i = 0; all && i < all->n; i++) {
+		const struct slow_sub *s = &all->sub[i];
+
+		weir__buf_str(b, "weir_bus_subscription_dropped_total{subject=");
+		weir__buf_json(b, s->subject, strlen(s->subject));
+		weir__buf_str(b, ",group=");
+		weir__buf_json(b, s->queue, strlen(s->queue));
+		weir__buf_printf(b, "} %llu\n", (unsigned long long)s->stats.dropped);
+	}
+	free(all);
+}
+
 static void render_cluster(struct weir__buf *b, const weir_bus_stats *bus)
 {
 	one(b, "bus_connected", "gauge", "1 while there is a connection to the NATS cluster.",
@@ -258,6 +318,7 @@ void metrics_render(struct weir__buf *b, struct app *app)
 	one(b, "bus_delivered_total", "counter", "Messages given to subscriptions.", bus.delivered);
 	one(b, "bus_dropped_total", "counter", "Messages dropped for slow subscriptions.",
 	    bus.dropped);
+	render_slow(b, app);
 	if (bus.cluster)
 		render_cluster(b, &bus);
 	one(b, "job_events_lost_total", "counter", "Job changes that the bus did not hear of.",

@@ -11,6 +11,19 @@ struct metrics_jobs {
 };
 void metrics_jobs_sum(struct app *app, struct metrics_jobs *ret);
 
+/* The subscriptions of this server that dropped most, the first the worst. */
+enum { SLOW_MAX = 20 };
+struct slow_sub {
+	char subject[WEIR_SUBJECT_MAX + 1], queue[65];
+	weir_sub_stats stats;
+};
+struct slow_subs {
+	size_t n;
+	struct slow_sub sub[SLOW_MAX];
+};
+/* NULL without memory; to be freed. */
+struct slow_subs *metrics_slow(struct app *app);
+
 void metrics_render(struct weir__buf *b, struct app *app);
 
 #endif

@@ -42,7 +42,17 @@ static int close_bus(const weir_ctx *ctx, void *arg)
 {
 	struct app *app = arg;
 
-	return weir_bus_drain(ctx, app->bus);
+	return weir_bus_drain_report(ctx, app->bus, &app->bus_last);
+}
+
+static int report_bus(char *buf, size_t n, void *arg)
+{
+	struct app *app = arg;
+	const weir_bus_report *r = &app->bus_last;
+
+	return snprintf(buf, n, "%llu messages handled at the end, %llu dropped, %llu not sent",
+	                (unsigned long long)r->handled, (unsigned long long)r->dropped,
+	                (unsigned long long)r->unsent);
 }
 
 static int configure(const weir_ctx *ctx, struct app *app)
@@ -148,7 +158,7 @@ static int add_services(struct app *app)
 {
 	weir_service services[] = {
 		events_channel_service,
-		{ .name = "bus", .open = open_bus, .close = close_bus },
+		{ .name = "bus", .open = open_bus, .close = close_bus, .report = report_bus },
 		nats_service,
 		{ .name = "jobs",
 		  .open = open_store,

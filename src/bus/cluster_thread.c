@@ -404,8 +404,11 @@ void *weir__cluster_run(void *arg)
 	weir__lock_acquire(&k->lock);
 	k->stop = true; /* From now on nothing is added. */
 	weir__lock_release(&k->lock);
-	if (k->nc && natsConnection_FlushTimeout(k->nc, CLOSE_MS) == NATS_OK)
+	if (k->nc && natsConnection_FlushTimeout(k->nc, CLOSE_MS) == NATS_OK) {
+		weir__lock_acquire(&k->lock);
 		k->sent_confirmed = k->sent;
+		weir__lock_release(&k->lock);
+	}
 	leave(k, "closed");
 	for (;;) {
 		weir__lock_acquire(&k->lock);
@@ -415,15 +418,20 @@ void *weir__cluster_run(void *arg)
 			break;
 		end(sh);
 	}
-	for (; k->n; k->n--) {
+	weir__lock_acquire(&k->lock);
+	while (k->n) {
 		struct weir__order o = k->ring[k->head];
 
 		k->head = (k->head + 1) & (WEIR__ORDERS - 1);
+		k->n--;
 		k->unsent += o.msg != NULL;
+		weir__lock_release(&k->lock);
 		weir__bus_msg_unref(o.msg);
 		if (o.sub)
 			weir__shared_unref(o.sub);
+		weir__lock_acquire(&k->lock);
 	}
+	weir__lock_release(&k->lock);
 	natsOptions_Destroy(k->opts);
 	weir__lock_acquire(&k->lock);
 	while (k->foreign)

@@ -177,5 +177,20 @@ def clients_that_vanish_leave_nothing_behind():
         check(time.monotonic() - start < (10 if sanitized() else 1.5), 'it took too long')
 
 
+@test
+def who_takes_too_slowly_is_named_to_publisher_and_operator():
+    with Weir('--write-timeout', '60s') as w:
+        raw = w.raw(timeout=60)
+        raw.send(b'GET /v1/subjects/slow.*/events?group=g HTTP/1.1\r\nHost: localhost\r\n\r\n')
+        until(lambda: w.get('/v1/status').json['subscriptions'] >= 1, 'nobody subscribed')
+        body = b'x' * (512 << 10)
+        until(lambda: w.post('/v1/subjects/slow.a', body).json.get('dropped'), 'nothing was dropped')
+        slow = w.get('/v1/status').json['bus']['slow']
+        check_eq([(s['subject'], s['group']) for s in slow], [('slow.*', 'g')])
+        check(slow[0]['dropped'] >= 1 and slow[0]['pending'] >= 1, slow)
+        check_in('weir_bus_subscription_dropped_total{subject="slow.*",group="g"}', w.get('/metrics').text)
+        raw.close()
+
+
 if __name__ == '__main__':
     main()

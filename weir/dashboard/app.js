@@ -636,7 +636,9 @@ function takeStatus(s)
 {
 	text($("about"), [s.version && "version " + s.version, "up " + span((s.uptime_s || 0) * 1000)].filter(Boolean).join(" · "));
 	text($("n-clients"), number(s.connections || 0));
-	text($("n-clients-note"), many(s.streams || 0, "stream") + ", " + many(s.subscriptions || 0, "subscription"));
+	text($("n-clients-note"), many(s.streams || 0, "stream") + ", " + many(s.subscriptions || 0, "subscription") +
+		(s.bus && s.bus.dropped ? ", " + s.bus.dropped + " messages dropped" : "") +
+		(s.bus && s.bus.connected === false ? ", no connection to the cluster" : ""));
 	text($("n-memory"), bytes(s.memory_bytes || 0));
 	text($("n-memory-note"), many(s.tasks || 0, "task") + " on " + many(s.workers || 1, "worker"));
 	$("logout").hidden = !s.auth;
