@@ -57,7 +57,8 @@ enum {
 	SLABS_MAX = 1 << 15,
 	MOVE = WEIR__STACKS_KEPT / 2, /* between a cache and the slabs at a time */
 	FREE_KEEP = 4096,             /* free stacks whose pages stay */
-	KEEP = 16 * 1024
+	KEEP = 16 * 1024,
+	UNIT = 4096, /* stacks begin at multiples of it; a slab has fewer than 2^16 */
 };
 #define TRIM_NS WEIR_SEC(5)
 
@@ -66,7 +67,7 @@ struct slab {
 	uint32_t carved, free_count;
 	bool kept;          /* free stacks have pages */
 	int64_t free_since; /* all of them */
-	uint16_t free[];    /* the numbers of the free ones, the last is taken first */
+	uint16_t free[];    /* where the free ones begin, in units; the last is taken first */
 };
 
 static weir__lock lock;
@@ -103,11 +104,6 @@ static uint32_t per_slab(void)
 static struct slab *slab_of(const void *stack)
 {
 	return (struct slab *)((uintptr_t)stack & ~((uintptr_t)SLAB - 1));
-}
-
-static uint16_t number_of(const struct slab *s, const void *stack)
-{
-	return (uint16_t)((size_t)((const char *)stack - (const char *)s - HEAD) / stride());
 }
 
 static void *numbered(struct slab *s, uint32_t number)
@@ -192,7 +188,7 @@ static void *take(void)
 		weir__list_remove(&s->link);
 	s->kept = true;
 	free_count--;
-	return numbered(s, s->free[--s->free_count]);
+	return (char *)s + (size_t)s->free[--s->free_count] * UNIT;
 }
 
 /* Under the lock. */
@@ -200,7 +196,7 @@ static void give(void *stack)
 {
 	struct slab *s = slab_of(stack);
 
-	s->free[s->free_count++] = number_of(s, stack);
+	s->free[s->free_count++] = (uint16_t)((size_t)((char *)stack - (char *)s) / UNIT);
 	s->kept = true;
 	free_count++;
 	if (s->free_count == 1)
