@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/base64.h"
@@ -183,6 +184,8 @@ struct feed {
 	size_t n;
 	size_t bytes;
 	uint64_t accepted, refused;
+	uint64_t size,
+		taken; /* bytes of the file, 0 if nobody knows; those that were read from it */
 	bool full_said;
 };
 
@@ -273,6 +276,7 @@ static int fill(const weir_ctx *ctx, struct client *c, struct feed *f)
 			f->bytes += strlen(f->pending[f->n++]);
 		}
 		weir__buf_consume(&f->in, taken);
+		f->taken += taken;
 	}
 	return 0;
 }
@@ -337,6 +341,16 @@ static int send_batch(const weir_ctx *ctx, struct client *c, struct feed *f, con
 	return r;
 }
 
+static void show_progress(const struct feed *f)
+{
+	fprintf(stderr, "\rweir: %llu jobs", (unsigned long long)f->accepted);
+	if (f->size)
+		fprintf(stderr, ", %llu %%",
+		        (unsigned long long)((f->taken < f->size ? f->taken : f->size) * 100 /
+		                             f->size));
+	fputs(" ", stderr);
+}
+
 static int feed(const weir_ctx *ctx, struct client *c, struct feed *f, const char *target)
 {
 	bool tty = isatty(STDERR_FILENO);
@@ -361,7 +375,7 @@ static int feed(const weir_ctx *ctx, struct client *c, struct feed *f, const cha
 		if (r)
 			return r;
 		if (tty)
-			fprintf(stderr, "\rweir: %llu jobs ", (unsigned long long)f->accepted);
+			show_progress(f);
 		if (f->accepted + f->refused > before) {
 			tries = 0;
 			continue;
@@ -403,6 +417,7 @@ int cmd_enqueue(const struct options *o)
 {
 	struct weir__buf payload = WEIR__BUF_INIT;
 	struct feed *f;
+	struct stat st;
 	int r;
 
 	if (need_queue(o->args[0]))
@@ -422,6 +437,8 @@ int cmd_enqueue(const struct options *o)
 		fprintf(stderr, "weir: --from-file %s: %s\n", o->from_file, strerror(errno));
 		r = EXIT_USAGE;
 	} else {
+		if (fstat(f->fd, &st) == 0 && S_ISREG(st.st_mode))
+			f->size = (uint64_t)st.st_size;
 		r = client_run(o, enqueue_lines, f);
 	}
 	if (f->fd > STDIN_FILENO)

@@ -222,9 +222,12 @@ static int read_block(const unsigned char *p, const struct head *h, struct weir_
 {
 	const unsigned char *index = p + h->times * 8, *types = index + h->times;
 
-	for (uint32_t i = 0; i < h->types; i++)
-		if (abs((int)be32(types + i * 6)) > OFFSET_MAX)
+	for (uint32_t i = 0; i < h->types; i++) {
+		int offset = (int)be32(types + i * 6);
+
+		if (offset < -OFFSET_MAX || offset > OFFSET_MAX)
 			return -EBADMSG;
+	}
 	z->first = (int)be32(types); /* Type 0 holds before the first change. */
 	for (uint32_t i = 0; i < h->times; i++) {
 		struct change c = { .at = be64(p + i * 8) };

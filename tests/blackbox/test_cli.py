@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Every client subcommand against a running server: what it prints, what it says, how it ends."""
 import os
+import pty
 import signal
 import tempfile
 
@@ -469,6 +470,26 @@ def a_reader_that_leaves_ends_subscribe():
         check_eq(p.wait(LIMIT), 1)
         check_eq(p.stderr.read(), b'')
         p.stderr.close()
+
+
+@test
+def enqueue_from_a_file_tells_a_terminal_how_far_it_is():
+    with Weir() as w, tempfile.NamedTemporaryFile() as f:
+        f.write(b'one job\n' * 1200)
+        f.flush()
+        terminal, end = pty.openpty()
+        p = subprocess.Popen([program(), 'enqueue', 'q', '--from-file', f.name, '--server', w.url], stdin=subprocess.DEVNULL,
+                             stdout=subprocess.DEVNULL, stderr=end)
+        os.close(end)
+        said = b''
+        with contextlib.suppress(OSError):  # EIO: the other end has gone.
+            while part := os.read(terminal, 4096):
+                said += part
+        os.close(terminal)
+        check_eq(p.wait(), 0)
+        seen = [int(n) for n in re.findall(rb'jobs, (\d+) %', said)]
+        check(len(seen) == 3 and seen == sorted(seen) and seen[-1] == 100, said)
+        check_eq(w.get('/v1/queues/q').json['queued'], 1200)
 
 
 if __name__ == '__main__':
