@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "grpc_api.h"
 #include "handlers.h"
 #include "assets.h"
 
@@ -172,5 +173,5 @@ int api_install(struct app *app)
 		           "/login.html")) /* It is shown in the place of what needs a login. */
 			r = weir_http_static(http, assets[i].path, assets[i].data, assets[i].len,
 			                     dashboard_policy);
-	return r;
+	return r == 0 ? grpc_install(app) : r;
 }

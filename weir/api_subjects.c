@@ -24,7 +24,7 @@ enum {
 #define HEARTBEAT       WEIR_SEC(15)
 
 /* What the server itself tells nobody else may pretend to tell. */
-static bool reserved(const char *subject)
+bool subject_reserved(const char *subject)
 {
 	return !strncmp(subject, "weir.", 5) || !strcmp(subject, "weir");
 }
@@ -41,7 +41,7 @@ static int read_message(const weir_ctx *ctx, weir_http *x, weir_msg *m)
 		r = weir_http_problem(
 			ctx, x, 400,
 			"not a subject: tokens of letters, separated by dots, no wildcards");
-	else if (reserved(subject))
+	else if (subject_reserved(subject))
 		r = weir_http_problem(ctx, x, 403, "subjects under weir. are the server's own");
 	else {
 		r = weir_http_body(ctx, x, &body, &m->len);

@@ -119,6 +119,9 @@ int take_some(const weir_ctx *ctx, struct app *app, const char *queue, int64_t w
 void render_taken(struct weir__buf *b, const weir_job *j);
 void render_refusal(struct weir__buf *b, int status, const char *detail);
 
+/* api_subjects.c: is it one that nobody else may publish on? */
+bool subject_reserved(const char *subject);
+
 /* ---- Who asks ---- */
 struct principal;
 struct auth *auth_load(const char *file, const unsigned char secret[32],

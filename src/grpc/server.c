@@ -36,19 +36,19 @@ struct server_call {
 
 /* ---- the transport of a call ---- */
 
-static weir_http *exchange(weir_grpc *call)
+weir_http *weir__grpc_exchange(weir_grpc *call)
 {
 	return ((struct server_call *)call)->x;
 }
 
 static ssize_t server_read(const weir_ctx *ctx, weir_grpc *call, void *buf, size_t n)
 {
-	return weir_http_read(ctx, exchange(call), buf, n);
+	return weir_http_read(ctx, weir__grpc_exchange(call), buf, n);
 }
 
 static int set_head(weir_grpc *call)
 {
-	weir_http *x = exchange(call);
+	weir_http *x = weir__grpc_exchange(call);
 	int r;
 
 	r = weir_http_set(x, "content-type", "application/grpc");
@@ -67,13 +67,14 @@ static int server_write(const weir_ctx *ctx, weir_grpc *call, const struct iovec
 	int r = call->head_sent ? 0 : set_head(call);
 
 	for (int i = 0; r == 0 && i < n; i++)
-		r = weir_http_write(ctx, exchange(call), iov[i].iov_base, iov[i].iov_len);
-	return r < 0 ? r : weir_http_flush(ctx, exchange(call));
+		r = weir_http_write(ctx, weir__grpc_exchange(call), iov[i].iov_base,
+		                    iov[i].iov_len);
+	return r < 0 ? r : weir_http_flush(ctx, weir__grpc_exchange(call));
 }
 
 static const char *server_field(weir_grpc *call, bool trailing, const char *name, size_t *ret_len)
 {
-	const char *value = trailing ? NULL : weir_http_header(exchange(call), name);
+	const char *value = trailing ? NULL : weir_http_header(weir__grpc_exchange(call), name);
 
 	if (value)
 		*ret_len = strlen(value);
@@ -98,7 +99,7 @@ int weir_grpc_send_head(const weir_ctx *ctx, weir_grpc *call)
 	if (call->head_sent)
 		return 0;
 	r = set_head(call);
-	return r < 0 ? r : weir_http_flush(ctx, exchange(call));
+	return r < 0 ? r : weir_http_flush(ctx, weir__grpc_exchange(call));
 }
 
 /* ---- the status ---- */
@@ -145,7 +146,7 @@ static int code_of(const weir_ctx *ctx, weir_grpc *call, int r)
 
 static int finish(const weir_ctx *ctx, weir_grpc *call, int result)
 {
-	weir_http *x = exchange(call);
+	weir_http *x = weir__grpc_exchange(call);
 	bool trailing = call->head_sent;
 	char digits[8];
 	int r = 0, code = code_of(ctx, call, result);
@@ -180,7 +181,7 @@ static bool is_list_with(const char *list, const char *word)
 /* What the client's head says beyond the method. 0 or the code with which the call ends. */
 static int read_head(weir_grpc *call, weir_ctx *ctx)
 {
-	weir_http *x = exchange(call);
+	weir_http *x = weir__grpc_exchange(call);
 	const char *timeout = weir_http_header(x, "grpc-timeout"),
 		   *coding = weir_http_header(x, "grpc-encoding"),
 		   *accepts = weir_http_header(x, "grpc-accept-encoding");

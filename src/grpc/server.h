@@ -20,6 +20,9 @@ struct weir__grpc_server {
 /* Made when first asked for; NULL without memory. */
 struct weir__grpc_server *weir__grpc_server(weir_http_server *s);
 
+/* The exchange under a server's call: who asks. */
+weir_http *weir__grpc_exchange(weir_grpc *call);
+
 void weir__grpc_health_free(weir_grpc_health *h);
 void weir__grpc_reflection_free(struct weir__grpc_reflection *r);
 

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: MIT
+"""The service weir.v1 of the program, its health and its reflection, by Python's gRPC library."""
+import pathlib
+import shutil
+
+from weirtest import *
+
+SCRIPT = pathlib.Path(ROOT) / 'tests/interop/weir_v1.py'
+PYTHON = '/usr/bin/python3'  # the library belongs to Debian's interpreter
+
+
+def have_library():
+    return shutil.which('protoc') and os.path.exists(PYTHON) and \
+        not subprocess.run([PYTHON, '-c', 'import grpc, google.protobuf'], capture_output=True).returncode
+
+
+def built_with_grpc():
+    return (pathlib.Path(program()).parent / 'tests/interop/interop-server').exists()
+
+
+def generated():
+    into = tempfile.mkdtemp()
+    proto = pathlib.Path(ROOT) / 'proto'
+    subprocess.run(['protoc', f'--python_out={into}', f'-I{proto}', f'-I{proto}/weir/v1', 'health.proto', 'reflection.proto',
+                    str(proto / 'weir/v1/weir.proto')], check=True)
+    # protoc puts a file where it lies below the first path that holds it.
+    inner = pathlib.Path(into) / 'weir/v1/weir_pb2.py'
+    if inner.exists():
+        shutil.move(inner, pathlib.Path(into) / 'weir_pb2.py')
+    return into
+
+
+def client(w, case):
+    return subprocess.Popen([PYTHON, str(SCRIPT), f'127.0.0.1:{w.port}', case], env={**os.environ, 'PYTHONPATH': MESSAGES},
+                            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def lines(w, case):
+    c = client(w, case)
+    out, err = c.communicate(timeout=3 * LIMIT)
+    check_eq(c.returncode, 0, err)
+    return out.splitlines()
+
+
+@test
+def a_job_is_taken_and_answered_over_one_stream():
+    with Weir() as w:
+        check_eq(lines(w, 'enqueue'), ['True False True', 'INVALID_ARGUMENT'])
+        check_eq(lines(w, 'work'), ['mail hello 1', 'settled False', 'hello 2', 'settled False', '0 OK'])
+        check_eq(w.get('/v1/queues/mail').json['done'], 1)
+
+
+@test
+def a_worker_that_loses_its_stream_gives_its_lease_back_at_once():
+    with Weir() as w:
+        id = w.enqueue('mail', b'x')
+        check_eq(lines(w, 'vanish'), [id])
+        until(lambda: w.job(id)['state'] in ('queued', 'delayed'))
+        check_eq(lines(w, 'leave'), ['2', '0 OK'])
+        check_eq(w.job(id)['state'], 'queued')
+        # Who ends its stream in order has not tried the job.
+        check_eq(lines(w, 'leave')[0], '2')
+
+
+@test
+def a_drain_waits_for_what_is_held():
+    with Weir() as w:
+        id = w.enqueue('mail', b'x')
+        c = client(w, 'hold')
+        check_eq(c.stdout.readline().strip(), 'holding')
+        os.kill(w.pid, signal.SIGTERM)
+        out, err = c.communicate(timeout=3 * LIMIT)
+        check_eq(c.returncode, 0, err)
+        check_eq(out.splitlines(), ['settled False', 'UNAVAILABLE'])
+
+
+@test
+def messages_are_published_followed_and_asked_for():
+    with Weir() as w:
+        check_eq(lines(w, 'messages'), ['1', 'ticks.a 1', 'NOT_FOUND', 'PERMISSION_DENIED', 'INVALID_ARGUMENT'])
+
+
+@test
+def tokens_and_rights_hold_for_calls():
+    with tempfile.NamedTemporaryFile('w') as f:
+        f.write('mail secret-of-mail put:mail\n')
+        f.flush()
+        os.chmod(f.name, 0o600)
+        with Weir('--token-file', f.name) as w:
+            check_eq(lines(w, 'denied'), ['UNAUTHENTICATED', 'ok', 'PERMISSION_DENIED'])
+
+
+@test
+def health_and_reflection_tell_what_is_there():
+    services = str(['weir.v1.Weir', 'grpc.health.v1.Health', 'grpc.reflection.v1.ServerReflection'])
+    with Weir() as w:
+        check_eq(lines(w, 'around'), ['1 1', 'NOT_FOUND', "['', 'weir.v1.Weir']", '3'] + 2 * [services, '1 5'])
+
+
+if __name__ == '__main__':
+    if have_library() and built_with_grpc():
+        MESSAGES = generated()
+        main()
+        shutil.rmtree(MESSAGES)
+    else:
+        print('skipped: no gRPC, or no library of Python')
+        print('0 passed, 0 failed')
