@@ -46,6 +46,12 @@ const struct command commands[] = {
 	{ "drain", "", "Tell the server to finish and stop", cmd_drain, 0, 0, false,
 	  "Shows what is still open until the server has gone." },
 	{ "tasks", "", "List the server's tasks", cmd_tasks, 0, 0, false, NULL },
+	{ "backup", "FILE", "Copy a durable store into a new file", cmd_backup, 1, 1, false,
+	  "Works while the server runs. To restore, stop the server and put FILE in the place of "
+	  "the data directory's jobs.db (and remove jobs.db-wal, jobs.db-shm and jobs.db-more)." },
+	{ "check", "[FILE]", "Check a durable store", cmd_check, 0, 1, false,
+	  "Reads all of FILE, or of the store that the settings name, also while the server "
+	  "runs." },
 	{ "config", "check [FILE] | show", "Check a configuration, or show the one in force",
 	  cmd_config, 1, 2, false,
 	  "check reads FILE (else --config, WEIR_CONFIG or weir.yaml) and names every mistake with "

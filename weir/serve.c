@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "handlers.h"
 #include "base/log.h"
@@ -100,6 +101,19 @@ static char *store_url(const struct options *o)
 	return n < 0 ? NULL : url;
 }
 
+/* Jobs are not lost without a word when somebody changes the kind of store. */
+static void warn_of_file(const char *data)
+{
+	char *file = datadir_file(data, "jobs.db");
+
+	if (file && access(file, F_OK) == 0)
+		weir__log(WEIR__WARN, "queue",
+		          "%s holds a durable store, which is not served with --store mem; it is left "
+		          "as it is",
+		          file);
+	free(file);
+}
+
 static int open_store(const weir_ctx *ctx, void *arg)
 {
 	struct app *app = arg;
@@ -116,6 +130,8 @@ static int open_store(const weir_ctx *ctx, void *arg)
 	char *url = store_url(o);
 	int r = -ENOMEM;
 
+	if (!strcmp(o->store, "mem"))
+		warn_of_file(o->data);
 	if (spool && url)
 		r = weir_store_open(ctx, url, &opt, &app->store);
 	if (r == -EPROTONOSUPPORT)

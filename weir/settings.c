@@ -15,6 +15,7 @@
 #define IN_QUEUE(field) OF_QUEUE(set.field)
 
 #define SERVER  " serve config "
+#define STORES  " serve config backup check "
 #define CLIENTS " enqueue work publish subscribe request reply jobs queues status drain tasks "
 #define BOTH    (SET_KEY | SET_ENV)
 
@@ -37,9 +38,9 @@ const struct setting settings[] = {
 	  .fallback = "mem:", .check = setting_check_bus,
 	  .help = "mem: is this process; nats://HOST:4222,… a NATS cluster, tls:// the same with "
 	          "TLS; a password in it is better given as WEIR_BUS" },
-	{ "data", 0, BOTH, SET_PATH, SERVER, AT(data), .arg = "DIR", .fallback = "./weir-data",
+	{ "data", 0, BOTH, SET_PATH, STORES, AT(data), .arg = "DIR", .fallback = "./weir-data",
 	  .help = "where jobs outlive a restart; one server at a time" },
-	{ "store", 0, BOTH, SET_TEXT, SERVER, AT(store), .arg = "KIND|FILE", .fallback = "mem",
+	{ "store", 0, BOTH, SET_TEXT, STORES, AT(store), .arg = "KIND|FILE", .fallback = "mem",
 	  .check = setting_check_store,
 	  .help = "how queues are kept: sqlite on disk before each answer, in the data directory "
 	          "or "

@@ -148,6 +148,8 @@ extern const struct command commands[];
 int options_load(struct options *o, int argc, char **argv);
 void options_free(struct options *o);
 
+int cmd_backup(const struct options *o);
+int cmd_check(const struct options *o);
 int cmd_serve(const struct options *o);
 int cmd_enqueue(const struct options *o);
 int cmd_work(const struct options *o);

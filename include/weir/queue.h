@@ -67,6 +67,15 @@ WEIR_API int weir_store_open(const weir_ctx *ctx, const char *url, const weir_st
  * what they say is -ESTALE. */
 WEIR_API int weir_store_close(const weir_ctx *ctx, weir_store *s, size_t *ret_spooled);
 
+/*
+ * A durable store's file from outside, also while it is served. They block: not in a task. backup:
+ * a whole copy into a new file, which can be opened in place of the first; -EEXIST, -ENOENT,
+ * -EBADMSG, -ENOSPC, -EIO, -EPROTONOSUPPORT (built without SQLite). check: 0 and how many jobs are
+ * queued, delayed or running; -EBADMSG: it is damaged. What is wrong is said in the log.
+ */
+WEIR_API int weir_store_backup(const char *path, const char *to);
+WEIR_API int weir_store_check(const char *path, size_t *ret_jobs);
+
 /* Stop giving out jobs (takers get -ESHUTDOWN… as 0 = closed); puts, acks and extends go on. */
 WEIR_API void weir_store_drain(weir_store *s);
 

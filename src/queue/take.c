@@ -202,7 +202,7 @@ int weir__taken_finish(const weir_ctx *ctx, weir_job *j, enum weir__verdict v, i
 	weir__magic_check(j, weir__taken_magic);
 	weir__store_enter(s);
 	r = weir__lease_finish(s, j->rec, j->token, v, &j->result, delay_ns, why);
-	if (r >= 0 && v != WEIR__RETURN)
+	if (r >= 0 && ctx)
 		weir__journal_wait_for(s, &w, false);
 	weir__store_leave(s);
 	r = weir__lease_settle(ctx, s, &w, r);

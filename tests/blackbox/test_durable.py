@@ -9,6 +9,9 @@ from weirtest import *
 KILLS = int(next((a[8:] for a in sys.argv if a.startswith('--kills=')), 200 if LONG else 6))
 
 
+DEPLOYS = 50 if LONG else 4
+
+
 def durable(data, *flags, **kw):
     return Weir('--store', 'sqlite', *flags, data=data, **kw)
 
@@ -66,6 +69,101 @@ def a_lease_outlives_the_server_and_its_worker_may_acknowledge_to_the_next():
                 check_eq(w.job(id)['state'], 'done')
 
 
+@test
+def a_backup_of_a_running_server_is_a_store_to_start_from():
+    with directory() as d:
+        file = d + '/copy.db'
+        w = durable(d)
+        id = w.enqueue('q', 'kept')
+        check_eq(cli('backup', file, '--data', d)[0], 0)
+        later = w.enqueue('q', 'later')
+        status, out, err = cli('backup', file, '--data', d)
+        check(status == 1 and 'exists' in err, err)
+        check_eq(cli('check', '--data', d)[0], 0)
+        status, out, err = cli('check', file)
+        check(status == 0 and b'1 job to be done' in out, (out, err))
+        kill9(w)
+        with Weir('--store', file) as w:
+            job, = w.take('q')
+            check_eq((job['id'], job['payload']), (id, 'kept'))
+            check_eq(w.get(f'/v1/jobs/{later}').status, 404)
+            check_eq(w.ack(job).status, 200)
+        with open(file, 'r+b') as f:
+            f.seek(4096 * 2)
+            f.write(b'Z' * 4096 * 3)
+        status, out, err = cli('check', file)
+        check(status == 1 and out == b'', (out, err))
+
+
+@test
+def the_file_reads_well_with_the_shell():
+    if not shutil.which('sqlite3'):
+        return
+    with directory() as d, durable(d) as w:
+        id = w.enqueue('q', 'hello')
+        dead = w.enqueue('p', 'bad', Weir_Max_Attempts=1)
+        job, = w.take('p')
+        w.post(f'/v1/jobs/{dead}/nack?lease={job["lease"]}&why=broken')
+
+        def sql(text):
+            return subprocess.run(['sqlite3', d + '/jobs.db', text], capture_output=True, text=True).stdout.strip()
+        check_eq(sql(f"SELECT queue, state, payload FROM jobs WHERE id = '{id}'"), 'q|queued|hello')
+        check_eq(sql('SELECT name, queued, dead FROM queues ORDER BY name'), 'p|0|1\nq|1|0')
+        check_eq(sql('SELECT id FROM dead'), dead)
+
+
+@test
+def jobs_pass_between_the_kinds_of_store():
+    """Up: a store in memory hands its spool to a durable one. Down: a weir that keeps jobs in memory leaves the file
+    alone and says so."""
+    with directory() as d:
+        with Weir('--store', 'mem', data=d) as w:
+            id = w.enqueue('q', 'x')
+        with durable(d) as w:
+            check_eq(w.job(id)['state'], 'queued')
+        with Weir('--store', 'mem', data=d) as w:
+            check_eq(w.get(f'/v1/jobs/{id}').status, 404)
+            w.wait_err(r'jobs.db.* not served')
+        with durable(d) as w:
+            check_eq([j['id'] for j in w.take('q')], [id])
+
+
+@test
+def a_full_disk_is_an_error_to_the_producer_and_loses_nothing():
+    d = tempfile.mkdtemp(prefix='weir-test-')
+    if os.geteuid() or subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=2m', 'tmpfs', d],
+                                      capture_output=True).returncode:
+        os.rmdir(d)
+        print('# left out: a small tmpfs cannot be mounted here')
+        return
+    try:
+        w = durable(d)
+        accepted, refused = [], 0
+        for i in range(400):
+            a = w.post('/v1/queues/q/jobs', b'x' * 10000)
+            if a.status == 202:
+                accepted.append(a.json['id'])
+            else:
+                check_eq(a.status, 507, a.text)
+                refused += 1
+                if refused == 5:
+                    break
+        check(refused == 5 and len(accepted) > 20, (refused, len(accepted)))
+        kill9(w)
+        w = durable(d)
+        check_eq(w.get('/v1/queues/q').json['queued'], len(accepted))
+        got = set()
+        while len(got) < len(accepted):
+            jobs = w.take('q', max=10, wait='1s')
+            check(jobs, f'{len(got)} of {len(accepted)} are left')
+            got |= {j['id'] for j in jobs}
+        check_eq(got, set(accepted))
+        kill9(w)
+    finally:
+        subprocess.run(['umount', '-l', d])
+        os.rmdir(d)
+
+
 class Ledger:
     """What producers and workers were told."""
 
@@ -73,6 +171,7 @@ class Ledger:
         self.make, self.random = make, random.Random(seed)
         self.lock = threading.Lock()
         self.accepted, self.ran, self.acked = set(), {}, set()
+        self.unanswered = set()  # an ack was sent, and no answer came
         self.again = []  # ran although its ack was answered
         self.errors = []
         self.over = threading.Event()
@@ -121,7 +220,10 @@ class Ledger:
                 if a and a.status == 200:
                     with self.lock:
                         self.acked.add(job['id'])
-                elif a and a.status not in (404, 409, 503):
+                elif a is None:
+                    with self.lock:
+                        self.unanswered.add(job['id'])
+                elif a.status not in (404, 409, 503):
                     self.errors.append(f'ack: {a}')
 
     def run(self, rounds, end):
@@ -155,6 +257,23 @@ class Ledger:
         lost = self.accepted - set(self.ran)
         check(not lost, f'{len(lost)} of {len(self.accepted)} accepted jobs never ran: {sorted(lost)[:3]}')
         check_eq(self.server.get('/v1/queues/q').json['dead'], 0)
+
+
+@test
+def deploys_under_load_lose_nothing_and_run_nothing_twice():
+    """SIGTERM and start, again and again: what is refused is refused with 503 or not reached."""
+    def deploy(w):
+        w.stop()
+
+    with directory() as d:
+        l = Ledger(lambda: durable(d, '--finished-max', '100', '--grace', '10s'), 2)
+        try:
+            l.run(DEPLOYS, deploy)
+            twice = {i: n for i, n in l.ran.items() if n > 1 and i not in l.unanswered}
+            check_eq(twice, {}, 'ran twice')
+            print(f'# {DEPLOYS} deploys, {len(l.accepted)} jobs accepted')
+        finally:
+            kill9(l.server)
 
 
 @test
