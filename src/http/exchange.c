@@ -397,7 +397,8 @@ static int answer(const weir_ctx *ctx, weir_http *x, int r)
 		return r < 400 || x->head_sent || x->out_len ? weir__answer_finish(ctx, x) :
 		                                               weir__answer_error(ctx, x, r, NULL);
 	}
-	if (r == -ECANCELED || x->broken || x->body_error == -ECONNRESET || x->body_error == -EPIPE)
+	if (r == -ECANCELED || (r == -EPIPE && x->stream->peer_left) || x->broken ||
+	    x->body_error == -ECONNRESET || x->body_error == -EPIPE)
 		return -ECANCELED;
 	status = r < 0 ? status_of(x, r) : 500;
 	if (status == 500)

@@ -114,6 +114,9 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, 
 	struct weir__h2 *h2 = user;
 	uint32_t known = h2->ends < WEIR__H2_ENDS ? h2->ends : WEIR__H2_ENDS;
 
+	/* What nghttp2 passes over without a word. */
+	if (hd->type == NGHTTP2_PRIORITY || hd->type > NGHTTP2_CONTINUATION)
+		h2->role->frame(h2, &(nghttp2_frame){ .hd = *hd }, WEIR__H2_CAME);
 	if (hd->type == NGHTTP2_PRIORITY && hd->stream_id == 0)
 		nghttp2_session_terminate_session(session, NGHTTP2_PROTOCOL_ERROR);
 	if ((hd->type != NGHTTP2_HEADERS && hd->type != NGHTTP2_DATA) ||
@@ -270,7 +273,8 @@ static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const ui
 	weir__h2_stream_take(st, o->bytes + o->len + 9, n);
 	o->len += n + 9;
 	h2->framed += n + 9;
-	return 0;
+	/* It would go on with the next one. */
+	return sizeof o->bytes - o->len < WEIR__H2_PIECE ? NGHTTP2_ERR_PAUSE : 0;
 }
 
 static nghttp2_session_callbacks *callbacks;

@@ -243,12 +243,11 @@ static void frame(struct weir__h2 *h2, const nghttp2_frame *f, enum weir__h2_way
 		if (f->hd.length == 0 && !(f->hd.flags & NGHTTP2_FLAG_END_STREAM))
 			charge(s, 1);
 		break;
-	case NGHTTP2_RST_STREAM:
-	case NGHTTP2_PRIORITY:
-	case NGHTTP2_WINDOW_UPDATE:
-		charge(s, 1);
+	case NGHTTP2_HEADERS:
+	case NGHTTP2_GOAWAY:
 		break;
 	default:
+		charge(s, 1);
 		break;
 	}
 }

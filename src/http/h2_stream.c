@@ -25,10 +25,12 @@ struct weir__h2_chunk {
 };
 
 struct weir__h2_op {
-	struct weir__wait wait;
+	struct weir__wait *wait;
 	ssize_t r; /* -EINPROGRESS: it waits */
 	void *buf;
 	size_t n;
+	struct weir__msg msg; /* for being begun elsewhere */
+	void (*begin)(struct weir__h2_op *op);
 };
 
 /* ---- carried over to the session's worker ---- */
@@ -62,6 +64,33 @@ void weir__h2_at_home(int worker, void (*fn)(void *arg), void *arg)
 	weir__wait_park_hard(&v.wait, "h2 worker", NULL);
 }
 
+static void begun_elsewhere(struct weir__msg *m)
+{
+	struct weir__h2_op *op = weir__container(m, struct weir__h2_op, msg);
+
+	op->begin(op);
+	if (op->r != -EINPROGRESS && weir__wait_claim(op->wait, 1))
+		weir__wait_wake(op->wait);
+}
+
+/*
+ * Begins an operation where it belongs: the result, or -EINPROGRESS, when the caller has to park on
+ * op->wait. A task that waited for this first, as by weir__h2_at_home(), could be woken twice, since
+ * the operation may end before it parks.
+ */
+static ssize_t op_begin(int worker, struct weir__h2_op *op, void (*begin)(struct weir__h2_op *op))
+{
+	op->r = -EINPROGRESS;
+	if (weir_worker() == worker) {
+		begin(op);
+		return op->r;
+	}
+	op->begin = begin;
+	op->msg.fn = begun_elsewhere;
+	weir__post(worker, &op->msg);
+	return -EINPROGRESS;
+}
+
 /* Until it has withdrawn its operation, here, the waiter is there. It takes the result also when its
  * context's end was faster. */
 static void complete(struct weir__h2_op **op, ssize_t r)
@@ -70,8 +99,8 @@ static void complete(struct weir__h2_op **op, ssize_t r)
 
 	*op = NULL;
 	o->r = r;
-	if (weir__wait_claim(&o->wait, 1))
-		weir__wait_wake(&o->wait);
+	if (weir__wait_claim(o->wait, 1))
+		weir__wait_wake(o->wait);
 }
 
 void weir__h2_stream_wake(struct weir__h2_stream *st)
@@ -178,6 +207,7 @@ struct send_call {
 	const struct weir__h2_send *what;
 	struct weir__h2_op op;
 	uint64_t moved;
+	bool progress;
 };
 
 static int submit(struct weir__h2_stream *st, const struct weir__h2_send *what)
@@ -199,12 +229,12 @@ static int submit(struct weir__h2_stream *st, const struct weir__h2_send *what)
 	return r == 0 ? 0 : r == NGHTTP2_ERR_NOMEM ? -ENOMEM : -EPIPE;
 }
 
-static void send_begin(void *arg)
+static void send_begin(struct weir__h2_op *op)
 {
-	struct send_call *call = arg;
+	struct send_call *call = weir__container(op, struct send_call, op);
 	struct weir__h2_stream *st = call->st;
 
-	if (st->writer) {
+	if (st->writer || st->out_left) {
 		call->op.r = -EBUSY;
 		return;
 	}
@@ -229,7 +259,7 @@ static void send_withdraw(void *arg)
 	struct send_call *call = arg;
 	struct weir__h2_stream *st = call->st;
 
-	if (st->writer != &call->op)
+	if (call->op.r != -EINPROGRESS)
 		return;
 	st->writer = NULL;
 	st->out_left = 0;
@@ -237,47 +267,60 @@ static void send_withdraw(void *arg)
 	st->trailers_n = 0;
 }
 
-/* The time for progress is up: waits again if bytes have moved. */
+/* The time for progress is up: nobody is woken until send_again(), if that is to follow. */
 static void send_look(void *arg)
 {
 	struct send_call *call = arg;
 	struct weir__h2_stream *st = call->st;
 
 	if (st->writer != &call->op)
-		return;
-	if (st->moved == call->moved) {
-		send_withdraw(call);
-		call->op.r = -ETIMEDOUT;
-	}
+		return; /* It was completed just then. */
+	st->writer = NULL;
+	call->progress = st->moved != call->moved;
 	call->moved = st->moved;
-	weir__wait_init(&call->op.wait);
+}
+
+static void send_again(struct weir__h2_op *op)
+{
+	struct weir__h2_stream *st = weir__container(op, struct send_call, op)->st;
+
+	if (all_framed(st))
+		op->r = 0;
+	else if (st->closed)
+		op->r = -EPIPE;
+	else
+		st->writer = op;
 }
 
 int weir__h2_send(const weir_ctx *ctx, struct weir__h2_stream *st, int64_t progress_ns,
                   const struct weir__h2_send *what)
 {
-	struct send_call call = { .st = st, .what = what, .moved = UINT64_MAX };
+	struct weir__wait wait;
+	struct send_call call = { .st = st, .what = what, .op.wait = &wait, .moved = UINT64_MAX };
 	int worker = st->h2->worker, r;
 
 	weir__magic_check(st, WEIR__H2_STREAM_MAGIC);
-	weir__wait_init(&call.op.wait);
-	weir__h2_at_home(worker, send_begin, &call);
-	while (call.op.r == -EINPROGRESS) {
+	weir__wait_init(&wait);
+	if (op_begin(worker, &call.op, send_begin) != -EINPROGRESS)
+		return (int)call.op.r;
+	for (;;) {
 		weir_ctx soon =
 			progress_ns == WEIR_NEVER ? *ctx : weir_ctx_timeout(ctx, progress_ns);
 
-		r = weir__wait_park(&call.op.wait, &soon, "h2 write", st);
+		r = weir__wait_park(&wait, &soon, "h2 write", st);
 		if (r >= 0)
-			break;
-		if (r == -ETIMEDOUT && weir_ctx_left(ctx) > 0) {
+			return (int)call.op.r;
+		call.progress = false;
+		if (r == -ETIMEDOUT && weir_ctx_left(ctx) > 0)
 			weir__h2_at_home(worker, send_look, &call);
-			continue;
-		}
-		weir__h2_at_home(worker, send_withdraw, &call);
-		if (call.op.r == -EINPROGRESS)
-			call.op.r = r;
+		if (!call.progress)
+			break;
+		weir__wait_init(&wait);
+		if (op_begin(worker, &call.op, send_again) != -EINPROGRESS)
+			return (int)call.op.r;
 	}
-	return (int)call.op.r;
+	weir__h2_at_home(worker, send_withdraw, &call);
+	return call.op.r == -EINPROGRESS ? r : (int)call.op.r;
 }
 
 /* ---- receiving ---- */
@@ -373,9 +416,9 @@ struct read_call {
 	struct weir__h2_op op;
 };
 
-static void read_begin(void *arg)
+static void read_begin(struct weir__h2_op *op)
 {
-	struct read_call *call = arg;
+	struct read_call *call = weir__container(op, struct read_call, op);
 	struct weir__h2_stream *st = call->st;
 
 	if (st->reader) {
@@ -404,7 +447,8 @@ static void read_withdraw(void *arg)
 
 ssize_t weir__h2_read(const weir_ctx *ctx, struct weir__h2_stream *st, void *buf, size_t n)
 {
-	struct read_call call = { .st = st, .op = { .buf = buf, .n = n } };
+	struct weir__wait wait;
+	struct read_call call = { .st = st, .op = { .wait = &wait, .buf = buf, .n = n } };
 	int worker = st->h2->worker, r;
 
 	weir__magic_check(st, WEIR__H2_STREAM_MAGIC);
@@ -412,11 +456,10 @@ ssize_t weir__h2_read(const weir_ctx *ctx, struct weir__h2_stream *st, void *buf
 	r = weir__wait_check(ctx);
 	if (r < 0)
 		return r;
-	weir__wait_init(&call.op.wait);
-	weir__h2_at_home(worker, read_begin, &call);
-	if (call.op.r != -EINPROGRESS)
+	weir__wait_init(&wait);
+	if (op_begin(worker, &call.op, read_begin) != -EINPROGRESS)
 		return call.op.r;
-	r = weir__wait_park(&call.op.wait, ctx, "h2 read", st);
+	r = weir__wait_park(&wait, ctx, "h2 read", st);
 	if (r < 0) {
 		weir__h2_at_home(worker, read_withdraw, &call);
 		if (call.op.r == -EINPROGRESS)

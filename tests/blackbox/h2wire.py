@@ -149,7 +149,9 @@ class H2:
 
     def close(self):
         self.sock.close()
-        self.inflater.close()
+        if self.inflater:
+            self.inflater.close()
+            self.inflater = None
 
     def send(self, *frames):
         """What the server has already refused to read is no error: its answer tells."""
