@@ -318,6 +318,9 @@ func serve(addr string) {
 		log.Fatal(err)
 	}
 	fmt.Printf("listening on %s\n", l.Addr())
+	if cert := os.Getenv("TLS_CERT"); cert != "" {
+		log.Fatal(http.ServeTLS(l, nil, cert, os.Getenv("TLS_KEY")))
+	}
 	log.Fatal(http.Serve(l, nil))
 }
 

@@ -96,12 +96,12 @@ static int bio_read(BIO *b, char *buf, size_t n, size_t *ret)
 		return 1;
 	}
 	got = t->io->ops->try_read(t->io, buf, n);
+	t->dry = got > 0 && (size_t)got < n;
 	if (got > 0) {
 		*ret = (size_t)got;
 		return 1;
 	}
 	t->eof = got == 0;
-	t->dry = got > 0 && (size_t)got < n;
 	if (got == -EAGAIN)
 		BIO_set_retry_read(b);
 	else if (got < 0)
