@@ -94,10 +94,9 @@ static void ended(void *arg)
 static int app(const weir_ctx *ctx, void *arg)
 {
 	struct bridge b = { .readings = weir_chan_new_foreign(sizeof(int), 64) };
-	struct sensor s = { .on_reading = reading,
-		            .on_alarm = alarm_raised,
-		            .on_end = ended,
-		            .arg = &b };
+	struct sensor s = {
+		.on_reading = reading, .on_alarm = alarm_raised, .on_end = ended, .arg = &b
+	};
 	long sum = 0, n = 0;
 	bool started;
 	int value, r;

@@ -283,6 +283,26 @@ static void render_slow(struct weir__buf *b, struct app *app)
 	free(all);
 }
 
+static void render_nats(struct weir__buf *b, weir_nats_server *n)
+{
+	weir_nats_stats s;
+
+	weir_nats_stats_get(n, &s);
+	one(b, "nats_connections_total", "counter", "NATS clients accepted.", s.conns_total);
+	one(b, "nats_connections", "gauge", "NATS clients now.", s.conns);
+	one(b, "nats_subscriptions", "gauge", "Their subscriptions now.", s.subs);
+	one(b, "nats_received_total", "counter", "Messages from them.", s.in_msgs);
+	one(b, "nats_sent_total", "counter", "Messages to them.", s.out_msgs);
+	one(b, "nats_slow_consumers_total", "counter", "Clients cut because they took too little.",
+	    s.slow);
+	one(b, "nats_stale_total", "counter", "Clients cut because they answered no ping.",
+	    s.stale);
+	one(b, "nats_refused_total", "counter",
+	    "Clients refused: no right to come in, or too many.", s.refused);
+	one(b, "nats_lost_bytes_total", "counter", "What clients that were cut had yet to get.",
+	    s.lost);
+}
+
 static void render_cluster(struct weir__buf *b, const weir_bus_stats *bus)
 {
 	one(b, "bus_connected", "gauge", "1 while there is a connection to the NATS cluster.",
@@ -321,6 +341,8 @@ void metrics_render(struct weir__buf *b, struct app *app)
 	render_slow(b, app);
 	if (bus.cluster)
 		render_cluster(b, &bus);
+	if (app->nats)
+		render_nats(b, app->nats);
 	one(b, "job_events_lost_total", "counter", "Job changes that the bus did not hear of.",
 	    __atomic_load_n(&app->events_lost, __ATOMIC_RELAXED));
 	streams_stats_get(app->streams, &streams);

@@ -52,13 +52,15 @@ typedef struct weir_nats_options {
 	size_t max_payload;      /* headers and payload; default 1 MiB, at most 64 MiB */
 	size_t max_control_line; /* default 4096 */
 	size_t max_pending;      /* bytes a client has yet to take; default 64 MiB */
-	size_t max_subs;         /* of a connection; 0: no limit */
-	unsigned max_conns;      /* default 65536 */
-	unsigned ping_max;       /* unanswered pings; default 2 */
-	int64_t ping_ns;         /* default 2 min */
-	int64_t auth_ns;         /* until a client has signed in, where it must; default 2 s */
-	int64_t write_ns;        /* a client has to take some bytes in it; default 10 s */
-	int64_t lame_duck_ns; /* clients may leave by themselves so long when the server stops, at
+	size_t max_pending_all; /* of all clients together; who then has over 64 KiB to take is cut;
+	                          * default 1 GiB */
+	size_t max_subs;        /* of a connection; default 1,000,000 */
+	unsigned max_conns;     /* default 65536 */
+	unsigned ping_max;      /* unanswered pings; default 2 */
+	int64_t ping_ns;        /* default 2 min */
+	int64_t auth_ns;        /* until a client has signed in, where it must; default 2 s */
+	int64_t write_ns;       /* a client has to take some bytes in it; default 10 s */
+	int64_t lame_duck_ns;   /* clients may leave by themselves so long when the server stops, at
 	                          * most a sixth of the budget; default 2 s */
 	/* On a worker, must not wait. 0 and *ret, or -EACCES. NULL: nobody has to sign in. `renew`
 	 * is asked by weir_nats_reload(): what is that user now? -EACCES: gone. */

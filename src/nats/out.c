@@ -10,7 +10,8 @@
  * own (`writing`), so that no lock is held over a system call.
  *
  * Bounds: `pending` counts what is in both lists; beyond max_pending the connection is cut as a slow
- * consumer, and what it did not take is dropped. A publisher that is faster than a subscriber would
+ * consumer, and what it did not take is dropped; so is one with more than a little when all together
+ * hold max_pending_all. A publisher that is faster than a subscriber would
  * bring every one there, so at half of it the publisher's turn waits, but only for one whose socket
  * took something a moment ago: one that stands still holds nobody up.
  */
@@ -23,7 +24,7 @@
 #include "net/conn.h"
 #include "rt/wait.h"
 
-enum { IOV_MAX_HERE = 16 };
+enum { IOV_MAX_HERE = 16, FAIR_SHARE = 64 * 1024 };
 
 #define STILL_NS WEIR_MS(20) /* no byte for so long: it stands still */
 #define STALL_NS WEIR_MS(50) /* a publisher's wait at most */
@@ -35,7 +36,8 @@ struct stalled {
 
 /* ---- Chunks ---- */
 
-static struct weir__nats_chunk *chunk_get(struct weir__nats_worker *w, bool small)
+static struct weir__nats_chunk *chunk_get(weir_nats_server *n, struct weir__nats_worker *w,
+                                          bool small)
 {
 	struct weir__nats_chunk *k = w->chunks;
 	uint32_t size = small ? WEIR__NATS_CHUNK_SMALL : WEIR__NATS_CHUNK;
@@ -51,12 +53,22 @@ static struct weir__nats_chunk *chunk_get(struct weir__nats_worker *w, bool smal
 	}
 	k->next = NULL;
 	k->len = k->off = 0;
+	k->sum = small ? NULL : &n->chunk_bytes;
+	if (k->sum)
+		__atomic_fetch_add(k->sum, size, __ATOMIC_RELAXED);
 	return k;
+}
+
+static void uncount(struct weir__nats_chunk *k)
+{
+	if (k->sum)
+		__atomic_fetch_sub(k->sum, WEIR__NATS_CHUNK, __ATOMIC_RELAXED);
 }
 
 static void chunk_put(struct weir__nats_worker *w, struct weir__nats_chunk *k)
 {
-	if (k->cap < WEIR__NATS_CHUNK_SMALL || w->chunk_count == WEIR__NATS_CHUNKS) {
+	uncount(k);
+	if (!k->sum || w->chunk_count == WEIR__NATS_CHUNKS) {
 		free(k);
 		return;
 	}
@@ -73,6 +85,7 @@ static size_t drop(struct weir__nats_chunk *k)
 	for (; k; k = next) {
 		next = k->next;
 		n += k->len - k->off;
+		uncount(k);
 		free(k);
 	}
 	return n;
@@ -89,18 +102,28 @@ size_t weir__nats_drop_out(struct weir__nats_conn *c)
 
 /* ---- In ---- */
 
+static bool has_too_much(const struct weir__nats_conn *c, size_t more)
+{
+	const weir_nats_options *o = &c->server->opt;
+
+	if (c->pending + more > o->max_pending)
+		return c->pending > 0;
+	return c->pending > FAIR_SHARE &&
+	       __atomic_load_n(&c->server->chunk_bytes, __ATOMIC_RELAXED) > o->max_pending_all;
+}
+
 bool weir__nats_room(struct weir__nats_conn *c, struct weir__nats_worker *w, size_t n)
 {
 	if (c->cut)
 		return false;
-	if (c->pending + n > c->server->opt.max_pending && c->pending) {
+	if (has_too_much(c, n)) {
 		__atomic_fetch_add(&c->server->slow, 1, __ATOMIC_RELAXED);
 		weir__nats_cut(c, "Slow Consumer");
 		return false;
 	}
 	if (!c->out_last || c->out_last->cap - c->out_last->len < n) {
 		struct weir__nats_chunk *k =
-			chunk_get(w, !c->out_last && n < WEIR__NATS_CHUNK_SMALL / 2);
+			chunk_get(c->server, w, !c->out_last && n < WEIR__NATS_CHUNK_SMALL / 2);
 
 		if (!k) {
 			weir__nats_cut(c, "no memory");
@@ -135,7 +158,7 @@ bool weir__nats_put(struct weir__nats_conn *c, struct weir__nats_worker *w, cons
 		k->len += (uint32_t)fits;
 		from += fits;
 		n -= fits;
-		k->next = chunk_get(w, false);
+		k->next = chunk_get(c->server, w, false);
 		if (!k->next) {
 			weir__nats_cut(c, "no memory");
 			return false;

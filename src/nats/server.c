@@ -51,6 +51,8 @@ static void fill_in(weir_nats_options *o)
 	DEFAULT(max_payload, WEIR__BUS_PAYLOAD_MAX);
 	DEFAULT(max_control_line, 4096);
 	DEFAULT(max_pending, (size_t)64 << 20);
+	DEFAULT(max_pending_all, (size_t)1 << 30);
+	DEFAULT(max_subs, 1000000);
 	DEFAULT(max_conns, 65536);
 	DEFAULT(ping_max, 2);
 	DEFAULT(ping_ns, WEIR_MIN(2));
@@ -58,6 +60,8 @@ static void fill_in(weir_nats_options *o)
 	DEFAULT(write_ns, WEIR_SEC(10));
 	DEFAULT(lame_duck_ns, WEIR_SEC(2));
 #undef DEFAULT
+	if (o->max_control_line < 64)
+		o->max_control_line = 64;
 	if (o->max_payload > (size_t)64 << 20)
 		o->max_payload = (size_t)64 << 20;
 }

@@ -51,6 +51,7 @@ struct weir__nats_block {
 struct weir__nats_chunk {
 	struct weir__nats_chunk *next;
 	uint32_t cap, len, off;
+	size_t *sum; /* what it is counted in; NULL: a small one */
 	char data[];
 };
 
@@ -95,6 +96,7 @@ struct weir_nats_server {
 
 	/* Atomic. */
 	uint32_t conns;
+	size_t chunk_bytes; /* in out queues, but for first chunks */
 	uint64_t last_id, conns_total, subs, inserts, removes;
 	uint64_t slow, stale, refused, ended_in_drain, left_in_drain, lost;
 	uint64_t in_msgs, in_bytes, out_msgs, out_bytes; /* in: added once a turn */

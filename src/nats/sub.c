@@ -83,7 +83,7 @@ static bool may_sub(struct weir__nats_turn *t, const struct weir__nats_frame *f)
 				f->subject.at);
 		return false;
 	}
-	if (max && c->sub_count >= max) {
+	if (c->sub_count >= max) {
 		weir__nats_sayf(t, "-ERR 'maximum subscriptions exceeded'\r\n");
 		return false;
 	}

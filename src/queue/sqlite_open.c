@@ -17,26 +17,26 @@
 
 static const char tables[] =
 	"CREATE TABLE IF NOT EXISTS main.job(num INTEGER PRIMARY KEY, id TEXT NOT NULL, queue TEXT "
-        "NOT NULL,"
+	"NOT NULL,"
 	" state INTEGER NOT NULL, priority INTEGER NOT NULL, ord INTEGER NOT NULL,"
 	" due_at INTEGER, key TEXT, attempts_max INTEGER NOT NULL, timeout_ns INTEGER,"
 	" created_at INTEGER NOT NULL, content_type TEXT, size INTEGER NOT NULL, payload BLOB);"
 	"CREATE TABLE IF NOT EXISTS main.change(n INTEGER PRIMARY KEY, job INTEGER NOT NULL, state "
-        "INTEGER NOT NULL,"
+	"INTEGER NOT NULL,"
 	" ord INTEGER NOT NULL, attempt INTEGER NOT NULL, due_at INTEGER, started_at INTEGER,"
 	" finished_at INTEGER, lease TEXT, lease_ns INTEGER, lease_until INTEGER, renew INTEGER,"
 	" cancel INTEGER, worker TEXT, progress REAL, note TEXT, error TEXT, result BLOB);"
 	"CREATE TABLE IF NOT EXISTS main.idem(n INTEGER PRIMARY KEY, until INTEGER NOT NULL, queue "
-        "TEXT NOT NULL,"
+	"TEXT NOT NULL,"
 	" key TEXT NOT NULL, id TEXT NOT NULL);"
 	"CREATE TABLE IF NOT EXISTS main.queue(name TEXT PRIMARY KEY, paused INTEGER NOT NULL, max "
-        "INTEGER,"
+	"INTEGER,"
 	" max_bytes INTEGER, lease_ns INTEGER, attempts_max INTEGER, timeout_ns INTEGER,"
 	" backoff_ns INTEGER, backoff_max_ns INTEGER, rate REAL, rate_burst INTEGER,"
 	" concurrency INTEGER, key_concurrency INTEGER, finished_max INTEGER, finished_ns INTEGER)"
 	" WITHOUT ROWID;"
 	"CREATE TABLE IF NOT EXISTS main.cron(name TEXT PRIMARY KEY, schedule TEXT NOT NULL, queue "
-        "TEXT NOT NULL,"
+	"TEXT NOT NULL,"
 	" next_at INTEGER NOT NULL, last_at INTEGER, payload BLOB) WITHOUT ROWID;";
 
 static const char views[] =

@@ -70,7 +70,8 @@ static weir_conn *client(const weir_ctx *ctx, const char *said)
 
 	CHECK_EQ(weir_dial(ctx, "mem:nats", &c), 0);
 	CHECK(!strncmp(line(ctx, c), "INFO {", 6));
-	send(ctx, c, "CONNECT {\"verbose\":false,\"pedantic\":false,\"headers\":true,\"protocol\":1}\r\n");
+	send(ctx, c,
+	     "CONNECT {\"verbose\":false,\"pedantic\":false,\"headers\":true,\"protocol\":1}\r\n");
 	send(ctx, c, said);
 	send(ctx, c, "PING\r\n");
 	CHECK_STR(line(ctx, c), "PONG");
@@ -163,16 +164,15 @@ SIM(who_takes_nothing_is_cut_after_the_write_deadline, 20)
 	CHECK(stats.lost > 0);
 }
 
-SIM(who_has_too_much_to_take_is_cut_at_once, 20)
+static void cut_soon(const weir_ctx *ctx, const weir_nats_options *opt)
 {
-	weir_nats_options opt = { .max_pending = 300000 };
 	static char body[100000];
 	struct site s;
 	weir_nats_stats stats;
 	weir_conn *c;
 	int64_t start;
 
-	open_site(ctx, &s, &opt);
+	open_site(ctx, &s, opt);
 	c = client(ctx, "SUB a 1\r\n");
 	start = weir_now();
 	do {
@@ -183,6 +183,16 @@ SIM(who_has_too_much_to_take_is_cut_at_once, 20)
 	CHECK(weir_now() - start < WEIR_SEC(5));
 	weir_conn_free(c);
 	CHECK_EQ(close_site(ctx, &s).slow, 1);
+}
+
+SIM(who_has_too_much_to_take_is_cut_at_once, 20)
+{
+	cut_soon(ctx, &(weir_nats_options){ .max_pending = 300000 });
+}
+
+SIM(what_all_clients_have_yet_to_take_has_a_bound, 20)
+{
+	cut_soon(ctx, &(weir_nats_options){ .max_pending_all = 300000 });
 }
 
 SIM(subscriptions_of_a_connection_have_a_bound, 20)
@@ -211,7 +221,9 @@ SIM(both_sides_of_the_bus_ask_and_answer, 100)
 {
 	struct site s;
 	weir_sub *sub;
-	weir_msg m = { .subject = "b", .reply = "r", .headers = "Kind: two\r\n", .data = "hi", .len = 2 };
+	weir_msg m = {
+		.subject = "b", .reply = "r", .headers = "Kind: two\r\n", .data = "hi", .len = 2
+	};
 	weir_conn *c;
 
 	open_site(ctx, &s, NULL);
@@ -311,9 +323,12 @@ SIM(clients_are_told_to_leave_and_the_rest_is_closed, 100)
 static int wild(const weir_ctx *ctx, void *arg)
 {
 	static const char *const says[] = {
-		"SUB a 1\r\n", "SUB > q 2\r\n", "UNSUB 1 3\r\n", "PUB a 2\r\nhi\r\n", "UNSUB 2\r\n",
-		"PUB b a 1\r\nx\r\n", "PING\r\n", "HPUB a 12 13\r\nNATS/1.0\r\n\r\nx\r\n", "SUB a q 3\r\n",
-		"CONNECT {\"verbose\":true}\r\n", "PUB a ", "bad",
+		"SUB a 1\r\n",   "SUB > q 2\r\n",
+		"UNSUB 1 3\r\n", "PUB a 2\r\nhi\r\n",
+		"UNSUB 2\r\n",   "PUB b a 1\r\nx\r\n",
+		"PING\r\n",      "HPUB a 12 13\r\nNATS/1.0\r\n\r\nx\r\n",
+		"SUB a q 3\r\n", "CONNECT {\"verbose\":true}\r\n",
+		"PUB a ",        "bad",
 	};
 	char sink[512];
 	weir_conn *c;
@@ -365,7 +380,8 @@ static int crowd(const weir_ctx *ctx, void *arg)
 	for (int i = 0; i < 200; i++) {
 		weir_ctx now = weir_ctx_timeout(ctx, WEIR_US(10));
 
-		snprintf(text, sizeof text, "PUB %c 2\r\nhi\r\nSUB b.%d x%d\r\n", 'a' + i % 2, i, i);
+		snprintf(text, sizeof text, "PUB %c 2\r\nhi\r\nSUB b.%d x%d\r\n", 'a' + i % 2, i,
+		         i);
 		send(ctx, c, text);
 		while (weir_conn_read(&now, c, sink, sizeof sink) > 0)
 			;

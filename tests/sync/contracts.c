@@ -52,13 +52,13 @@ static weir_ctx make_ctx(const weir_ctx *ctx, enum under u, weir_ctx *scope)
 	return *scope;
 }
 
-#define ROW_CHECK(got, want, ...)                                                              \
-	do {                                                                                   \
-		int got_ = (got), want_ = (want);                                              \
-		if (got_ != want_) {                                                           \
-			fprintf(stderr, __VA_ARGS__);                                          \
-			test_fail(__FILE__, __LINE__, ": %d and not %d", got_, want_);         \
-		}                                                                              \
+#define ROW_CHECK(got, want, ...)                                                      \
+	do {                                                                           \
+		int got_ = (got), want_ = (want);                                      \
+		if (got_ != want_) {                                                   \
+			fprintf(stderr, __VA_ARGS__);                                  \
+			test_fail(__FILE__, __LINE__, ": %d and not %d", got_, want_); \
+		}                                                                      \
 	} while (0)
 
 SIM(a_scope_tells_its_state_as_the_table_says, 3)
@@ -88,9 +88,13 @@ enum state { EMPTY, FULL, RENDEZVOUS, SENDER_WAITS, RECEIVER_WAITS, CLOSED, CLOS
 enum op { SEND, RECV, OPS };
 enum form { PLAIN, SELECT, TRY, TRY_SELECT, FORMS };
 
-static const char *const state_names[STATES] = { "empty",           "full",  "rendezvous",
-	                                         "a sender waits",  "a receiver waits",
-	                                         "closed",          "closed with a value" };
+static const char *const state_names[STATES] = { "empty",
+	                                         "full",
+	                                         "rendezvous",
+	                                         "a sender waits",
+	                                         "a receiver waits",
+	                                         "closed",
+	                                         "closed with a value" };
 static const char *const form_names[FORMS] = { "", "select ", "try ", "try select " };
 static const char *const op_names[OPS] = { "send", "recv" };
 
@@ -413,7 +417,8 @@ SIM(groups_give_what_the_table_says, 20)
 		if (i == 2)
 			weir_group_cancel(&g);
 		ROW_CHECK(weir_group_go(&g, returns, &ok), i == 2 ? -ECANCELED : 0, "go %d", i);
-		ROW_CHECK(weir_group_go(&g, joins_its_own, &g), i == 2 ? -ECANCELED : 0, "go %d", i);
+		ROW_CHECK(weir_group_go(&g, joins_its_own, &g), i == 2 ? -ECANCELED : 0, "go %d",
+		          i);
 		ROW_CHECK(weir_group_hold(&g), 0, "hold %d", i);
 		CHECK(weir_group_count(&g) >= 1);
 		weir_group_release(&g);
@@ -426,11 +431,18 @@ SIM(groups_give_what_the_table_says, 20)
 		weir_group g;
 
 		weir_group_init(&g, ctx);
-		CHECK_EQ(weir_group_go(&g, returns, i == 0 ? &failed : i == 1 ? &canceled : &ok), 0);
+		CHECK_EQ(weir_group_go(&g, returns,
+		                       i == 0 ? &failed :
+		                       i == 1 ? &canceled :
+		                                &ok),
+		         0);
 		CHECK_EQ(weir_sleep(ctx, 1), 0);
 		if (i == 0)
 			CHECK_EQ(weir_group_go(&g, returns, &worse), 0);
-		ROW_CHECK(weir_group_wait(&g), i == 0 ? -EIO : i == 1 ? -ECANCELED : 0, "wait %d",
-		          i);
+		ROW_CHECK(weir_group_wait(&g),
+		          i == 0 ? -EIO :
+		          i == 1 ? -ECANCELED :
+		                   0,
+		          "wait %d", i);
 	}
 }
