@@ -53,7 +53,12 @@ static void make_world(struct world *w)
 	snprintf(w->data, sizeof w->data, "/tmp/weir-sim-XXXXXX");
 	CHECK(mkdtemp(w->data));
 	w->opt = (struct options){
-		.data = w->data, .listens = 1, .listen = { "mem:weir" }, .patterns_max = 4
+		.data = w->data,
+		.store = "mem",
+		.bus = "mem:",
+		.listens = 1,
+		.listen = { "mem:weir" },
+		.patterns_max = 4,
 	};
 }
 
