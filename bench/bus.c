@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What a message costs on the bus in process: by its way, its size, and how many subscriptions there
- * are. "bus-subscription-bytes" is bytes, not nanoseconds: what each of a million costs in memory. */
+ * are; with "-- nats://HOST:PORT" over a NATS server. "bus-subscription-bytes" is bytes, not nanoseconds: what each of a million costs in memory. */
 #include <malloc.h>
 
 #include <weir/bus.h>
@@ -119,6 +119,75 @@ static void request_64(const weir_ctx *ctx, int64_t n)
 	MUST(weir_bus_drain(ctx, a.bus));
 }
 
+/* ---- Over a cluster ---- */
+
+static const char *cluster;
+
+static void over_cluster(const weir_ctx *ctx, int64_t n, bool hear, size_t size)
+{
+	static char data[1024];
+	weir_sub_options opt = { .pending_max = 1 << 22, .pending_bytes = 1 << 30 };
+	weir_sub *s;
+	weir_bus *b;
+
+	MUST(weir_bus_open(ctx, cluster, &b));
+	if (hear)
+		MUST(weir_bus_subscribe_with(ctx, b, "a.b", &opt, on_message, NULL, &s));
+	for (int64_t i = 0; i < n; i++)
+		MUST(weir_bus_publish(ctx, b, "a.b", data, size));
+	MUST(weir_bus_drain(ctx, b));
+}
+
+static void cluster_publish(const weir_ctx *ctx, int64_t n)
+{
+	over_cluster(ctx, n, false, 16);
+}
+
+static void cluster_one_16(const weir_ctx *ctx, int64_t n)
+{
+	over_cluster(ctx, n, true, 16);
+}
+
+static void cluster_one_1024(const weir_ctx *ctx, int64_t n)
+{
+	over_cluster(ctx, n, true, 1024);
+}
+
+static void cluster_ask(const weir_ctx *ctx, int64_t n, int askers)
+{
+	struct asking a = { NULL, n / askers };
+	weir_group g;
+	weir_sub *s;
+
+	MUST(weir_bus_open(ctx, cluster, &a.bus));
+	MUST(weir_bus_subscribe(ctx, a.bus, "ping", answer, NULL, &s));
+	weir_group_init(&g, ctx);
+	for (int i = 0; i < askers; i++)
+		MUST(weir_group_go(&g, ask, &a));
+	MUST(weir_group_wait(&g));
+	MUST(weir_bus_drain(ctx, a.bus));
+}
+
+static void cluster_request(const weir_ctx *ctx, int64_t n)
+{
+	cluster_ask(ctx, n, 1);
+}
+
+static void cluster_request_64(const weir_ctx *ctx, int64_t n)
+{
+	cluster_ask(ctx, n, 64);
+}
+
+static void run_cluster(const weir_ctx *ctx)
+{
+	bench_argc = 1;
+	bench(ctx, "cluster-publish-16", cluster_publish, 1000000);
+	bench(ctx, "cluster-one-to-one-16", cluster_one_16, 1000000);
+	bench(ctx, "cluster-one-to-one-1024", cluster_one_1024, 300000);
+	bench(ctx, "cluster-request", cluster_request, 10000);
+	bench(ctx, "cluster-request-64", cluster_request_64, 100000);
+}
+
 /* ---- A million subscriptions ---- */
 
 enum { MANY = 1000000 };
@@ -182,6 +251,11 @@ static void crowd_request(const weir_ctx *ctx, int64_t n)
 static int run(const weir_ctx *ctx, void *arg)
 {
 	(void)arg;
+	if (bench_argc == 3 && !strcmp(bench_argv[1], "--")) {
+		cluster = bench_argv[2];
+		run_cluster(ctx);
+		return 0;
+	}
 	bench(ctx, "bus-publish-to-nobody", to_nobody, 3000000);
 	bench(ctx, "bus-one-to-one-16", one_16, 3000000);
 	bench(ctx, "bus-one-to-one-128", one_128, 3000000);

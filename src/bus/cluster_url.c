@@ -3,7 +3,7 @@
  * A cluster's URL as options for nats.c:
  *
  *	nats://a:4222,b:4222             servers of one cluster; it tells of the others
- *	nats://user:password@a, nats://token@a
+ *	nats://user:password@a, nats://token@a      with %XX for what a URL takes amiss
  *	tls://a                          TLS, the certificate checked against the host's name
  *	?creds=FILE                      a user's JWT and seed
  *	?nkey=PUBLIC&seed=FILE           a user's key
@@ -90,6 +90,28 @@ static int told(natsStatus st, const char *what)
 	return st == NATS_NO_MEMORY ? -ENOMEM : -EINVAL;
 }
 
+static int hex(char c)
+{
+	return c >= '0' && c <= '9'               ? c - '0' :
+	       (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 :
+	                                            -1;
+}
+
+/* Undoes %XX (RFC 3986 §2.1) in place. */
+static void unescape(char *s)
+{
+	char *to = s;
+
+	for (; *s; s++)
+		if (*s == '%' && hex(s[1]) >= 0 && hex(s[2]) >= 0) {
+			*to++ = (char)(hex(s[1]) << 4 | hex(s[2]));
+			s += 2;
+		} else {
+			*to++ = *s;
+		}
+	*to = 0;
+}
+
 /* Who signs in by name or token in the first server's place does so everywhere. */
 static int set_user(natsOptions *o, const char *server)
 {
@@ -104,11 +126,14 @@ static int set_user(natsOptions *o, const char *server)
 		return -ENOMEM;
 	colon = strchr(user, ':');
 	if (!colon) {
+		unescape(user);
 		r = told(natsOptions_SetToken(o, user), "the token");
 	} else {
 		password = strdup(colon + 1);
 		if (password) {
 			user[colon - user] = 0;
+			unescape(user);
+			unescape(password);
 			r = told(natsOptions_SetUserInfo(o, user, password), "user and password");
 		}
 		free(password);

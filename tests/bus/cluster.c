@@ -203,12 +203,12 @@ TASK(users_and_tokens_sign_in_and_strangers_do_not)
 	snprintf(port, sizeof port, "%d", s.port);
 	if (!server_start(&s,
 	                  (char *[]){ "nats-server", "-a", "127.0.0.1", "-p", port, "--user", "ann",
-	                              "--pass", "pa:ss", NULL },
+	                              "--pass", "p@:s/s?", NULL },
 	                  "Server is ready")) {
 		skip("nats-server is not installed");
 		return;
 	}
-	snprintf(url, sizeof url, "nats://ann:pa:ss@127.0.0.1:%d", s.port);
+	snprintf(url, sizeof url, "nats://ann:p%%40:s%%2Fs%%3f@127.0.0.1:%d", s.port);
 	b = open_bus(ctx, url);
 	CHECK_EQ(weir_bus_drain(ctx, b), 0);
 	snprintf(url, sizeof url, "nats://ann:wrong@127.0.0.1:%d", s.port);
@@ -328,6 +328,43 @@ TASK(what_rights_forbid_is_said)
 out:
 	unlink(config);
 	free(config);
+	rmdir(dir);
+}
+
+/* The key pair of NATS's own documentation. */
+TASK(a_key_signs_in)
+{
+	char dir[] = "/tmp/weir-bus-XXXXXX", url[200], port[8], *config, *seed;
+	struct bus_server s = { .port = free_port() };
+	weir_bus *b;
+
+	CHECK(mkdtemp(dir));
+	config = file_in(dir, "nats.conf",
+	                 "authorization { users = [ { nkey: "
+	                 "UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4 } ] }\n");
+	seed = file_in(dir, "seed", "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY\n");
+	snprintf(port, sizeof port, "%d", s.port);
+	if (!server_start(
+		    &s,
+		    (char *[]){ "nats-server", "-a", "127.0.0.1", "-p", port, "-c", config, NULL },
+		    "Server is ready")) {
+		skip("nats-server is not installed");
+		goto out;
+	}
+	snprintf(url, sizeof url,
+	         "nats://127.0.0.1:%d?nkey="
+	         "UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4&seed=%s",
+	         s.port, seed);
+	b = open_bus(ctx, url);
+	CHECK_EQ(weir_bus_drain(ctx, b), 0);
+	snprintf(url, sizeof url, "nats://127.0.0.1:%d", s.port);
+	CHECK_EQ(weir_bus_open(ctx, url, &b), -EACCES);
+	server_kill(&s, SIGKILL);
+out:
+	unlink(config);
+	unlink(seed);
+	free(config);
+	free(seed);
 	rmdir(dir);
 }
 
