@@ -2,12 +2,12 @@
 /*
  * Fire and forget, under control: HTTP answers at once, a queue holds jobs, workers run them.
  *
- *	build/examples/example-jobs :8080 10 10 0 &     # a queue of 10, jobs of 10 s, no limit
+ *	build/examples/example-jobs :8080 10 10 0 sqlite:jobs.db &    # a queue of 10, jobs of 10 s, no limit
  *	curl -i 'localhost:8080?user_id=1'              # 202; the eleventh: 503 with Retry-After; without user_id: 400
  *	curl localhost:8080/jobs/ID                     # what became of it
  *
  * With ":8080 10 5 2" a job wants 5 s and may run for 2: cancelled, tried once more, and dead. A
- * stop lets running jobs finish; what waits then is kept only by a store with a spool.
+ * stop lets running jobs finish. In a file, 202 means that the job is on disk: kill -9 loses none.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,10 +21,10 @@ struct app {
 	size_t queue_max;
 	double job_s, limit_s;
 	weir_store *store;
+	const char *url;
 };
 
-/* Runs in a worker. Its context ends when the job is cancelled, at its limit, or when the program
- * stops. The job is a copy of what it needs, never the request: that is over long before. */
+/* In a worker. Its context ends with a cancel, at the job's limit, or when the program stops. */
 static int send_mail(const weir_ctx *ctx, weir_job *job, void *arg)
 {
 	const long *user = weir_job_data(job, NULL);
@@ -37,7 +37,6 @@ static int send_mail(const weir_ctx *ctx, weir_job *job, void *arg)
 	return r; /* 0: done. Else it is tried later, or, when the program stops, goes back. */
 }
 
-/* A service: workers that take jobs until the server drains, then finish what they run. */
 static int workers(const weir_ctx *ctx, void *arg)
 {
 	struct app *app = arg;
@@ -92,7 +91,7 @@ static int run(const weir_ctx *ctx, void *arg)
 	struct app *app = arg;
 	weir_queue_settings set = { .max = app->queue_max, .attempts_max = 2 };
 	weir_server *s = weir_server_new(NULL);
-	int r = s ? weir_store_open(ctx, "mem:", NULL, &app->store) : -ENOMEM;
+	int r = s ? weir_store_open(ctx, app->url, NULL, &app->store) : -ENOMEM;
 
 	set.timeout_ns = (int64_t)(app->limit_s * 1e9);
 	set.rate = 5; /* five begin a second */
@@ -111,10 +110,11 @@ static int run(const weir_ctx *ctx, void *arg)
 
 int main(int argc, char **argv)
 {
-	struct app app = { ":8080", 10, 10, 0, NULL };
+	struct app app = { ":8080", 10, 10, 0, NULL, NULL };
 
-	if (argc == 5)
+	if (argc > 4)
 		app = (struct app){ argv[1], strtoul(argv[2], NULL, 10), strtod(argv[3], NULL),
 			            strtod(argv[4], NULL), NULL };
+	app.url = argc > 5 ? argv[5] : "mem:";
 	return weir_main(run, &app);
 }

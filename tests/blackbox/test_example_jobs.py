@@ -8,11 +8,11 @@ from weirtest import *
 class Jobs(Weir):
     """The example on a free port: how many jobs the queue holds, how long a job takes, what its limit is."""
 
-    def __init__(self, queue_max, job_s, limit_s=0):
+    def __init__(self, queue_max, job_s, limit_s=0, store='mem:'):
         self.own, self.expect = None, 0
         here = os.path.dirname(program())
         Program.__init__(self, [os.path.join(here, 'examples', 'example-jobs'), '127.0.0.1:0',
-                                str(queue_max), str(job_s), str(limit_s)])
+                                str(queue_max), str(job_s), str(limit_s), store])
         try:
             self.port = int(self.wait_err(r'listening on \S+:(\d+)').group(1))
         except BaseException:
@@ -76,6 +76,17 @@ def a_limit_cancels_a_job_that_takes_too_long():
         w.wait_err(r'user 1: stopped')
         until(lambda: w.state(job).startswith('dead'))  # after its second attempt
         check_in('ran longer than its limit of 0.2 s', w.state(job))
+
+
+@test
+def what_a_file_keeps_outlives_kill_9():
+    with tempfile.TemporaryDirectory() as d:
+        w = Jobs(10, 30, store=f'sqlite:{d}/jobs.db')
+        jobs = [w.put(user) for user in range(1, 6)]
+        check_eq([j.status for j in jobs], [202] * 5)
+        w.kill()
+        with Jobs(10, 0.1, store=f'sqlite:{d}/jobs.db') as w:
+            until(lambda: [w.state(j) for j in jobs] == ['done'] * 5, lambda: [w.state(j) for j in jobs])
 
 
 @test

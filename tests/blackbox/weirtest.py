@@ -264,6 +264,8 @@ def certificate():
 class Weir(Program):
     """A running `weir serve` on a free port with a data directory of its own."""
 
+    tunnel = None
+
     def __init__(self, *flags, data=None, listen='127.0.0.1:0', env=None, expect=0, wrap=(), **kw):
         self.own = None
         if data is None:
