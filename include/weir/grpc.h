@@ -35,6 +35,7 @@
 #define WEIR_GRPC_H
 
 #include <weir/http.h>
+#include <weir/tls.h>
 
 WEIR_BEGIN
 
@@ -160,17 +161,18 @@ typedef struct weir_grpc_channel weir_grpc_channel;
 
 /* 0 or NULL: the default. */
 typedef struct weir_grpc_channel_options {
-	const char *authority;        /* of the target */
-	size_t recv_max;              /* 4 MiB */
-	int64_t backoff_ns;           /* 1 s after the first failure, then 1.6 times as long … */
-	int64_t backoff_max_ns;       /* … up to 120 s, each varied by a fifth */
-	int64_t connect_ns;           /* 20 s */
-	int64_t keepalive_ns;         /* a ping after so long without a byte; default: never */
+	const char *authority;  /* of the target */
+	weir_tls *tls;          /* for grpcs: a client's with ALPN "h2"; outlives the channel */
+	size_t recv_max;        /* 4 MiB */
+	int64_t backoff_ns;     /* 1 s after the first failure, then 1.6 times as long … */
+	int64_t backoff_max_ns; /* … up to 120 s, each varied by a fifth */
+	int64_t connect_ns;     /* 20 s */
+	int64_t keepalive_ns;   /* a ping after so long without a byte; default: never */
 	int64_t keepalive_timeout_ns; /* 20 s for its answer */
 } weir_grpc_channel_options;
 
-/* "grpc://127.0.0.1:8080", "grpcs://…" (TLS), "unix:PATH", "mem:NAME". Never waits. 0, -EINVAL,
- * -EPROTONOSUPPORT (built without TLS), -ENOMEM. */
+/* "grpc://127.0.0.1:8080", "grpcs://…" (TLS: `opt->tls`), "unix:PATH", "mem:NAME". Never waits. 0,
+ * -EINVAL, -ENOMEM. */
 WEIR_API int weir_grpc_channel_new(const char *target, const weir_grpc_channel_options *opt,
                                    weir_grpc_channel **ret);
 /* When no call is left. Closes the connections, on each worker; waits for that. NULL is fine. */

@@ -45,6 +45,11 @@ static int dial(const weir_ctx *ctx, weir_grpc_channel *ch, weir__h2c **ret)
 	int r;
 
 	r = weir_dial(&soon, ch->address, &io);
+	if (r == 0 && ch->host) {
+		r = weir_tls_connect(&soon, ch->opt.tls, ch->host, &io);
+		if (r < 0)
+			weir_conn_free(io);
+	}
 	if (r == -ETIMEDOUT && weir_ctx_left(ctx) > 0)
 		return -EHOSTUNREACH;
 	if (r < 0)
@@ -134,16 +139,34 @@ static char *copy(const char *text)
 	return p ? memcpy(p, text, n) : NULL;
 }
 
+/* Without the port and the brackets of an IPv6 address. */
+static char *host_of(const char *target)
+{
+	char *host = copy(target), *end = host ? strrchr(host, ':') : NULL;
+
+	if (end)
+		*end = 0;
+	if (host && *host == '[' && end && end[-1] == ']') {
+		end[-1] = 0;
+		memmove(host, host + 1, strlen(host));
+	}
+	return host;
+}
+
 int weir_grpc_channel_new(const char *target, const weir_grpc_channel_options *opt,
                           weir_grpc_channel **ret)
 {
 	weir_grpc_channel_options o = opt ? *opt : (weir_grpc_channel_options){ 0 };
 	int workers = weir_worker_count();
 	weir_grpc_channel *ch;
+	bool tls;
 
-	if (!strncmp(target, "grpcs://", 8))
-		return -EPROTONOSUPPORT;
-	if (!strncmp(target, "grpc://", 7))
+	tls = !strncmp(target, "grpcs://", 8);
+	if (tls && !o.tls)
+		return -EINVAL;
+	if (tls)
+		target += 8;
+	else if (!strncmp(target, "grpc://", 7))
 		target += 7;
 	else if (strncmp(target, "unix:", 5) != 0 && strncmp(target, "mem:", 4) != 0)
 		return -EINVAL;
@@ -154,7 +177,7 @@ int weir_grpc_channel_new(const char *target, const weir_grpc_channel_options *o
 	if (!ch)
 		return -ENOMEM;
 	*ch = (weir_grpc_channel){ .magic = WEIR__GRPC_CHANNEL_MAGIC,
-		                   .scheme = "http",
+		                   .scheme = tls ? "https" : "http",
 		                   .workers = workers };
 	for (int i = 0; i < workers; i++) {
 		ch->slots[i] = (struct weir__grpc_slot){ 0 };
@@ -164,7 +187,9 @@ int weir_grpc_channel_new(const char *target, const weir_grpc_channel_options *o
 	ch->authority = copy(o.authority         ? o.authority :
 	                     strchr(target, '/') ? "localhost" :
 	                                           target);
-	if (!ch->address || !ch->authority) {
+	if (tls)
+		ch->host = host_of(target);
+	if (!ch->address || !ch->authority || (tls && !ch->host)) {
 		weir_grpc_channel_free(ch);
 		return -ENOMEM;
 	}
@@ -212,6 +237,7 @@ void weir_grpc_channel_free(weir_grpc_channel *ch)
 	ch->magic = 0;
 	free(ch->address);
 	free(ch->authority);
+	free(ch->host);
 	free(ch);
 }
 

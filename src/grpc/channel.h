@@ -22,6 +22,7 @@ struct weir_grpc_channel {
 	uint32_t magic;
 	weir_grpc_channel_options opt;
 	char *address, *authority;
+	char *host; /* whom a certificate has to name; NULL: no TLS */
 	const char *scheme;
 	struct weir__grpc_interceptors interceptors;
 	int workers;
