@@ -100,12 +100,16 @@ static int with_payload(const struct options *o, client_fn *fn)
 
 int cmd_publish(const struct options *o)
 {
-	return with_payload(o, client_is_nats(o) ? nats_publish : publish);
+	return with_payload(o, client_is_grpc(o) ? grpc_publish :
+	                       client_is_nats(o) ? nats_publish :
+	                                           publish);
 }
 
 int cmd_request(const struct options *o)
 {
-	return with_payload(o, client_is_nats(o) ? nats_request : request);
+	return with_payload(o, client_is_grpc(o) ? grpc_request :
+	                       client_is_nats(o) ? nats_request :
+	                                           request);
 }
 
 /* ---- Following a subject ---- */
@@ -248,9 +252,12 @@ static int subscribe(const weir_ctx *ctx, struct client *c)
 
 int cmd_subscribe(const struct options *o)
 {
-	return need_subject(o->args[0], true) ?
-	               EXIT_USAGE :
-	               client_run(o, client_is_nats(o) ? nats_subscribe : subscribe, NULL);
+	return need_subject(o->args[0], true) ? EXIT_USAGE :
+	                                        client_run(o,
+	                                                   client_is_grpc(o) ? grpc_subscribe :
+	                                                   client_is_nats(o) ? nats_subscribe :
+	                                                                       subscribe,
+	                                                   NULL);
 }
 
 /* ---- Reply ---- */

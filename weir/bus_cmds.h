@@ -23,4 +23,9 @@ int replier_ask(const weir_ctx *ctx, struct replier *p, const char *subject, con
 client_fn nats_publish, nats_request, nats_subscribe;
 int nats_reply(const weir_ctx *ctx, struct client *c, struct replier *p);
 
+/* grpc_cmds.c: with c->grpc. open: 0 or -Exxx, in a task as close. */
+int grpc_open(struct client *c);
+void grpc_close(struct client *c);
+client_fn grpc_enqueue, grpc_publish, grpc_request, grpc_subscribe;
+
 #endif

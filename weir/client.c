@@ -6,6 +6,7 @@
  * offload pool with poll(2) beside an eventfd: the end of the context rings that, and the wait is
  * over.
  */
+#include "bus_cmds.h"
 #include "client.h"
 
 #include <errno.h>
@@ -173,10 +174,13 @@ static int open_tls(struct client *c, const struct options *o)
 {
 	weir_tls_pair pair = { o->client_cert, o->client_key };
 	weir_tls_options opt = { .ca = o->ca, .insecure = o->insecure };
+	static const char *const h2[] = { "h2", NULL };
 	int r;
 
-	if (strncmp(o->server, "https:", 6))
+	if (strncmp(o->server, "https:", 6) && strncmp(o->server, "grpcs:", 6))
 		return 0;
+	if (o->server[0] == 'g')
+		opt.alpn = h2;
 	if (!o->client_cert != !o->client_key) {
 		fputs("weir: --client-cert and --client-key go together\n", stderr);
 		return EXIT_USAGE;
@@ -198,6 +202,12 @@ bool client_is_nats(const struct options *o)
 	return !strncmp(o->server, "nats://", 7) || !strncmp(o->server, "tls://", 6);
 }
 
+bool client_is_grpc(const struct options *o)
+{
+	return !strncmp(o->server, "grpc://", 7) || !strncmp(o->server, "grpcs://", 8);
+}
+
+static const char *const grpc_commands[] = { "enqueue", "publish", "request", "subscribe" };
 static const char *const nats_commands[] = { "publish", "subscribe", "request", "reply" };
 
 /* What --server shows of it to others: no password. */
@@ -208,6 +218,14 @@ static const char *shown(const struct options *o)
 	return client_is_nats(o) && at ? at + 1 : o->server;
 }
 
+static bool is_one_of(const char *name, const char *const *names, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (!strcmp(name, names[i]))
+			return true;
+	return false;
+}
+
 static int client_open(struct client *c, const struct options *o)
 {
 	const char *token = o->token;
@@ -215,10 +233,18 @@ static int client_open(struct client *c, const struct options *o)
 	int r;
 
 	*c = (struct client){ .o = o };
+	if (client_is_grpc(o) && !is_one_of(o->command->name, grpc_commands,
+	                                    sizeof grpc_commands / sizeof *grpc_commands)) {
+		fprintf(stderr,
+		        "weir: %s asks over HTTP; over gRPC only enqueue, publish, request and "
+		        "subscribe do\n",
+		        o->command->name);
+		return EXIT_USAGE;
+	}
 	if (client_is_nats(o)) {
-		for (size_t i = 0; i < sizeof nats_commands / sizeof *nats_commands; i++)
-			if (!strcmp(o->command->name, nats_commands[i]))
-				return 0;
+		if (is_one_of(o->command->name, nats_commands,
+		              sizeof nats_commands / sizeof *nats_commands))
+			return 0;
 		fprintf(stderr,
 		        "weir: %s asks a weir server; to a NATS cluster only publish, subscribe, "
 		        "request and reply speak\n",
@@ -234,13 +260,14 @@ static int client_open(struct client *c, const struct options *o)
 	r = open_tls(c, o);
 	if (r)
 		return r;
-	r = weir_http_client_new(o->server, &c->http);
+	r = client_is_grpc(o) ? 0 : weir_http_client_new(o->server, &c->http);
 	if (r < 0) {
 		weir_tls_free(c->tls);
 		fprintf(stderr, "weir: --server %s: %s\n", o->server, strerror(-r));
 		return r == -ENOMEM ? EXIT_FAILED : EXIT_USAGE;
 	}
-	weir_http_client_tls(c->http, c->tls);
+	if (c->http)
+		weir_http_client_tls(c->http, c->tls);
 	if (token) {
 		struct weir__buf b = WEIR__BUF_INIT;
 
@@ -302,7 +329,14 @@ static int root(const weir_ctx *ctx, void *arg)
 		if (r < 0)
 			return client_say_error(&f->c, r);
 	}
+	if (client_is_grpc(f->c.o)) {
+		r = grpc_open(&f->c);
+		if (r < 0)
+			return r == -EOPNOTSUPP ? EXIT_USAGE : client_say_error(&f->c, r);
+	}
 	r = f->fn(ctx, &f->c);
+	if (f->c.grpc)
+		grpc_close(&f->c);
 	if (f->c.bus) {
 		soon = weir_ctx_timeout(ctx, CONNECT_NS);
 		if (weir_bus_drain(&soon, f->c.bus) < 0 && !r && weir_ctx_err(ctx) == 0)

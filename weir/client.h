@@ -21,7 +21,8 @@
 struct client {
 	const struct options *o;
 	weir_http_client *http;
-	weir_bus *bus; /* NULL: the server is no NATS cluster */
+	weir_bus *bus;                  /* NULL: the server is no NATS cluster */
+	struct weir_grpc_channel *grpc; /* NULL: it is not asked over gRPC */
 	weir_tls *tls; /* for https; shared with copies, of which the first is the last to go */
 	char *auth;    /* "authorization: Bearer …", or NULL */
 	const char *subject; /* what a refusal is about: a queue, a job; may be NULL */
@@ -33,6 +34,9 @@ struct client {
 
 /* Is --server a NATS cluster? publish, request, subscribe and reply can speak to one. */
 bool client_is_nats(const struct options *o);
+
+/* Is it a weir that is to be asked over gRPC? enqueue, publish, request and subscribe can. */
+bool client_is_grpc(const struct options *o);
 
 typedef int client_fn(const weir_ctx *ctx, struct client *c);
 int client_run(const struct options *o, client_fn *fn, void *arg);

@@ -7,6 +7,7 @@
  * length goes through a queue of any bound, in about its order and with no line lost or doubled.
  * Other refusals are told with their line's number and make the end a failure.
  */
+#include "bus_cmds.h"
 #include "client.h"
 
 #include <errno.h>
@@ -422,10 +423,14 @@ int cmd_enqueue(const struct options *o)
 
 	if (need_queue(o->args[0]))
 		return EXIT_USAGE;
+	if (client_is_grpc(o) && (o->from_file || o->wait)) {
+		fputs("weir: --from-file and --wait ask over HTTP: use an http:// URL\n", stderr);
+		return EXIT_USAGE;
+	}
 	if (!o->from_file) {
 		r = client_payload(o, 1, &payload);
 		if (!r)
-			r = client_run(o, enqueue_one, &payload);
+			r = client_run(o, client_is_grpc(o) ? grpc_enqueue : enqueue_one, &payload);
 		weir__buf_free(&payload);
 		return r;
 	}

@@ -168,10 +168,11 @@ bool setting_check_server(const char *text, const char **ret_why)
 	if (!strncmp(text, "unix:", 5) && text[5])
 		return true;
 	*ret_why = "is not the URL of a server; write http://HOST:PORT, https://HOST:PORT, "
-		   "unix:PATH or nats://HOST:PORT";
+		   "unix:PATH, grpc://HOST:PORT or nats://HOST:PORT";
 	if (is_cluster(text))
 		return strstr(text, "://")[3] != 0;
-	if (strncmp(text, "http://", 7) && strncmp(text, "https://", 8))
+	if (strncmp(text, "http://", 7) && strncmp(text, "https://", 8) &&
+	    strncmp(text, "grpc://", 7) && strncmp(text, "grpcs://", 8))
 		return false;
 	host = strstr(text, "://") + 3;
 	return *host && !strpbrk(host, "?#@ ") && (!strchr(host, '/') || !strchr(host, '/')[1]);

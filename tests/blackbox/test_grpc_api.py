@@ -97,6 +97,36 @@ def health_and_reflection_tell_what_is_there():
         check_eq(lines(w, 'around'), ['1 1', 'NOT_FOUND', "['', 'weir.v1.Weir']", '3'] + 2 * [services, '1 5'])
 
 
+def cli(w, *args, scheme='grpc', **kw):
+    return subprocess.Popen([program(), args[0], '--server', f'{scheme}://127.0.0.1:{w.port}', *args[1:]], stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, **kw)
+
+
+def says(p):
+    out, err = p.communicate(timeout=3 * LIMIT)
+    return p.returncode, out.strip(), err.strip()
+
+
+@test
+def the_command_line_speaks_grpc_when_the_url_says_so():
+    with Weir() as w:
+        status, id, err = says(cli(w, 'enqueue', 'mail', 'hello'))
+        check_eq((status, err), (0, ''))
+        check_eq(w.job(id)['state'], 'queued')
+        s = cli(w, 'subscribe', 'news.*', '--count', '1')
+        until(lambda: says(cli(w, 'publish', 'news.today', 'rain')) == (0, '1', ''))
+        check_eq(says(s), (0, 'rain', ''))
+        status, _, err = says(cli(w, 'request', 'nobody', 'x'))
+        check_eq(status, 1)
+        check_in('nobody answers', err)
+        check_eq(says(cli(w, 'queues'))[0], 2)
+        r = cli(w, 'reply', 'sums', '--', 'cat', scheme='http')
+        until(lambda: says(cli(w, 'request', 'sums', '42')) == (0, '42', ''))
+        r.terminate()
+        r.communicate()
+    check_eq(says(cli(w, 'publish', 'news', 'x'))[0], 4)
+
+
 if __name__ == '__main__':
     if have_library() and built_with_grpc():
         MESSAGES = generated()
