@@ -339,8 +339,10 @@ static int dispatch(const weir_ctx *ctx, weir_http *x)
 	if (!x->route && !weir__router_knows(&s->router, x->head.method))
 		return 501;
 	if (x->limits->handler_ns != WEIR_NEVER) {
-		int64_t at = x->stream->since_ns + x->limits->handler_ns;
+		int64_t at;
 
+		if (__builtin_add_overflow(x->stream->since_ns, x->limits->handler_ns, &at))
+			at = WEIR_NEVER;
 		__atomic_store_n(&x->stream->limit_ns, at, __ATOMIC_RELAXED);
 		weir__http_deadline(c, at);
 	}

@@ -13,6 +13,7 @@
 
 #include "base/log.h"
 #include "rt/fault.h"
+#include "rt/leak.h"
 #include "rt/offload.h"
 #include "rt/super.h"
 #include "rt/task.h"
@@ -176,6 +177,7 @@ int weir_run(const weir_options *opt, weir_task_fn *fn, void *arg)
 	weir__offload_stop();
 	stop_workers();
 	foreign_shut();
+	weir__leak_report();
 	if (weir_task_count()) {
 		weir_dump(STDERR_FILENO);
 		weir__die("%zu tasks were leaked", weir_task_count());

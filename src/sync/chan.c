@@ -70,6 +70,7 @@ weir_chan *weir_chan_new_(size_t size, size_t cap, bool foreign, const char *pla
 	if (foreign)
 		weir__outside(1);
 	c->place = place;
+	weir__leak_track(&c->leak, "a channel", place);
 	c->id = __atomic_add_fetch(&last_id, 1, __ATOMIC_RELAXED);
 	weir__list_init(&c->recvq);
 	weir__list_init(&c->sendq);
@@ -106,6 +107,7 @@ void weir_chan_free(weir_chan *c)
 	weir__assert(!waited, "weir_chan_free: a task waits on the channel made at %s", c->place);
 	if (c->foreign)
 		weir__outside(-1);
+	weir__leak_forget(&c->leak);
 	c->key = 0;
 	free(c);
 }

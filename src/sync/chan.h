@@ -7,6 +7,7 @@
 #include <weir/chan.h>
 
 #include "rt/bias.h"
+#include "rt/leak.h"
 #include "rt/task.h"
 #include "sync/waiter.h"
 
@@ -24,6 +25,7 @@ struct weir_chan {
 	size_t size; /* of a value */
 	uint64_t id; /* the order in which a select locks its channels */
 	const char *place;
+	struct weir__leak leak;
 	char buf[];
 };
 

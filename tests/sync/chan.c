@@ -3,7 +3,9 @@
 #include <weir/group.h>
 
 #include <pthread.h>
+#include <unistd.h>
 
+#include "rt/fiber.h"
 #include "test.h"
 
 /* One task that does one thing to a channel and keeps its result. */
@@ -433,6 +435,54 @@ TEST(a_value_of_another_size_aborts_and_names_the_channel)
 	dying = wrong_size;
 	CHECK_DIES(die, "a value of 1 bytes, but the channel made at ");
 }
+
+static int leaves_a_channel(const weir_ctx *ctx, void *arg)
+{
+	(void)ctx;
+	weir_task_name("the forgetful one");
+	*(weir_chan **)arg = weir_chan_new(sizeof(int), 1);
+	return 0;
+}
+
+TEST(a_channel_that_nobody_frees_is_named_with_its_maker)
+{
+	char said[1024];
+	weir_chan *c;
+	int out[2];
+	ssize_t n;
+
+	CHECK(pipe(out) == 0);
+	dup2(out[1], STDERR_FILENO);
+	CHECK_EQ(weir_run(NULL, leaves_a_channel, &c), 0);
+	n = read(out[0], said, sizeof said - 1);
+	said[n > 0 ? n : 0] = 0;
+	CHECK(strstr(said, "sync/chan.c:"));
+	CHECK(strstr(said, "by task the forgetful one was not freed"));
+	weir_chan_free(c);
+}
+
+#ifndef WEIR__ASAN /* which says so itself */
+static int receives_from_a_freed_one(const weir_ctx *ctx, void *arg)
+{
+	weir_chan *c = weir_chan_new(sizeof(int), 1);
+	int v;
+
+	(void)arg;
+	weir_task_name("the late one");
+	weir_chan_free(c);
+	return weir_chan_recv(ctx, c, &v);
+}
+
+static void run_receives_from_a_freed_one(void)
+{
+	weir_run(NULL, receives_from_a_freed_one, NULL);
+}
+
+TEST(receiving_from_a_freed_channel_aborts_and_names_the_task)
+{
+	CHECK_DIES(run_receives_from_a_freed_one, "the late one, started at");
+}
+#endif
 
 TEST(closing_twice_aborts)
 {
