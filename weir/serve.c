@@ -108,7 +108,8 @@ static void warn_of_file(const char *data)
 
 	if (file && access(file, F_OK) == 0)
 		weir__log(WEIR__WARN, "queue",
-		          "%s holds a durable store, which is not served with --store mem; it is left "
+		          "%s holds a durable store, which is not served with --store mem; it is "
+		          "left "
 		          "as it is",
 		          file);
 	free(file);
