@@ -8,7 +8,9 @@
  * - "Authorization: Bearer TOKEN",
  * - the cookie of a login, a signed text that names the token's line,
  * - "?token=" with a signed subscribe token, because a browser's EventSource cannot send headers:
- *   good for GET only, for one subject pattern, for a short time.
+ *   good for GET only, for one subject pattern, for a short time,
+ * - or none of these, over TLS with a client's certificate that was checked (--tls-client-ca): its
+ *   common name NAME is worth the line with cert:NAME in the place of the token.
  *
  * Signed texts are "<kind>_<hex of 'expiry name pattern'>.<hex of HMAC>". The HMAC's key is the
  * data directory's secret, so they outlive a restart; the token's hash is signed too, so they die
@@ -163,6 +165,12 @@ static bool is_nkey(const char *text)
 	return !strncmp(text, NKEY, sizeof NKEY - 1);
 }
 
+/* Nor is the name in a certificate. */
+static bool is_cert(const char *text)
+{
+	return !strncmp(text, CERT, sizeof CERT - 1);
+}
+
 /* 0, 1 for a line without a token, or -EINVAL with a sentence. */
 static int read_line(struct table *a, char *line, char *why, size_t why_n)
 {
@@ -193,7 +201,7 @@ static int read_line(struct table *a, char *line, char *why, size_t why_n)
 		                              "this weir was built without nkeys");
 		return -EINVAL;
 	}
-	if (strlen(secret) < SHORT_TOKEN)
+	if (strlen(secret) < SHORT_TOKEN && !is_cert(secret))
 		weir__log(WEIR__WARN, "auth",
 		          "the token of %s is shorter than %d characters and can be guessed", name,
 		          SHORT_TOKEN);
@@ -464,7 +472,7 @@ const struct token *auth_find_line(const struct table *a, const char *text)
 
 const struct token *auth_find_token(const struct table *a, const char *text)
 {
-	return is_nkey(text) ? NULL : auth_find_line(a, text);
+	return is_nkey(text) || is_cert(text) ? NULL : auth_find_line(a, text);
 }
 
 /* The cookie's value in the exchange's memory, or NULL. */
@@ -484,6 +492,18 @@ static const char *cookie(weir_http *x)
 		value[n] = '\0';
 	}
 	return value;
+}
+
+/* By the certificate that the client has shown. */
+static const struct token *find_cert(const struct table *a, weir_http *x)
+{
+	weir_tls_info info;
+	char line[sizeof CERT + sizeof info.peer_name];
+
+	if (weir_http_tls_info(x, &info) < 0 || !info.peer_name[0])
+		return NULL;
+	snprintf(line, sizeof line, CERT "%s", info.peer_name);
+	return auth_find_line(a, line);
 }
 
 static bool known(const struct auth *a, weir_http *x, struct principal *ret)
@@ -508,7 +528,8 @@ static bool known(const struct auth *a, weir_http *x, struct principal *ret)
 		ret->subscribe = NULL;
 		return true;
 	}
-	return false;
+	ret->token = find_cert(ret->table, x);
+	return ret->token != NULL;
 }
 
 /* True: let go of the table when done with *ret. */

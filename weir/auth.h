@@ -8,6 +8,7 @@
 #include "rt/lock.h"
 
 #define NKEY "nkey:"
+#define CERT "cert:"
 
 enum {
 	GRANTS_MAX = 64, /* a token */

@@ -671,10 +671,15 @@ const char *weir_conn_alpn(const weir_conn *c)
 static void peer_name(SSL *ssl, char *buf, size_t n)
 {
 	X509 *cert = SSL_get0_peer_certificate(ssl);
+	int len;
 
-	if (cert && SSL_get_verify_mode(ssl) != SSL_VERIFY_NONE &&
-	    SSL_get_verify_result(ssl) == X509_V_OK)
-		X509_NAME_get_text_by_NID(X509_get_subject_name(cert), NID_commonName, buf, (int)n);
+	if (!cert || SSL_get_verify_mode(ssl) == SSL_VERIFY_NONE ||
+	    SSL_get_verify_result(ssl) != X509_V_OK)
+		return;
+	len = X509_NAME_get_text_by_NID(X509_get_subject_name(cert), NID_commonName, buf, (int)n);
+	/* A name that goes on behind a NUL, or that was cut, is another's. */
+	if (len < 0 || (size_t)len != strlen(buf) || (size_t)len == n - 1)
+		buf[0] = 0;
 }
 
 int weir_conn_tls_info(const weir_conn *c, weir_tls_info *ret)

@@ -115,6 +115,7 @@ def only_ciphers_with_forward_secrecy_and_aead_are_spoken():
 @test
 def alpn_agrees_on_what_is_served_and_refuses_the_rest():
     with Authority() as ca, Https(ca) as w:
+        check_in('ALPN protocol: h2', s_client(w, '-alpn', 'http/1.1,h2'))
         check_in('ALPN protocol: http/1.1', s_client(w, '-alpn', 'spdy/3,http/1.1'))
         check_in('No ALPN negotiated', s_client(w))
         said = s_client(w, '-alpn', 'ftp')
@@ -230,6 +231,31 @@ def a_client_shows_a_certificate_of_the_authorities_or_is_not_served():
                     check('200 OK' not in said and 'alert' in said, said)
             status, _, err = cli('status', '--server', url, env=env)
             check_eq(status, 4, err)
+
+
+@test
+def the_name_in_a_certificate_may_do_what_its_line_says():
+    with Authority() as ca, tempfile.NamedTemporaryFile('w') as f:
+        f.write('mailer cert:worker-7 take:mail\nroot 0123456789abcdef-root admin\n')
+        f.flush()
+        os.chmod(f.name, 0o600)
+        ours, others = ca.make('worker-7'), ca.make('worker-8')
+        with Https(ca, '--tls-client-ca', ca.ca, '--token-file', f.name) as w:
+            def ask_as(pair, method, path, **headers):
+                context = ssl.create_default_context(cafile=ca.ca)
+                context.load_cert_chain(*pair)
+                c = http.client.HTTPSConnection('localhost', w.port, timeout=LIMIT, context=context)
+                try:
+                    return w.request(method, path, b'' if method == 'POST' else None, headers=headers, conn=c).status
+                finally:
+                    c.close()
+            check_eq(ask_as(ours, 'POST', '/v1/queues/mail/take'), 204)
+            check_eq(ask_as(ours, 'POST', '/v1/queues/other/take'), 403)
+            check_eq(ask_as(ours, 'POST', '/v1/queues/mail/jobs'), 403)
+            check_eq(ask_as(others, 'POST', '/v1/queues/mail/take'), 401)
+            # A token weighs more than a certificate; and a name is no token.
+            check_eq(ask_as(others, 'POST', '/v1/queues/mail/jobs', Authorization='Bearer 0123456789abcdef-root'), 202)
+            check_eq(ask_as(others, 'POST', '/v1/queues/mail/take', Authorization='Bearer cert:worker-7'), 401)
 
 
 @test
