@@ -110,7 +110,7 @@ static ssize_t publish(const struct weir__nats_limits *limits, char *buf, size_t
 		return 0;
 	f->body = buf + used;
 	if (f->body[f->total] != '\r' || f->body[f->total + 1] != '\n')
-		return WEIR__NATS_ARGS;
+		return WEIR__NATS_UNKNOWN;
 	if (plainly_written(args + 1, count - 1, f->body))
 		f->tail = args[1].at;
 	close_text(&f->subject);

@@ -24,8 +24,8 @@ enum weir__nats_op {
 
 /* What is wrong with the bytes; the connection ends. */
 enum weir__nats_wrong {
-	WEIR__NATS_UNKNOWN = -1,   /* no such operation */
-	WEIR__NATS_ARGS = -2,      /* not its arguments, or no end of line behind the payload */
+	WEIR__NATS_UNKNOWN = -1,   /* no such operation, or no end of line behind a payload */
+	WEIR__NATS_ARGS = -2,      /* not its arguments */
 	WEIR__NATS_LINE = -3,      /* the control line is too long */
 	WEIR__NATS_PAYLOAD = -4,   /* the payload is too large */
 	WEIR__NATS_IMPATIENT = -5, /* something else came before CONNECT */
