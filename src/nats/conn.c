@@ -22,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "net/conn.h"
 
 enum { CARRY_MAX = 4096, ROUNDS_LAST = 256 };
@@ -216,7 +217,7 @@ static void fire(struct weir__timer *timer)
 		c->stalled_ns = WEIR_NEVER;
 		__atomic_fetch_add(&c->server->slow, 1, __ATOMIC_RELAXED);
 		weir__lock_acquire(&c->lock);
-		weir__nats_cut(c, "Slow Consumer");
+		weir__nats_cut(c, weir__nats_slow);
 		weir__lock_release(&c->lock);
 		weir__nats_conn_end(c);
 	} else if (c->signin_ns <= now) {
@@ -526,6 +527,9 @@ void weir__nats_conn_end(struct weir__nats_conn *c)
 	weir__lock_release(&c->lock);
 	if (c->state == WEIR__NATS_TURN || c->state == WEIR__NATS_ENDED)
 		return;
+	if (c->why == weir__nats_slow)
+		weir__log_rare(WEIR__WARN, "nats", "%s is cut: it takes too little",
+		               weir_conn_peer(c->io));
 	c->state = WEIR__NATS_ENDED;
 	if (weir__list_linked(&c->link)) {
 		weir__lock_acquire(&c->worker->lock);

@@ -115,7 +115,6 @@ const char *weir__nats_connect(struct weir__nats_turn *t, const struct weir__nat
 	c->pedantic = o.pedantic;
 	c->no_responders = o.no_responders;
 	c->protocol = (uint8_t)o.protocol;
-	c->connected = true;
 	weir__lock_acquire(&c->lock);
 	c->echo = o.echo;
 	c->headers = o.headers;

@@ -29,6 +29,8 @@ enum { IOV_MAX_HERE = 16, FAIR_SHARE = 64 * 1024 };
 #define STILL_NS WEIR_MS(20) /* no byte for so long: it stands still */
 #define STALL_NS WEIR_MS(50) /* a publisher's wait at most */
 
+const char weir__nats_slow[] = "Slow Consumer";
+
 struct stalled {
 	struct weir__list link;
 	struct weir__wait wait;
@@ -118,7 +120,7 @@ bool weir__nats_room(struct weir__nats_conn *c, struct weir__nats_worker *w, siz
 		return false;
 	if (has_too_much(c, n)) {
 		__atomic_fetch_add(&c->server->slow, 1, __ATOMIC_RELAXED);
-		weir__nats_cut(c, "Slow Consumer");
+		weir__nats_cut(c, weir__nats_slow);
 		return false;
 	}
 	if (!c->out_last || c->out_last->cap - c->out_last->len < n) {

@@ -137,8 +137,9 @@ struct weir__nats_conn {
 
 	/* Its worker's own. */
 	uint8_t state; /* enum weir__nats_state */
-	bool signed_in, connected, must_sign_in, peer_left, plain, leave, secure;
-	bool verbose, pedantic, headers, no_responders;
+	bool must_sign_in, peer_left, leave;
+	bool plain; /* a socket without TLS */
+	bool verbose, pedantic, no_responders;
 	uint8_t protocol, pings_out;
 	weir_conn *io;
 	struct weir__nats_block *block; /* a turn's; or what waits for the rest of a frame */
@@ -147,6 +148,7 @@ struct weir__nats_conn {
 	struct weir__timer timer;
 	int64_t deadline_ns, signin_ns, ping_ns, stalled_ns; /* WEIR_NEVER: not now */
 	int64_t linger_ns;
+	/* Written under the lock, too; others read them there. */
 	struct weir__rights *rights; /* NULL: all is allowed */
 	char *client;                /* name, lang, version: three texts, each with its NUL; NULL */
 	char nonce[WEIR__NATS_NONCE + 1];
@@ -154,7 +156,7 @@ struct weir__nats_conn {
 	uint64_t id;
 	int64_t start_ns;
 	struct weir__list link;     /* in worker->conns; under that lock */
-	int64_t active_ns;          /* atomic: last message in or out, as read by monitoring */
+	int64_t active_ns;          /* atomic: when something came */
 	uint64_t in_msgs, in_bytes; /* atomic, written by its worker */
 
 	/* Under the lock. */
@@ -162,7 +164,7 @@ struct weir__nats_conn {
 	bool queued;  /* somebody will see to it that it is flushed */
 	bool blocked; /* its socket is full; the watch goes on */
 	bool cut;     /* takes no more, and is to end: `why` */
-	bool echo;
+	bool echo, headers;
 	const char *why;
 	struct weir__nats_chunk *out, *out_last;
 	struct weir__nats_chunk *writing, *writing_last; /* its worker's own */
@@ -215,7 +217,8 @@ bool weir__nats_put(struct weir__nats_conn *c, struct weir__nats_worker *w, cons
 /* A line of the server's own, on the connection's worker. Flushed with the turn. */
 void weir__nats_say(struct weir__nats_turn *t, const char *text, size_t n);
 void weir__nats_sayf(struct weir__nats_turn *t, const char *fmt, ...) WEIR_PRINTF(2, 3);
-/* Takes no more, and ends when its worker sees it. With the lock. */
+/* Takes no more, and ends when its worker sees it. With the lock. `why` is static. */
+extern const char weir__nats_slow[];
 void weir__nats_cut(struct weir__nats_conn *c, const char *why);
 /* On its worker: write what is there, as far as the socket takes it. */
 void weir__nats_flush(struct weir__nats_conn *c);

@@ -319,6 +319,22 @@ SIM(clients_are_told_to_leave_and_the_rest_is_closed, 100)
 	CHECK_EQ(weir_group_wait(&clients), 0);
 }
 
+SIM(a_stop_takes_no_longer_than_the_clients_that_leave, 100)
+{
+	struct site s;
+	weir_group clients;
+	int64_t start;
+
+	open_site(ctx, &s, NULL);
+	weir_group_init(&clients, ctx);
+	for (int i = 0; i < 5; i++)
+		CHECK_EQ(weir_group_go(&clients, leave_when_told, client(ctx, "")), 0);
+	start = weir_now();
+	CHECK_EQ(close_site(ctx, &s).left_in_drain, 5);
+	CHECK(weir_now() - start < WEIR_SEC(1));
+	CHECK_EQ(weir_group_wait(&clients), 0);
+}
+
 /* Connections come, talk and break off at any byte while others publish and the server stops. */
 static int wild(const weir_ctx *ctx, void *arg)
 {
