@@ -142,7 +142,7 @@ static int compare_all(const weir_ctx *ctx, void *arg)
 		{ "put, take and ack, 64 tasks", PRODUCERS, 1, true },
 	};
 	double v[sizeof cases / sizeof *cases][RUNS];
-	int runs = getenv("RUNS") ? atoi(getenv("RUNS")) : RUNS;
+	int runs = getenv("ROUNDS") ? (int)strtol(getenv("ROUNDS"), NULL, 10) : RUNS;
 
 	(void)arg;
 	for (int run = 0; run < runs; run++)

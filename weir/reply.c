@@ -45,8 +45,8 @@ int error_status(int error, const char **ret_detail)
 	} table[] = {
 		{ -EAGAIN, 503, "the queue is full; try later" },
 		{ -ENOSPC, 507,
-		  "a bound of the server is reached: its memory, or the number of queues, patterns "
-		  "or held leases" },
+		  "a bound of the server is reached: its memory or disk, or the number of queues, "
+		  "patterns or held leases" },
 		{ -ENOBUFS, 503,
 		  "nobody has room for the message, or the cluster cannot be reached and what may "
 		  "wait for it is full" },

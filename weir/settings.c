@@ -14,7 +14,14 @@
 	.size = sizeof(((struct queue_config *)0)->field)
 #define IN_QUEUE(field) OF_QUEUE(set.field)
 
-#define SERVER  " serve config "
+#define SERVER " serve config "
+/* Jobs are on disk before they are answered, where that was built in. */
+#ifdef WEIR__SQLITE
+#define DURABLE "sqlite"
+#else
+#define DURABLE "mem"
+#endif
+
 #define STORES  " serve config backup check "
 #define CLIENTS " enqueue work publish subscribe request reply jobs queues status drain tasks "
 #define BOTH    (SET_KEY | SET_ENV)
@@ -40,7 +47,7 @@ const struct setting settings[] = {
 	          "TLS; a password in it is better given as WEIR_BUS" },
 	{ "data", 0, BOTH, SET_PATH, STORES, AT(data), .arg = "DIR", .fallback = "./weir-data",
 	  .help = "where jobs outlive a restart; one server at a time" },
-	{ "store", 0, BOTH, SET_TEXT, STORES, AT(store), .arg = "KIND|FILE", .fallback = "mem",
+	{ "store", 0, BOTH, SET_TEXT, STORES, AT(store), .arg = "KIND|FILE", .fallback = DURABLE,
 	  .check = setting_check_store,
 	  .help = "how queues are kept: sqlite on disk before each answer, in the data directory "
 	          "or "

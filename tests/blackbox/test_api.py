@@ -15,7 +15,7 @@ def a_job_is_put_taken_acked_and_shown_as_done():
     a = w.post('/v1/queues/mail/jobs', b'hello', headers={'Content-Type': 'text/plain'})
     check_eq(a.status, 202, a.text)
     check_eq({k: a.json[k] for k in ('queue', 'state', 'durability')},
-             {'queue': 'mail', 'state': 'queued', 'durability': 'memory'})
+             {'queue': 'mail', 'state': 'queued', 'durability': 'fsync'})
     id = a.json['id']
     check_eq(a.headers['location'], f'/v1/jobs/{id}')
     check_eq(a.headers['content-type'], 'application/json')

@@ -67,7 +67,7 @@ def enqueue_sends_all_its_flags():
         out, _ = run(w, 'enqueue', 'mail', 'x', '--delay', '1h', '--priority', '-5', '--attempts', '3', '--timeout', '5s',
                      '--key', 'k', '--idempotency-key', 'i', '--content-type', 'text/plain', '--json')
         verdict = json.loads(out)
-        check_eq((verdict['queue'], verdict['state'], verdict['durability']), ('mail', 'delayed', 'memory'))
+        check_eq((verdict['queue'], verdict['state'], verdict['durability']), ('mail', 'delayed', 'fsync'))
         job = w.job(verdict['id'])
         check_eq((job['priority'], job['max_attempts'], job['content_type']), (-5, 3, 'text/plain'))
         again, _ = run(w, 'enqueue', 'mail', 'y', '--idempotency-key', 'i')

@@ -347,7 +347,7 @@ def a_second_weir_on_the_data_directory_is_refused_and_told_the_pid():
 @test
 def a_spool_that_cannot_be_read_is_left_alone_and_said_so():
     with tempfile.TemporaryDirectory() as d:
-        with Weir(data=d) as w:
+        with Weir('--store', 'mem', data=d) as w:
             w.enqueue('q', b'kept')
         path = os.path.join(d, 'spool')
         with open(path, 'rb') as f:
