@@ -116,7 +116,8 @@ const struct setting settings[] = {
 	  .help = "go on accepting for so long after a stop began; 5s suits Kubernetes" },
 
 	{ "token-file", 0, BOTH, SET_PATH, SERVER, AT(token_file), .arg = "FILE",
-	  .help = "names, tokens and rights; without it nobody is asked for a token",
+	  .help = "names, tokens and rights, read again on SIGHUP; without it nobody is asked for "
+	          "a token",
 	  .heading = "Who may do what" },
 	{ "allow-origin", 0, BOTH, SET_LIST, SERVER, LIST_AT(allow_origin, allow_origins),
 	  .arg = "ORIGIN", .check = setting_check_origin,

@@ -27,6 +27,8 @@ int weir_job_exec(const weir_ctx *ctx, weir_job *job, void *argv)
 	r = weir_process_run(ctx, &spec, &res);
 	if (r < 0)
 		goto out;
+	if (res.truncated)
+		(void)weir_job_progress(job, -1, "its output is longer than what is kept, 64 KiB");
 	if (res.code == 0) {
 		r = weir_job_result(job, res.out, res.out_len);
 		goto out;

@@ -240,6 +240,19 @@ def every_form_of_worker_brings_every_job_to_the_same_end():
 
 
 @test
+def a_command_that_says_too_much_is_done_with_what_is_kept():
+    class Talks(Form):
+        config = '    exec: [printf, "%0100000d", "0"]\n'
+
+    with Talks() as f:
+        id = f.w.enqueue('q', b'go')
+        until(lambda: f.w.job(id)['state'] == 'done', 'it is not done')
+        job = f.w.job(id)
+        check_eq(job['result'], '0' * 65536)
+        check_in('64 KiB', job['note'])
+
+
+@test
 def a_take_over_the_bus_needs_the_right_to_its_queue():
     tokens = 'taker  token-of-the-taker   take:mail-* subscribe:_INBOX.>\nadmin token-of-the-admin admin\n'
     with tempfile.NamedTemporaryFile('w', prefix='weir-tokens-') as t:
