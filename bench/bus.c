@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* What a message costs on the bus in process: by its way, its size, and how many subscriptions there
- * are; with "-- nats://HOST:PORT" over a NATS server. "bus-subscription-bytes" is bytes, not nanoseconds: what each of a million costs in memory. */
+/* What a message costs on the bus in process: by its way, its size, and how many subscriptions
+ * there are; with "-- nats://HOST:PORT" over a NATS server. "bus-subscription-bytes" is bytes, not
+ * nanoseconds: what each of a million costs in memory. */
 #include <malloc.h>
 
 #include <weir/bus.h>

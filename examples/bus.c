@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A bus between the parts of a program, in process or over a NATS cluster: the same program, another
- * URL. Questions everyone has who wraps one:
+ * A bus between the parts of a program, in process or over a NATS cluster: the same program,
+ * another URL. Questions everyone has who wraps one:
  *
  *  - The program publishes and exits, and the handler never ran. Here subscribing returns once the
  *    subscription is live, and draining the bus delivers what has arrived and joins the handlers,

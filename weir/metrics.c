@@ -263,8 +263,8 @@ struct slow_subs *metrics_slow(struct app *app)
 	return all;
 }
 
-/* Of the worst only, so that the number of series is bounded. In JSON a text is written as a label's
- * value is. */
+/* Of the worst only, so that the number of series is bounded. In JSON a text is written as a
+ * label's value is. */
 static void render_slow(struct weir__buf *b, struct app *app)
 {
 	struct slow_subs *all = metrics_slow(app);

@@ -43,8 +43,8 @@ typedef struct weir_sub_options {
 	const char *ack_subject; /* where answers go for messages without a reply address */
 	size_t pending_max;      /* messages; default 1024 */
 	size_t pending_bytes;    /* default 8 MiB; an empty queue takes any one message */
-	/* BLOCK: the publisher waits, under its context and no longer than block_ns. CLOSE: takes no more, delivers what it
-	 * has. */
+	/* BLOCK: the publisher waits, under its context and no longer than block_ns. CLOSE: takes
+	 * no more, delivers what it has. */
 	enum weir_sub_overflow overflow;
 	int64_t block_ns; /* 0: as long as its context lets it */
 	uint64_t max;     /* takes no more after so many messages; 0: never */
@@ -57,10 +57,11 @@ typedef struct weir_sub_options {
  * -ENOMEM.
  *
  * "nats://a:4222,b:4222" is a NATS server or a cluster, "tls://…" the same with TLS. Sign in as
- * "nats://user:password@a" or "nats://token@a", by ?creds=FILE, or by ?nkey=PUBLIC&seed=FILE. ?ca=FILE
- * says whom to believe, ?cert=FILE&key=FILE who we are, ?buffer=8MiB what may wait for a connection.
- * Waits for the first one: also -ECONNREFUSED, -EACCES, -EPROTO (TLS), or the context's error. From
- * then on it connects again by itself, with all subscriptions. doc/design/bus.md says what differs.
+ * "nats://user:password@a" or "nats://token@a", by ?creds=FILE, or by ?nkey=PUBLIC&seed=FILE.
+ * ?ca=FILE says whom to believe, ?cert=FILE&key=FILE who we are, ?buffer=8MiB what may wait for a
+ * connection. Waits for the first one: also -ECONNREFUSED, -EACCES, -EPROTO (TLS), or the context's
+ * error. From then on it connects again by itself, with all subscriptions. doc/design/bus.md says
+ * what differs.
  */
 WEIR_API int weir_bus_open(const weir_ctx *ctx, const char *url, weir_bus **ret);
 
@@ -94,8 +95,8 @@ WEIR_API void weir_bus_close(weir_bus *b);
  * what may wait for one is full. */
 WEIR_API int weir_bus_publish(const weir_ctx *ctx, weir_bus *b, const char *subject,
                               const void *data, size_t len);
-/* All of it: reply address and headers. Returns how many subscriptions got it; over a cluster, which
- * does not tell, 0. */
+/* All of it: reply address and headers. Returns how many subscriptions got it; over a cluster,
+ * which does not tell, 0. */
 WEIR_API int weir_bus_publish_msg(const weir_ctx *ctx, weir_bus *b, const weir_msg *m);
 
 /* How a message fared. All 0 over a cluster. */
@@ -144,9 +145,9 @@ typedef struct weir_sub_stats {
 } weir_sub_stats;
 WEIR_API void weir_sub_stats_get(const weir_sub *s, weir_sub_stats *ret);
 
-/* All that was published before has been put into its subscribers' queues; over a cluster: into those
- * of this bus, and the server has taken it over. 0 or the context's error; -ECONNRESET: a connection
- * broke, and some of what was published may be lost (told once); -EPIPE. */
+/* All that was published before has been put into its subscribers' queues; over a cluster: into
+ * those of this bus, and the server has taken it over. 0 or the context's error; -ECONNRESET: a
+ * connection broke, and some of what was published may be lost (told once); -EPIPE. */
 WEIR_API int weir_bus_flush(const weir_ctx *ctx, weir_bus *b);
 
 /* Ask and wait for the first answer: 1 and *ret (free with weir_msg_free), -ENETUNREACH (no
@@ -156,8 +157,8 @@ WEIR_API int weir_bus_request(const weir_ctx *ctx, weir_bus *b, const char *subj
 WEIR_API void weir_msg_free(weir_msg *m);
 
 /* Ask all: takes up to n answers until the context ends. How many, each to be freed with
- * weir_msg_free(): with none -ETIMEDOUT or what ended it; after a cancel -ECANCELED and none. Else as
- * weir_bus_request(). `m` may have headers; its reply address is not used. */
+ * weir_msg_free(): with none -ETIMEDOUT or what ended it; after a cancel -ECANCELED and none. Else
+ * as weir_bus_request(). `m` may have headers; its reply address is not used. */
 WEIR_API int weir_bus_request_many(const weir_ctx *ctx, weir_bus *b, const weir_msg *m,
                                    weir_msg *ret, size_t n);
 

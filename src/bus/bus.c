@@ -5,13 +5,13 @@
  * A publish encodes the message once, finds the subscriptions under the broker's lock (taking a
  * reference on each), and delivers after letting it go, to one queue after the other in the
  * publisher's own task: so order per publisher holds, a publish that has returned has delivered,
- * and a flush has nothing to do. Of a queue group one member is drawn by lot; if it is closing or
- * full the next is tried, and only if all are full does the first one's overflow policy decide.
+ * and a flush has nothing to do (route.c). A bus whose broker is elsewhere hands messages and
+ * subscriptions to its remote (remote.h), and has the broker here for its inboxes and counters only.
  *
  * A bus has one group for the tasks of its handlers. The bus holds it open, so that any task may
  * subscribe; the group, and so the bus, is closed by the task that opened it.
  *
- * Lock order: none of the locks (registry, broker, subscription) is taken under another.
+ * Lock order: none of the locks (registry, broker, subscription, remote) is taken under another.
  */
 #include "bus/bus.h"
 

@@ -49,9 +49,9 @@ struct weir__broker {
 };
 
 /*
- * What the index finds: a subscription of this process, with its queue (ops NULL), or somebody else's
- * way to take messages, such as a connection of the NATS listener. A publisher that has found one
- * holds a reference while it delivers.
+ * What the index finds: a subscription of this process, with its queue (ops NULL), or somebody
+ * else's way to take messages, such as a connection of the NATS listener. A publisher that has
+ * found one holds a reference while it delivers.
  */
 struct weir__target {
 	struct weir__trie_entry entry; /* under the broker's lock */
@@ -143,8 +143,9 @@ void weir__sub_unref(weir_sub *s);
 void weir__sub_free(weir_sub *s); /* for weir__target_unref() only */
 
 /*
- * Put a message into the queue. 1 + how many others it pushed out; 0: dropped; -EPIPE: takes no more; the context's error
- * under BLOCK; with `only_room` never drops and never waits: -EAGAIN when full.
+ * Put a message into the queue. 1 + how many others it pushed out; 0: dropped; -EPIPE: takes no
+ * more; the context's error under BLOCK; with `only_room` never drops and never waits: -EAGAIN when
+ * full.
  */
 int weir__sub_push(const weir_ctx *ctx, weir_sub *s, struct weir__bus_msg *m, bool only_room);
 
@@ -185,8 +186,8 @@ void weir__broker_unref(struct weir__broker *k);
 int weir__broker_add(struct weir__broker *k, struct weir__target *t, const char *pattern);
 void weir__broker_remove(struct weir__broker *k, struct weir__target *t);
 
-/* Who is to get a message on this subject, into *h, which weir__hits_free() empties. So many messages
- * and bytes are counted as published. */
+/* Who is to get a message on this subject, into *h, which weir__hits_free() empties. So many
+ * messages and bytes are counted as published. */
 void weir__broker_match(struct weir__broker *k, const char *subject, uint64_t published,
                         uint64_t bytes, struct weir__hits *h);
 /* By hand. */

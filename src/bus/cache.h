@@ -2,8 +2,8 @@
 /*
  * What subjects found lately, so that a hot subject costs one look instead of a walk through an
  * index whose nodes are not in the processor's caches. A change of a plain pattern forgets that one
- * subject, a change of a wildcard forgets all: so the inboxes of requests, which come and go all the
- * time, empty nothing. No locks: the index's owner guards it.
+ * subject, a change of a wildcard forgets all: so the inboxes of requests, which come and go all
+ * the time, empty nothing. No locks: the index's owner guards it.
  */
 #ifndef WEIR_BUS_CACHE_H
 #define WEIR_BUS_CACHE_H

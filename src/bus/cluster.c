@@ -13,18 +13,18 @@
  * so a mark that has come back says that all orders before it were taken over by the server, and
  * that what the server had sent before it is in its subscribers' queues. Flush, live subscriptions
  * and drains wait for such a mark; beyond those one is sent every MARK_EVERY messages or MARK_MS,
- * and no more than WINDOW messages go out ahead of the last that came back. A connection that breaks
- * loses at most those: their number is logged, counted, and told to whoever flushes next. Nothing is
- * sent twice.
+ * and no more than WINDOW messages go out ahead of the last that came back. A connection that
+ * breaks loses at most those: their number is logged, counted, and told to whoever flushes next.
+ * Nothing is sent twice.
  *
  * Plain subscriptions of one pattern share one subscription of the cluster; members of queue groups
- * have one each, so that the cluster deals evenly. nats.c renews them after a reconnect. When nats.c
- * gives a connection up (an error of protocol or of rights) the thread makes another and subscribes
- * anew.
+ * have one each, so that the cluster deals evenly. nats.c renews them after a reconnect. When
+ * nats.c gives a connection up (an error of protocol or of rights) the thread makes another and
+ * subscribes anew.
  *
  * Messages come in on nats.c's delivery thread, which puts them into the subscriptions' queues
- * directly: that never waits, so one that is full drops by its policy (BLOCK: the new one) and slows
- * nobody. Requests do not subscribe: all inboxes of a bus are below one subject.
+ * directly: that never waits, so one that is full drops by its policy (BLOCK: the new one) and
+ * slows nobody. Requests do not subscribe: all inboxes of a bus are below one subject.
  *
  * In cluster.c what a bus asks for, in cluster_thread.c what the thread does, in cluster_in.c what
  * nats.c tells.

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Request and reply: an inbox is a subject of its own, followed for so many messages, so that
- * whatever comes later finds nobody. Delivery is synchronous, so a request that found no subscription knows
- * at once that there are no responders.
+ * whatever comes later finds nobody. Delivery is synchronous, so a request that found no
+ * subscription knows at once that there are no responders.
  */
 #include "bus/bus.h"
 

@@ -201,7 +201,8 @@ void weir__sub_free(weir_sub *s)
 	free(s);
 }
 
-/* Waits for room. 1: there is; 0: the policy's own limit has passed; -EPIPE; the context's error. */
+/* Waits for room. 1: there is some; 0: the policy's own limit has passed; -EPIPE; or the context's
+ * error. */
 static int wait_for_room(const weir_ctx *ctx, weir_sub *s, struct weir__bus_msg *m)
 {
 	weir_ctx mine = s->block_ns ? weir_ctx_timeout(ctx, s->block_ns) : *ctx;

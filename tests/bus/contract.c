@@ -241,9 +241,9 @@ static int answer_with_my_name(const weir_ctx *ctx, const weir_msg *m, void *arg
 CONTRACT(a_request_to_many_gathers_so_many_answers_or_until_its_time)
 {
 	weir_bus *b = open_bus(ctx, url);
-	weir_ctx soon = weir_ctx_timeout(ctx, WEIR_MS(300));
 	weir_msg m = { .subject = "who", .headers = "Who: all\r\n" }, got[5];
 	int r, seen = 0;
+	weir_ctx soon;
 
 	for (int i = 0; i < 3; i++)
 		subscribe(ctx, b, i ? "who" : "*", answer_with_my_name,
@@ -257,6 +257,7 @@ CONTRACT(a_request_to_many_gathers_so_many_answers_or_until_its_time)
 	CHECK_EQ(weir_bus_request_many(ctx, b, &m, got, 2), 2);
 	weir_msg_free(&got[0]);
 	weir_msg_free(&got[1]);
+	soon = weir_ctx_timeout(ctx, WEIR_MS(1500));
 	r = weir_bus_request_many(&soon, b, &m, got, 5);
 	CHECK_EQ(r, 3);
 	for (int i = 0; i < r; i++)
@@ -304,24 +305,28 @@ CONTRACT(drain_of_a_subscription_delivers_what_came_before_and_nothing_after)
 
 CONTRACT(a_drain_reports_what_it_did)
 {
-	weir_ctx soon = weir_ctx_timeout(ctx, WEIR_MS(500));
 	weir_bus *b = open_bus(ctx, url);
-	struct seen quick = { .slow_ns = WEIR_MS(1) }, stuck = { .slow_ns = WEIR_HOUR(1) };
+	struct seen quick = { 0 }, stuck = { .slow_ns = WEIR_HOUR(1) };
+	weir_sub *s = subscribe(ctx, b, "a", note, &quick);
 	weir_bus_report report;
+	weir_ctx soon;
 
-	subscribe(ctx, b, "a", note, &quick);
 	subscribe(ctx, b, "b", note, &stuck);
 	for (int i = 0; i < 10; i++)
 		CHECK_EQ(publish(ctx, b, "a", i), 0);
 	for (int i = 0; i < 3; i++)
 		CHECK_EQ(publish(ctx, b, "b", i), 0);
+	CHECK_EQ(weir_bus_flush(ctx, b), 0);
+	CHECK_EQ(weir_sub_wait(ctx, s, 10), 0);
+	soon = weir_ctx_timeout(ctx, WEIR_MS(200));
 	CHECK_EQ(weir_bus_drain_report(&soon, b, &report), -ETIMEDOUT);
 	CHECK_EQ(report.subs, 2);
 	CHECK_EQ(report.cut, 1);
 	CHECK_EQ(report.unsent, 0);
-	CHECK_EQ(quick.n, 10);
-	CHECK(report.pending >= 2 && report.handled + report.dropped >= report.pending);
-	CHECK_EQ(report.dropped, 2); /* The third was in the hands of the handler that was cut. */
+	/* One may have been in the hands of the handler that was cut. */
+	CHECK(report.pending == 2 || report.pending == 3);
+	CHECK_EQ(report.handled + report.dropped, 3);
+	CHECK(report.dropped >= 2);
 }
 
 CONTRACT(what_is_followed_survives_the_drain_of_its_bus)

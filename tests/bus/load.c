@@ -54,7 +54,7 @@ TASK(one_that_stands_still_of_a_hundred_slows_nobody_and_grows_nothing)
 	CHECK(st.pending <= 1024);
 	CHECK_EQ(st.dropped + st.pending + st.handled + 1, beside); /* One is in its hands. */
 	CHECK(mallinfo2().uordblks < before + (4 << 20));
-	CHECK(beside > alone / 4); /* A machine that is busy with other things must not fail it. */
+	CHECK(beside > alone / 20); /* A machine that is busy with other things must not fail it. */
 	CHECK_EQ(weir_sub_close(still), 0);
 	CHECK_EQ(weir_bus_drain(ctx, b), 0);
 	for (int i = 0; i < 99; i++)
