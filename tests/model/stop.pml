@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A stop against a task that waits under the scope on a worker which has no part in it yet (src/rt/scope.c): the task never sleeps through
- * the stop.
+ * A stop against a task that is started on a worker which has no part in the scope yet (src/rt/scope.c, weir__spawn() in sched.c): the task
+ * never sleeps through the stop. Whoever spawns pushes the worker's part, then hands the task over; the worker links it in, looks at the
+ * state and parks; the stop's message may come before the task or after it.
  *
- * With -DBROKEN the newcomer looks at the state before it has pushed its part.
+ * With -DBROKEN the spawner looks at the state before it pushes the part, and the worker trusts that.
  */
-bit state, part, message, parked, woken, ended;
+bit state, part, message, task, member, ended;
 
 proctype stopper()
 {
@@ -16,20 +17,30 @@ proctype stopper()
 	fi
 }
 
-proctype worker()
+proctype spawner()
 {
 #ifdef BROKEN
 	if :: state -> ended = 1; goto out :: else fi;
-	part = 1;
-#else
-	part = 1;                                  /* the task's first run: join the scope */
-	if :: state -> ended = 1; goto out :: else fi; /* a wait looks at the state, then parks */
 #endif
-	parked = 1;
-	message == 1;                              /* the inbox; an invalid end state if nothing comes */
-	woken = 1;
-	ended = 1;
+	part = 1;
+	task = 1;                                  /* post the task */
 out:	skip
 }
 
-init { atomic { run worker(); run stopper() } }
+proctype worker()
+{
+	do
+	:: ended -> break
+	:: task ->
+		task = 0;
+		member = 1;
+#ifndef BROKEN
+		if :: state -> ended = 1 :: else fi    /* else it parks */
+#endif
+	:: message ->
+		message = 0;
+		if :: member -> ended = 1 :: else fi   /* walk the members */
+	od
+}
+
+init { atomic { run worker(); run spawner(); run stopper() } }
