@@ -155,7 +155,7 @@ typedef struct weir_take_options {
 	int64_t lease_ns;   /* 0: the queue's */
 	const char *worker; /* shown; up to 63 bytes */
 	/* the holder vouches for the lease by other means (connection, local task): it does not run
-	 * out by time */
+	 * out by time, but for the job's own limit and some seconds */
 	bool renew;
 } weir_take_options;
 

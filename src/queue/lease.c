@@ -12,8 +12,8 @@
  * attempt, a lease that was given back does not.
  *
  * A time limit is the worker's to keep: it knows how to stop what it runs. But who extends a lease
- * for ever would hold the job for ever, so such a lease ends some seconds after the limit, when a
- * worker that keeps it has long reported.
+ * for ever, or keeps its connection, would hold the job for ever, so every lease ends some seconds
+ * after the limit, when a worker that keeps it has long reported.
  *
  * A job that was cancelled while running ends as cancelled when its run ends without an ack; an ack
  * is taken, since the work was done.
@@ -81,8 +81,8 @@ void weir__lease_start(weir_store *s, struct weir__record *j, const struct weir_
 	t->job->timeout_ns = j->timeout_ns ? j->timeout_ns : q->set.timeout_ns;
 	j->limit_ns =
 		t->job->timeout_ns ? weir_now() + t->job->timeout_ns + LIMIT_GRACE : WEIR_NEVER;
-	if (!j->renew && !WEIR__PLANT(LEAKED_LEASE))
-		keep_until(s, j, weir_now() + j->lease_ns);
+	if ((!j->renew || j->limit_ns != WEIR_NEVER) && !WEIR__PLANT(LEAKED_LEASE))
+		keep_until(s, j, j->renew ? WEIR_NEVER : now + j->lease_ns);
 	q->taken_total++;
 	j->refs++;
 	t->job->rec = j;

@@ -189,3 +189,27 @@ SIM(a_result_that_is_too_large_is_dropped_and_the_job_is_done, 2)
 	free(big);
 	store_end(ctx, s);
 }
+
+SIM(a_lease_that_is_vouched_for_ends_some_time_after_the_limit, 20)
+{
+	weir_store *s = store(ctx);
+	weir_job *j;
+	struct id id;
+
+	configure(s, "q", (weir_queue_settings){ .attempts_max = 1 });
+	id = put_with(ctx, s, "q", (weir_job_spec){ .timeout_ns = WEIR_SEC(5) }, "x");
+	j = take_with(ctx, s, "q", (weir_take_options){ .renew = true });
+	CHECK_EQ(weir_sleep(ctx, WEIR_SEC(14)), 0);
+	CHECK_STR(state(s, id), "running");
+	CHECK_EQ(weir_sleep(ctx, WEIR_SEC(2)), 0);
+	CHECK_STR(state(s, id), "dead");
+	CHECK_STR(job(s, id).error, "ran longer than its limit");
+	CHECK_EQ(weir_job_ack(ctx, j, NULL, 0), -ESTALE);
+	/* Without a limit it does not end. */
+	id = put(ctx, s, "q", "x");
+	j = take_with(ctx, s, "q", (weir_take_options){ .renew = true });
+	CHECK_EQ(weir_sleep(ctx, WEIR_HOUR(1)), 0);
+	CHECK_STR(state(s, id), "running");
+	CHECK_EQ(weir_job_ack(ctx, j, NULL, 0), 0);
+	store_end(ctx, s);
+}
