@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * HTTP/1.1 client: one request at a time over a connection that is kept open between them.
+ * HTTP client: one request at a time, over a connection that is kept open between them.
  *
  *	weir_http_client *c;
  *	r = weir_http_client_new("http://127.0.0.1:8080", &c);
@@ -8,7 +8,9 @@
  *	r = weir_http_client_read_all(ctx, c, buf, sizeof buf);
  *
  * Not for several tasks at once. A base URL is http://host:port, https://host, http://[::1]:port or
- * unix:PATH or mem:NAME.
+ * unix:PATH or mem:NAME, all in HTTP/1.1; or http2://host:port (HTTP/2 without being asked whether) or
+ * https2://host (agreed on with ALPN, else -EPROTONOSUPPORT). In HTTP/2 clients that share are many
+ * requests at a time on one connection per worker.
  */
 #ifndef WEIR_HTTP_CLIENT_H
 #define WEIR_HTTP_CLIENT_H
@@ -34,6 +36,11 @@ typedef struct weir_http_res {
 
 /* 0, -ENOMEM, -EINVAL (not such a URL). https trusts the system's authorities. */
 WEIR_API int weir_http_client_new(const char *base, weir_http_client **ret);
+
+/* Another client of the same server, for another task: in HTTP/2 both use the same connections, which
+ * end with the last of them. Of one worker at a time each, from its request to the end of its answer.
+ * 0, -ENOMEM, -EINVAL for a client of HTTP/1.1. */
+WEIR_API int weir_http_client_share(const weir_http_client *c, weir_http_client **ret);
 
 /* Trust and certificates for https from the next connection on; borrowed, for a client. */
 WEIR_API void weir_http_client_tls(weir_http_client *c, weir_tls *t);

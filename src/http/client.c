@@ -26,6 +26,7 @@
 
 #include "base/assert.h"
 #include "base/buf.h"
+#include "http/h2_call.h"
 #include "http/sse_parse.h"
 #include "net/conn.h"
 
@@ -47,6 +48,8 @@ struct weir_http_client {
 	bool https;
 	weir_tls *tls, *own_tls; /* https only; own_tls unless the user gave one */
 	weir_conn *conn;
+	struct weir__h2_shared *h2; /* speaks HTTP/2; then conn is NULL between calls */
+	weir__h2s *stream;          /* … and this has the answer */
 
 	/* The answer at hand. */
 	llhttp_t parser;
@@ -191,7 +194,12 @@ int weir_http_client_new(const char *base, weir_http_client **ret)
 	c->magic = CLIENT_MAGIC;
 	c->done = true;
 	weir__sse_init(&c->sse);
-	if (!strncasecmp(base, "http://", 7)) {
+	if (!strncasecmp(base, "http2://", 8) || !strncasecmp(base, "https2://", 9)) {
+		c->https = base[4] == 's' || base[4] == 'S';
+		r = take_authority(c, strstr(base, "://") + 3);
+		if (r == 0)
+			r = weir__h2_shared_new(&c->h2);
+	} else if (!strncasecmp(base, "http://", 7)) {
 		r = take_authority(c, base + 7);
 	} else if (!strncasecmp(base, "https://", 8)) {
 		c->https = true;
@@ -211,8 +219,35 @@ int weir_http_client_new(const char *base, weir_http_client **ret)
 	return 0;
 }
 
+int weir_http_client_share(const weir_http_client *c, weir_http_client **ret)
+{
+	struct weir_http_client *other;
+
+	weir__magic_check(c, CLIENT_MAGIC);
+	if (!c->h2)
+		return -EINVAL;
+	other = calloc(1, sizeof *other);
+	if (!other)
+		return -ENOMEM;
+	other->magic = CLIENT_MAGIC;
+	other->done = true;
+	weir__sse_init(&other->sse);
+	memcpy(other->addr, c->addr, sizeof other->addr);
+	memcpy(other->host, c->host, sizeof other->host);
+	memcpy(other->name, c->name, sizeof other->name);
+	other->https = c->https;
+	if (c->tls != c->own_tls)
+		other->tls = c->tls;
+	other->h2 = weir__h2_shared_ref(c->h2);
+	*ret = other;
+	return 0;
+}
+
 static void hang_up(struct weir_http_client *c)
 {
+	if (c->stream)
+		weir__h2s_close(c->stream, WEIR__H2_CANCEL);
+	c->stream = NULL;
 	/* A command's guard may hold the connection too (weir_process_spec.hold_fd): the server has
 	 * to hear now, not when that ends. */
 	if (c->conn)
@@ -232,7 +267,9 @@ static int make_tls(void *arg)
 {
 	struct weir_http_client *c = arg;
 
-	return weir_tls_new(&(weir_tls_options){ 0 }, &c->own_tls);
+	static const char *const only_h2[] = { "h2", NULL };
+
+	return weir_tls_new(&(weir_tls_options){ .alpn = c->h2 ? only_h2 : NULL }, &c->own_tls);
 }
 
 /* Does not wait for anybody, so there is nothing to interrupt. */
@@ -266,9 +303,9 @@ int weir_http_client_dup(struct weir_http_client *c)
 	int fd;
 
 	weir__magic_check(c, CLIENT_MAGIC);
-	if (!c->conn)
+	if (!c->conn && !c->stream)
 		return -ENOTCONN;
-	if (!strncmp(c->addr, "mem:", 4))
+	if (c->h2 || !strncmp(c->addr, "mem:", 4))
 		return -EOPNOTSUPP;
 	fd = fcntl(weir__conn_fd(c->conn)->fd, F_DUPFD_CLOEXEC, 3);
 	return fd < 0 ? -errno : fd;
@@ -279,6 +316,7 @@ void weir_http_client_free(struct weir_http_client *c)
 	if (!c)
 		return;
 	hang_up(c);
+	weir__h2_shared_unref(c->h2);
 	weir_tls_free(c->own_tls);
 	weir__sse_fini(&c->sse);
 	weir__buf_free(&c->fields);
@@ -441,6 +479,45 @@ static bool is_stale(struct weir_http_client *c)
 	return weir__conn_try_read(c->conn, &byte, 1) != -EAGAIN;
 }
 
+static int dial_h2(const weir_ctx *ctx, void *arg, weir_conn **ret)
+{
+	struct weir_http_client *c = arg;
+	const char *protocol;
+	int r = connect_to(ctx, c);
+
+	if (r < 0)
+		return r;
+	protocol = weir_conn_alpn(c->conn);
+	if (c->https && (!protocol || strcmp(protocol, "h2") != 0)) {
+		hang_up(c);
+		return -EPROTONOSUPPORT;
+	}
+	*ret = c->conn;
+	c->conn = NULL;
+	return 0;
+}
+
+static int do_h2(const weir_ctx *ctx, struct weir_http_client *c, const weir_http_req *req)
+{
+	const struct weir__h2_field *f;
+	int r;
+
+	hang_up(c);
+	expect_answer(c, req);
+	r = weir__h2_request(ctx, c->h2, dial_h2, c, c->https ? "https" : "http", c->host, req,
+	                     may_repeat(req->method), &c->stream);
+	c->done = r < 0;
+	if (r < 0)
+		return r;
+	c->head_done = c->keep = true;
+	f = weir__h2s_field(c->stream, false, ":status");
+	c->status = f ? atoi(f->value) : 0;
+	f = weir__h2s_field(c->stream, false, "content-length");
+	if (f)
+		c->length = strtoll(f->value, NULL, 10);
+	return 0;
+}
+
 int weir_http_client_do(const weir_ctx *ctx, struct weir_http_client *c, const weir_http_req *req,
                         weir_http_res *ret)
 {
@@ -454,7 +531,9 @@ int weir_http_client_do(const weir_ctx *ctx, struct weir_http_client *c, const w
 	r = make_head(c, req, &head);
 	if (r < 0)
 		goto out;
-	for (;;) {
+	if (c->h2)
+		r = do_h2(ctx, c, req);
+	while (!c->h2) {
 		kept = c->conn != NULL;
 		if (!kept)
 			r = connect_to(ctx, c);
@@ -481,6 +560,18 @@ const char *weir_http_client_header(const struct weir_http_client *c, const char
 {
 	const char *at = c->fields.data, *end = at + c->fields.len;
 
+	if (c->stream) {
+		const struct weir__h2_field *f;
+		char lower[128];
+		size_t n = strlen(name);
+
+		if (n >= sizeof lower)
+			return NULL;
+		for (size_t i = 0; i <= n; i++)
+			lower[i] = (char)tolower((unsigned char)name[i]);
+		f = weir__h2s_field(c->stream, false, lower);
+		return f ? f->value : NULL;
+	}
 	while (at && at < end) {
 		const char *value = at + strlen(at) + 1;
 
@@ -489,6 +580,19 @@ const char *weir_http_client_header(const struct weir_http_client *c, const char
 		at = value + strlen(value) + 1;
 	}
 	return NULL;
+}
+
+static int pull_h2(const weir_ctx *ctx, struct weir_http_client *c)
+{
+	ssize_t n = weir__h2s_read(ctx, c->stream, c->in, sizeof c->in);
+
+	if (n < 0)
+		return (int)n;
+	c->body = c->in;
+	c->body_at = 0;
+	c->body_len = (size_t)n;
+	c->done = n == 0;
+	return 0;
 }
 
 /* Waits until there is some body. 1, 0 at its end. */
@@ -500,9 +604,9 @@ static int fill(const weir_ctx *ctx, struct weir_http_client *c)
 	while (c->body_at == c->body_len) {
 		if (c->done)
 			return 0;
-		if (!c->conn)
+		if (!c->conn && !c->stream)
 			return -ECONNRESET;
-		r = pull(ctx, c);
+		r = c->stream ? pull_h2(ctx, c) : pull(ctx, c);
 		if (r == -EBADMSG || r == -ECONNRESET || r == -EPIPE || r == -ENOMEM)
 			hang_up(c);
 		if (r < 0)

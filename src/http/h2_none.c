@@ -2,6 +2,7 @@
 /* A library without HTTP/2: no exchange ever has a stream of it. */
 #include "base/assert.h"
 #include "http/exchange.h"
+#include "http/h2_call.h"
 #include "http/h2_server.h"
 #include "http/server.h"
 
@@ -80,5 +81,50 @@ void weir__h2_unwatch(struct weir__h2_stream *st)
 void weir__h2_server_end(struct weir__h2_stream *st, bool clean)
 {
 	(void)st, (void)clean;
+	none();
+}
+
+int weir__h2_shared_new(struct weir__h2_shared **ret)
+{
+	(void)ret;
+	return -EOPNOTSUPP;
+}
+
+struct weir__h2_shared *weir__h2_shared_ref(struct weir__h2_shared *h)
+{
+	(void)h;
+	none();
+}
+
+void weir__h2_shared_unref(struct weir__h2_shared *h)
+{
+	if (h)
+		none();
+}
+
+int weir__h2_request(const weir_ctx *ctx, struct weir__h2_shared *h, weir__h2_dial_fn *dial,
+                     void *arg, const char *scheme, const char *host, const weir_http_req *req,
+                     bool repeats, weir__h2s **ret)
+{
+	(void)ctx, (void)h, (void)dial, (void)arg, (void)scheme, (void)host, (void)req;
+	(void)repeats, (void)ret;
+	none();
+}
+
+ssize_t weir__h2s_read(const weir_ctx *ctx, weir__h2s *s, void *buf, size_t n)
+{
+	(void)ctx, (void)s, (void)buf, (void)n;
+	none();
+}
+
+const struct weir__h2_field *weir__h2s_field(const weir__h2s *s, bool trailing, const char *name)
+{
+	(void)s, (void)trailing, (void)name;
+	none();
+}
+
+void weir__h2s_close(weir__h2s *s, uint32_t code)
+{
+	(void)s, (void)code;
 	none();
 }

@@ -5,6 +5,9 @@
  */
 #include "http/exchange.h"
 #include "http/h2_client.h"
+#include <weir/http_client.h>
+#include <weir/sse.h>
+
 #include "site.h"
 
 static const struct weir__h2c_options no_options;
@@ -597,4 +600,94 @@ SIM(resets_drains_cancels_and_losses_at_any_moment_leave_nothing, 2000)
 	CHECK_EQ(n.begun, n.over);
 	weir_listener_free(s.listener);
 	weir_http_server_free(s.server);
+}
+
+/* ---- our HTTP client ---- */
+
+static int events(const weir_ctx *ctx, weir_http *x, void *arg)
+{
+	int r = weir_sse_begin(ctx, x);
+
+	(void)arg;
+	for (int i = 0; r == 0 && i < 3; i++)
+		r = weir_sse_send(ctx, x, "tick", "data", 4);
+	return r;
+}
+
+struct asker {
+	const weir_http_client *first;
+	int at_once;
+};
+
+static int asks(const weir_ctx *ctx, void *arg)
+{
+	struct asker *a = arg;
+	weir_http_client *c;
+	weir_http_res res;
+	static char body[BIG];
+	ssize_t n, len = 0;
+	char buf[5000];
+
+	for (int i = 0; i < BIG; i++)
+		body[i] = (char)(i % 251);
+	CHECK_EQ(weir_http_client_share(a->first, &c), 0);
+	for (int i = 0; i < 5; i++) {
+		CHECK_EQ(weir_http_client_do(
+				 ctx, c,
+				 &(weir_http_req){ .method = "POST",
+		                                   .target = "/echo",
+		                                   .headers =
+		                                           (const char *[]){ "X-Test: Yes ", NULL },
+		                                   .body = body,
+		                                   .body_len = BIG },
+				 &res),
+		         0);
+		CHECK_EQ(res.status, 200);
+		CHECK(weir_http_client_header(c, "Date") != NULL);
+		if (i == 3)
+			continue; /* unread */
+		for (len = 0; (n = weir_http_client_read(ctx, c, buf, sizeof buf)) > 0; len += n)
+			for (ssize_t k = 0; k < n; k++)
+				CHECK_EQ((unsigned char)buf[k], (len + k) % 251);
+		CHECK_EQ(n, 0);
+		CHECK_EQ(len, BIG);
+	}
+	weir_http_client_free(c);
+	return 0;
+}
+
+TASK(clients_that_share_ask_at_once_on_one_connection_per_worker)
+{
+	struct site s;
+	weir_http_client *c;
+	weir_http_res res;
+	weir_sse_event e;
+	char base[100];
+	struct asker a;
+	weir_group g;
+
+	site_new(&s, &(weir_http_limits){ .body_max = 2 * BIG });
+	site_route(&s, "POST /echo", echo, NULL);
+	site_route(&s, "GET /events", events, NULL);
+	CHECK_EQ(weir_listen("127.0.0.1:0", &s.listener), 0);
+	weir_group_init(&s.group, ctx);
+	CHECK_EQ(weir_group_go(&s.group, site_serve, &s), 0);
+	snprintf(base, sizeof base, "http2://%s", weir_listener_addr(s.listener));
+	CHECK_EQ(weir_http_client_new(base, &c), 0);
+	a.first = c;
+	weir_group_init(&g, ctx);
+	for (int i = 0; i < 6; i++)
+		CHECK_EQ(weir_group_go(&g, asks, &a), 0);
+	CHECK_EQ(weir_group_wait(&g), 0);
+	CHECK(site_stats(&s).conns_total <= 2 * (uint64_t)weir_worker_count());
+	CHECK_EQ(weir_http_client_do(
+			 ctx, c, &(weir_http_req){ .method = "GET", .target = "/events" }, &res),
+	         0);
+	for (int i = 0; i < 3; i++) {
+		CHECK_EQ(weir_http_client_event(ctx, c, &e), 1);
+		CHECK_STR(e.event, "tick");
+	}
+	CHECK_EQ(weir_http_client_event(ctx, c, &e), 0);
+	weir_http_client_free(c);
+	site_stop(&s);
 }
