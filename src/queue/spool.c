@@ -34,6 +34,7 @@
 #include "base/crc.h"
 #include "base/log.h"
 #include "queue/inner.h"
+#include "rt/sim.h"
 
 #define MAGIC "WEIRSPOL"
 enum { VERSION = 1, HEAD = 12, RECORD_HEAD = 5 };
@@ -315,13 +316,17 @@ int weir__spool_write(weir_store *s, const char *path, const bool *stop, size_t 
 		goto out;
 	}
 	errno = 0;
+	weir__sim_crash_point();
 	write_all(&w, s, ret_jobs);
+	weir__sim_crash_point();
 	if (!w.error && (fflush(w.file) != 0 || fsync(fd) < 0)) /* offloaded */
 		w.error = -errno;
 	if (fclose(w.file) != 0 && !w.error)
 		w.error = -errno;
+	weir__sim_crash_point();
 	if (!w.error && rename(tmp, path) < 0)
 		w.error = -errno;
+	weir__sim_crash_point();
 	if (!w.error)
 		w.error = sync_dir(path);
 	else

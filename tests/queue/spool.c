@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "queue/queue_test.h"
@@ -36,6 +37,52 @@ static size_t close_spool(const weir_ctx *ctx, weir_store *s)
 
 	CHECK_EQ(weir_store_close(ctx, s, &n), 0);
 	return n;
+}
+
+enum { KEPT = 40 };
+
+static int stops_cleanly(const weir_ctx *ctx, void *arg)
+{
+	weir_store *s = open_spool(ctx, arg);
+
+	for (int i = 0; i < KEPT; i++)
+		(void)put(ctx, s, "q", "kept");
+	weir_sim_crash(6);
+	CHECK_EQ(close_spool(ctx, s), KEPT);
+	return 0;
+}
+
+static int finds_all_or_nothing(const weir_ctx *ctx, void *arg)
+{
+	const struct dir *d = arg;
+	bool written = access(d->spool, F_OK) == 0;
+
+	CHECK_EQ(close_spool(ctx, open_spool(ctx, d)), written ? KEPT : 0);
+	return 0;
+}
+
+TEST(a_crash_amid_the_clean_stop_leaves_a_whole_spool_or_none)
+{
+	char tmp[128];
+	int crashes = 0;
+
+	for (uint64_t seed = 1; seed <= 40; seed++) {
+		struct dir d = dir_new();
+		pid_t pid = fork();
+		int status;
+
+		if (pid == 0)
+			_exit(weir_sim(seed, stops_cleanly, &d));
+		CHECK_EQ(waitpid(pid, &status, 0), pid);
+		CHECK(WIFEXITED(status));
+		CHECK(WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == 86);
+		crashes += WEXITSTATUS(status) == 86;
+		CHECK_EQ(weir_sim(seed, finds_all_or_nothing, &d), 0);
+		snprintf(tmp, sizeof tmp, "%s.tmp", d.spool);
+		unlink(tmp);
+		dir_end(&d);
+	}
+	CHECK(crashes > 5 && crashes < 40);
 }
 
 SIM(what_queues_hold_is_there_again_after_a_clean_stop, 20)
