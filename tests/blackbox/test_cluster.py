@@ -30,12 +30,21 @@ class Nats(Program):
         self.kill()
 
 
+@functools.cache
+def without_adapter():
+    p = subprocess.run([program(), 'publish', 'a', 'x', '--server', 'nats://127.0.0.1:1'], capture_output=True, text=True)
+    return 'built without' in p.stderr
+
+
 def on_cluster(fn):
     """A test with a nats-server; without one it says so and passes."""
     @functools.wraps(fn)
     def wrapped():
         if not shutil.which('nats-server'):
             print('skipped: nats-server is not installed')
+            return
+        if without_adapter():
+            print('skipped: built without nats.c')
             return
         with Nats() as n:
             fn(n)
