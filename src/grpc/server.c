@@ -210,6 +210,7 @@ static int run(const weir_ctx *ctx, weir_http *x, struct weir__grpc_server *serv
 
 	if (!weir__http_is_h2(x))
 		return weir_http_problem(ctx, x, 505, "gRPC needs HTTP/2.");
+	weir__http_count_pings(x);
 	weir__grpc_init(&sc.call, &server_io, weir_http_url_path(x), server->recv_max);
 	sc.x = x;
 	sc.call.peer = weir_http_peer(x);

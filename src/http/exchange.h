@@ -69,6 +69,9 @@ int weir__http_trailer(weir_http *x, const char *name, const char *value);
 /* The answer ends here, whatever the handler does then: with RST_STREAM and this code. */
 void weir__http_reset(weir_http *x, uint32_t code);
 
+/* From now on pings on its connection are counted as gRPC does (HTTP/2 only). */
+void weir__http_count_pings(weir_http *x);
+
 /* Is asked before the server answers 404, 405 or 501 itself: 0 leaves it to the server, else as a
  * handler's result; *ret_done: it has answered. Before serving; one. */
 void weir__http_unrouted(weir_http_server *s,

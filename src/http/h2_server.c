@@ -30,7 +30,8 @@
 #include "rt/scope.h"
 #include "rt/task.h"
 
-enum { ALLOWANCE = 1000, ALLOWANCE_PER_S = 100, HEAD_FACTOR = 4 };
+enum { ALLOWANCE = 1000, ALLOWANCE_PER_S = 100, HEAD_FACTOR = 4, STRIKES_MAX = 2 };
+#define PING_MIN_NS  WEIR_MIN(5) /* between two pings of a client of gRPC while nothing is sent */
 #define LAST_CALL_NS WEIR_SEC(1)
 #define ALIVE_NS     WEIR_SEC(20) /* for the answer to a PING of keepalive */
 
@@ -48,6 +49,9 @@ struct weir__h2_server {
 	bool drains;  /* handlers are to hear the drain when GOAWAY has left */
 	bool drained; /* they have */
 	bool counted_idle, limited;
+	bool counts_pings; /* weir__http_count_pings() */
+	unsigned strikes;
+	int64_t pinged_ns; /* 0: not since we sent something */
 	int64_t last_call_ns, idle_ns, age_ns;
 	int64_t heard_ns, asked_ns; /* keepalive: when bytes last came; when it was asked, or 0 */
 	uint64_t heard, counted_in;
@@ -216,6 +220,25 @@ static void charge(struct weir__h2_server *s, int price)
 		calm(s);
 }
 
+/* gRPC's rule for keepalive (A8): the third ping that comes too early is one too many, and clients
+ * know the word. */
+static void ping(struct weir__h2_server *s)
+{
+	int64_t now = weir_now();
+
+	charge(s, 1);
+	if (!s->counts_pings)
+		return;
+	if (s->pinged_ns && now - s->pinged_ns < PING_MIN_NS && ++s->strikes > STRIKES_MAX) {
+		nghttp2_submit_goaway(s->h2.session, NGHTTP2_FLAG_NONE,
+		                      nghttp2_session_get_last_proc_stream_id(s->h2.session),
+		                      NGHTTP2_ENHANCE_YOUR_CALM, (const uint8_t *)"too_many_pings",
+		                      14);
+		calm(s);
+	}
+	s->pinged_ns = now;
+}
+
 static void frame(struct weir__h2 *h2, const nghttp2_frame *f, enum weir__h2_way way)
 {
 	struct weir__h2_server *s = server_of(h2);
@@ -225,6 +248,10 @@ static void frame(struct weir__h2 *h2, const nghttp2_frame *f, enum weir__h2_way
 		return;
 	}
 	if (way == WEIR__H2_SENT) {
+		if (f->hd.type == NGHTTP2_DATA || f->hd.type == NGHTTP2_HEADERS) {
+			s->strikes = 0;
+			s->pinged_ns = 0;
+		}
 		/* MadeYouReset: whoever makes us reset pays as if it had. */
 		if (f->hd.type == NGHTTP2_RST_STREAM &&
 		    f->rst_stream.error_code != NGHTTP2_NO_ERROR)
@@ -235,6 +262,9 @@ static void frame(struct weir__h2 *h2, const nghttp2_frame *f, enum weir__h2_way
 	}
 	switch (f->hd.type) {
 	case NGHTTP2_PING:
+		if (!(f->hd.flags & NGHTTP2_FLAG_ACK))
+			ping(s);
+		break;
 	case NGHTTP2_SETTINGS:
 		if (!(f->hd.flags & NGHTTP2_FLAG_ACK))
 			charge(s, 1);
@@ -250,6 +280,11 @@ static void frame(struct weir__h2 *h2, const nghttp2_frame *f, enum weir__h2_way
 		charge(s, 1);
 		break;
 	}
+}
+
+void weir__http_count_pings(weir_http *x)
+{
+	x->conn->h2->counts_pings = true;
 }
 
 /* ---- a head arrives ---- */

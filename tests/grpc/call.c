@@ -187,6 +187,37 @@ SIM(a_connection_that_is_lost_ends_the_handlers_context, SEEDS)
 	demo_stop(&d);
 }
 
+static int status_under_pings(const weir_ctx *ctx, int64_t keepalive_ns)
+{
+	weir_grpc_channel_options opt = { .keepalive_ns = keepalive_ns };
+	weir_ctx soon = weir_ctx_timeout(ctx, WEIR_MIN(30));
+	struct ended e;
+	const void *msg;
+	weir_grpc *call;
+	struct demo d;
+	size_t n;
+	int status;
+
+	ended_init(&e);
+	demo_new(&d);
+	demo_method(&d, "/t.T/Wait", wait_for_ever, &e);
+	site_start(ctx, &d.site);
+	CHECK_EQ(weir_grpc_channel_new("mem:site", &opt, &d.channel), 0);
+	CHECK_EQ(weir_grpc_start(&soon, d.channel, "/t.T/Wait", NULL, &call), 0);
+	CHECK_EQ(weir_grpc_send(&soon, call, "x", 1), 0);
+	(void)weir_grpc_recv(&soon, call, &msg, &n);
+	status = weir_grpc_status(call);
+	weir_grpc_free(call);
+	demo_stop(&d);
+	return status;
+}
+
+SIM(a_client_that_pings_too_often_is_told_so, SEEDS)
+{
+	CHECK_EQ(status_under_pings(ctx, WEIR_SEC(10)), WEIR_GRPC_UNAVAILABLE);
+	CHECK_EQ(status_under_pings(ctx, WEIR_MIN(6)), WEIR_GRPC_DEADLINE_EXCEEDED);
+}
+
 /* ---- the server's stop ---- */
 
 static int ticks(const weir_ctx *ctx, weir_grpc *call, void *arg)
