@@ -62,7 +62,7 @@ struct weir__sqlite {
 	sqlite3_stmt **sql; /* of the file that is written */
 	sqlite3_stmt *sets[2][WEIR__SQL_STATEMENTS];
 	bool attached, more, copying; /* see sqlite_more.c */
-	int64_t again_at, copied_job, copied_change;
+	int64_t again_at, copy_at, copied_job, copied_change;
 	struct weir__batch batch;
 	struct weir__row rows[WEIR__SQL_ROWS];
 	uint64_t changes;      /* the newest change's number */

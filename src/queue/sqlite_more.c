@@ -163,8 +163,11 @@ static int empty(struct weir__sqlite *q)
 
 void weir__sqlite_more_step(struct weir__sqlite *q)
 {
+	int64_t start = weir_now();
 	int r;
 
+	if (start < q->copy_at)
+		return;
 	if (!q->copying) {
 		if (!log_restarts(q))
 			return;
@@ -174,6 +177,10 @@ void weir__sqlite_more_step(struct weir__sqlite *q)
 	if (q->log[0] >= weir__sqlite_log_cap && !log_restarts(q))
 		return; /* Another reader has come. */
 	r = copy_some(q);
+	if (r >= 0 && q->log[0] >= weir__sqlite_log_frames)
+		sqlite3_wal_checkpoint_v2(q->db, "main", SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+	/* At least half of the time is for those who wait. */
+	q->copy_at = weir_now() + (weir_now() - start);
 	if (r == 0)
 		r = empty(q);
 	else if (r > 0)
