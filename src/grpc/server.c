@@ -148,12 +148,14 @@ static int finish(const weir_ctx *ctx, weir_grpc *call, int result)
 {
 	weir_http *x = weir__grpc_exchange(call);
 	bool trailing = call->head_sent;
-	char digits[8];
+	char digits[3];
 	int r = 0, code = code_of(ctx, call, result);
 
 	if (!trailing)
 		r = set_head(call);
-	snprintf(digits, sizeof digits, "%d", code);
+	digits[0] = (char)(code < 10 ? '0' + code : '1');
+	digits[1] = (char)(code < 10 ? 0 : '0' + code - 10);
+	digits[2] = 0;
 	if (r == 0)
 		r = put(x, trailing, "grpc-status", digits);
 	if (r == 0 && *call->message)
