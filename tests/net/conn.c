@@ -31,7 +31,8 @@ static void connect_over(const weir_ctx *ctx, const char *addr, weir_conn **a, w
 
 	if (!strncmp(addr, "tls+", 4)) {
 		connect_over(ctx, addr + 4, a, b);
-		connect_tls(ctx, a, b);
+		if (tls_built())
+			connect_tls(ctx, a, b);
 		return;
 	}
 	if (!strcmp(addr, "pair")) {

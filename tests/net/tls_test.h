@@ -14,6 +14,13 @@ struct tls_files {
 	char cert[64], key[64];
 };
 
+/* Is there any in this build? */
+static inline bool tls_built(void)
+{
+	return weir_tls_new(&(weir_tls_options){ .server = true }, &(weir_tls *){ NULL }) !=
+	       -EOPNOTSUPP;
+}
+
 static inline struct tls_files tls_make_files(void)
 {
 	struct tls_files f;
