@@ -31,7 +31,6 @@ enum {
 	SECRET_LEAST = 24,
 	SECRET_MOST = 64,
 	RESULT_KEPT = 64 << 10,
-	SIGNATURE_TEXT = 45, /* base64 of 32 bytes, and NUL */
 	HEADER_BYTES = 160,
 };
 
