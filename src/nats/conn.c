@@ -7,8 +7,8 @@
  * lags behind.
  *
  * A turn reads into a block of its worker's; what is left of a frame that is not there as a whole stays
- * behind: a few bytes in a piece of memory of their size, more in the block itself, which grows as bytes
- * arrive and not as they are announced.
+ * behind: a few bytes in a piece of memory of their size, more in a block of twice theirs, which grows as
+ * bytes arrive and not as they are announced.
  *
  * The end has three forms. A cut (weir__nats_cut) comes from anywhere and ends the connection at once.
  * A leave, after an error or in a drain, writes what is there, shuts the sending side, and discards
@@ -90,11 +90,20 @@ static bool open_block(struct weir__nats_conn *c)
 
 static void close_block(struct weir__nats_conn *c)
 {
-	struct weir__nats_block *b = c->block;
+	struct weir__nats_block *b = c->block, *more;
 	size_t left = b->len - b->pos;
 
-	if (left > CARRY_MAX)
+	/* Twice what there is, so that the next bytes fit, and little is copied for each. */
+	if (left > CARRY_MAX) {
+		more = left < b->cap / 4 ? block_new(2 * left) : NULL;
+		if (!more)
+			return;
+		memcpy(more->data, b->data + b->pos, left);
+		more->len = left;
+		c->block = more;
+		block_put(c->worker, b);
 		return;
+	}
 	if (left) {
 		c->carry = malloc(left);
 		if (!c->carry)

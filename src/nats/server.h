@@ -26,8 +26,9 @@
 #include "rt/timer.h"
 
 enum {
-	WEIR__NATS_BLOCK = 64 * 1024,  /* what is read at once */
-	WEIR__NATS_BLOCKS = 8,         /* free ones that a worker keeps */
+	/* What is read at once: a stream of large messages pays the kernel for each read. */
+	WEIR__NATS_BLOCK = 256 * 1024,
+	WEIR__NATS_BLOCKS = 4,         /* free ones that a worker keeps */
 	WEIR__NATS_CHUNK_SMALL = 2048, /* of an out queue: the first … */
 	WEIR__NATS_CHUNK = 32 * 1024,  /* … and the others, of which a worker keeps some */
 	WEIR__NATS_CHUNKS = 64,
