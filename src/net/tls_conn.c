@@ -456,7 +456,6 @@ weir_conn *weir__conn_below(weir_conn *c)
 
 /* What a wait of it goes by: once the server drains, a shorter time. */
 struct patience {
-	const weir_ctx *given;
 	weir_ctx ctx;
 	bool server, draining, begun;
 };
@@ -608,8 +607,7 @@ static void opened(struct tls_conn *t)
 
 static int handshake(const weir_ctx *ctx, struct weir_tls *tls, const char *name, weir_conn **io)
 {
-	struct patience p = { .given = ctx,
-		              .ctx = weir_ctx_timeout(ctx, tls->handshake_ns),
+	struct patience p = { .ctx = weir_ctx_timeout(ctx, tls->handshake_ns),
 		              .server = tls->server };
 	struct tls_conn *t = calloc(1, sizeof *t);
 	struct weir__tls_set *set;
