@@ -321,7 +321,9 @@ func serve(addr string) {
 	if cert := os.Getenv("TLS_CERT"); cert != "" {
 		log.Fatal(http.ServeTLS(l, nil, cert, os.Getenv("TLS_KEY")))
 	}
-	log.Fatal(http.Serve(l, nil))
+	server := &http.Server{}
+	both(server)
+	log.Fatal(server.Serve(l))
 }
 
 func main() {
