@@ -511,7 +511,7 @@ static int do_h2(const weir_ctx *ctx, struct weir_http_client *c, const weir_htt
 		return r;
 	c->head_done = c->keep = true;
 	f = weir__h2s_field(c->stream, false, ":status");
-	c->status = f ? atoi(f->value) : 0;
+	c->status = f ? (int)strtol(f->value, NULL, 10) : 0;
 	f = weir__h2s_field(c->stream, false, "content-length");
 	if (f)
 		c->length = strtoll(f->value, NULL, 10);
