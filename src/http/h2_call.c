@@ -102,8 +102,8 @@ void weir__h2_shared_unref(struct weir__h2_shared *h)
 /* RFC 9113 §8.2.2, and what is said by a pseudo-field. */
 static bool is_left_out(const char *name, size_t n)
 {
-	static const char *const out[] = { "connection", "keep-alive", "proxy-connection",
-		                           "transfer-encoding", "upgrade", "host" };
+	static const char *const out[] = { "connection",        "keep-alive", "proxy-connection",
+		                           "transfer-encoding", "upgrade",    "host" };
 
 	for (size_t i = 0; i < sizeof out / sizeof *out; i++)
 		if (strlen(out[i]) == n && !strncasecmp(out[i], name, n))
@@ -128,13 +128,14 @@ static size_t add_lines(struct weir__h2_field *f, char *text, const char *const 
 		if (is_left_out(*lines, len))
 			continue;
 		value += strspn(value, " \t");
-		for (value_len = strlen(value);
-		     value_len && strchr(" \t", value[value_len - 1]); value_len--)
+		for (value_len = strlen(value); value_len && strchr(" \t", value[value_len - 1]);
+		     value_len--)
 			;
 		f[n] = (struct weir__h2_field){ text, value, len, value_len };
 		for (size_t i = 0; i < len; i++)
-			*text++ = (*lines)[i] >= 'A' && (*lines)[i] <= 'Z' ? (char)((*lines)[i] | 32) :
-			                                                     (*lines)[i];
+			*text++ = (*lines)[i] >= 'A' && (*lines)[i] <= 'Z' ?
+			                  (char)((*lines)[i] | 32) :
+			                  (*lines)[i];
 		n++;
 	}
 	return n;
