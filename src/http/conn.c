@@ -302,6 +302,7 @@ static int next_request(struct weir__http_conn *c)
 	if (!left && b->dry && !c->stream.peer_left)
 		return 0;
 	weir__h1_reset(&x->head);
+	x->head.blank = c->blank;
 	for (;;) {
 		if (b->in_len && is_preface(c)) {
 			if (b->in_len >= sizeof preface - 1)
@@ -311,12 +312,15 @@ static int next_request(struct weir__http_conn *c)
 			if (r < 0)
 				return (int)r;
 			if (r > 0) {
+				c->blank = false;
 				b->in_pos = b->head_end = (size_t)r;
 				return 1;
 			}
-			if (!x->head.method && x->head.line == b->in_len)
+			if (!x->head.method && x->head.line == b->in_len) {
 				/* Only an empty line, as some clients add behind a body. */
 				b->in_len = x->head.line = x->head.seen = 0;
+				c->blank = true;
+			}
 		}
 		if (ctx.deadline_ns == WEIR_NEVER)
 			r = weir__conn_try_read(c->io, b->in + b->in_len,

@@ -191,7 +191,8 @@ struct weir__http_conn {
 	struct weir__http_worker *worker;
 	int worker_index;
 	bool draining, canceled;
-	bool kept; /* weir_http_conn_keep() */
+	bool kept;  /* weir_http_conn_keep() */
+	bool blank; /* an empty line has come since the last request */
 	weir_conn *io;
 	weir_scope *scope; /* of the connection; its requests run under it */
 	weir_hook hook;

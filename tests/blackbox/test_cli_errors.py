@@ -39,7 +39,7 @@ FLAGS = [
     ('serve --drain-wait 30s', 'drain-wait is part of the stop\'s budget'),
     ('serve --log xml', '--log: "xml" is not one of text, json'),
     ('serve --log jsno', 'did you mean "json"?'),
-    ('serve --store redis', '--store: "redis" is not mem, the only choice'),
+    ('serve --store redis', '--store: "redis" is neither sqlite nor mem nor the path of a file'),
     ('serve --listen 8080', '"8080" is not an address; write 127.0.0.1:8080'),
     ('serve --listen :65536', '":65536" has a port beyond 65535'),
     ('serve --listen example.com:80', 'names a host; a server listens on an address of its machine'),
