@@ -5,6 +5,7 @@
  */
 #include "http/exchange.h"
 #include "http/h2_client.h"
+#include <pthread.h>
 #include <weir/http_client.h>
 #include <weir/sse.h>
 
@@ -86,16 +87,30 @@ static int hello(const weir_ctx *ctx, weir_http *x, void *arg)
 
 enum { BIG = 300000 };
 
+static char pattern_bytes[BIG];
+
+static void fill(void)
+{
+	for (int i = 0; i < BIG; i++)
+		pattern_bytes[i] = (char)(i % 251);
+}
+
+/* Handlers and clients on all workers send it. */
+static const char *pattern(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, fill);
+	return pattern_bytes;
+}
+
 static int big(const weir_ctx *ctx, weir_http *x, void *arg)
 {
-	static char text[BIG];
 	int r = 0;
 
 	(void)arg;
-	for (int i = 0; i < BIG; i++)
-		text[i] = (char)(i % 251);
 	for (int at = 0; r == 0 && at < BIG; at += BIG / 3)
-		r = weir_http_write(ctx, x, text + at, BIG / 3);
+		r = weir_http_write(ctx, x, pattern() + at, BIG / 3);
 	return r;
 }
 
@@ -624,12 +639,9 @@ static int asks(const weir_ctx *ctx, void *arg)
 	struct asker *a = arg;
 	weir_http_client *c;
 	weir_http_res res;
-	static char body[BIG];
 	ssize_t n, len = 0;
 	char buf[5000];
 
-	for (int i = 0; i < BIG; i++)
-		body[i] = (char)(i % 251);
 	CHECK_EQ(weir_http_client_share(a->first, &c), 0);
 	for (int i = 0; i < 5; i++) {
 		CHECK_EQ(weir_http_client_do(
@@ -638,7 +650,7 @@ static int asks(const weir_ctx *ctx, void *arg)
 		                                   .target = "/echo",
 		                                   .headers =
 		                                           (const char *[]){ "X-Test: Yes ", NULL },
-		                                   .body = body,
+		                                   .body = pattern(),
 		                                   .body_len = BIG },
 				 &res),
 		         0);
