@@ -474,6 +474,9 @@ int weir_job_retry(weir_store *s, const char *id)
 	int r;
 
 	weir__magic_check(s, weir__store_magic);
+	r = weir__cold_thaw(s, id);
+	if (r < 0)
+		return r;
 	weir__store_enter(s);
 	j = weir__job_find(s, id);
 	r = !j ? -ENOENT : s->closed ? -EPIPE : j->held ? -EBUSY : revive(s, j, "retried");

@@ -164,6 +164,10 @@ static int load_changes(struct weir__sqlite *q, struct newest *m)
 		m->v[i].job = job;
 		m->v[i].change = change;
 		q->changes = change;
+		/* A job whose row is cleared away may have left changes, which must not be taken
+		 * for those of a new one with its number. */
+		if (job > q->store->journal.last_num)
+			q->store->journal.last_num = job;
 		r = 0;
 	}
 	sqlite3_finalize(st);

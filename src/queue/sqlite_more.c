@@ -51,6 +51,14 @@ static int attach(struct weir__sqlite *q)
 	if (r == 0)
 		r = weir__sqlite_prepare(q, 1);
 	q->attached = r == 0;
+	if (r < 0) {
+		/* Or no later try could attach it; that it is not attached yet is no matter. */
+		for (size_t i = 0; i < WEIR__SQL_STATEMENTS; i++) {
+			sqlite3_finalize(q->sets[1][i]);
+			q->sets[1][i] = NULL;
+		}
+		sqlite3_exec(q->db, "DETACH more", NULL, NULL, NULL);
+	}
 	return r;
 }
 

@@ -56,6 +56,11 @@ static void refill(struct weir__sqlite *q, const char *name)
 	for (; got < n && r >= 0; got++) {
 		q->read[got] = NULL;
 		r = read_one(q, q->nums[got], &q->read[got]);
+		/* The next one instead: its row is not there. */
+		if (q->read[got] && q->read[got]->num != q->nums[got]) {
+			weir__job_free(q->read[got]);
+			q->read[got] = NULL;
+		}
 	}
 	weir__store_enter(s);
 	to = weir__queue_find(s, name); /* What it holds keeps it. */

@@ -255,6 +255,7 @@ static int judge(weir_webhook *h, weir_job *job, const struct weir__parcel *p)
 int weir_job_webhook(const weir_ctx *ctx, weir_job *job, void *hook)
 {
 	weir_webhook *h = hook;
+	weir_ctx live = weir_ctx_until_drain(ctx); /* A stop need not wait for what is not sent. */
 	int64_t pause;
 	struct delivery *d;
 	int r;
@@ -262,7 +263,7 @@ int weir_job_webhook(const weir_ctx *ctx, weir_job *job, void *hook)
 	weir__magic_check(h, WEBHOOK_MAGIC);
 	while ((pause = __atomic_load_n(&h->not_before, __ATOMIC_RELAXED) - weir_now()) > 0) {
 		(void)weir_job_progress(job, -1, "the receiver has asked for a pause");
-		r = weir_sleep(ctx, pause);
+		r = weir_sleep(&live, pause);
 		if (r < 0) {
 			weir_job_defer(job, 0);
 			return r;

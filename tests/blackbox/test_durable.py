@@ -53,6 +53,23 @@ def a_job_that_was_accepted_runs_after_kill_9():
 
 
 @test
+def a_new_job_is_not_taken_for_one_that_was_cleared_away():
+    with directory() as d:
+        w = durable(d)
+        w.enqueue('q')
+        job, = w.take('q')
+        check_eq(w.ack(job).status, 200)
+        w.stop()
+        # As clearing away does, whose changes go later.
+        subprocess.run(['sqlite3', d + '/jobs.db', 'DELETE FROM job'], check=True)
+        w = durable(d)
+        id = w.enqueue('q')
+        kill9(w)
+        with durable(d) as w:
+            check_eq(w.job(id)['state'], 'queued')
+
+
+@test
 def a_lease_outlives_the_server_and_its_worker_may_acknowledge_to_the_next():
     for end in kill9, Weir.stop:
         with directory() as d:
