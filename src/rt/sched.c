@@ -17,9 +17,9 @@
  * (steal_any).
  *
  * Spinning: a worker that has just had messages from others looks for the next for up to 50 µs
- * before it sleeps, since waking a sleeping processor takes about as long. One worker at a time;
- * not for 10 ms after three vain tries in a row, or after the kernel took the processor away
- * meanwhile.
+ * before it sleeps, since waking a sleeping processor takes about as long. At most one more than
+ * half of the workers at a time; not for 10 ms after three vain tries in a row, or after the kernel
+ * took the processor away meanwhile.
  *
  * Sleeping: set `sleeping`, look once more at everything that a waker may have left, sleep.
  * Waking: publish, then exchange `sleeping`; the one who gets 1 writes the eventfd. So a burst of
@@ -536,13 +536,15 @@ static void relax(void)
 static bool spin(struct weir__worker *w)
 {
 	int64_t begin = weir_now(), last = begin, now;
-	uint32_t nobody = 0;
 	bool came = false;
 
-	if (begin < w->no_spin_until ||
-	    !__atomic_compare_exchange_n(&weir__rt.spinning, &nobody, 1, false, __ATOMIC_RELAXED,
-	                                 __ATOMIC_RELAXED))
+	if (begin < w->no_spin_until)
 		return false;
+	if (__atomic_fetch_add(&weir__rt.spinning, 1, __ATOMIC_RELAXED) >
+	    (uint32_t)weir__rt.count / 2) {
+		__atomic_sub_fetch(&weir__rt.spinning, 1, __ATOMIC_RELAXED);
+		return false;
+	}
 	weir__count(&w->counts.spins, 1);
 	for (;;) {
 		/* Not all the time: whoever has more for us keeps the line of the inbox meanwhile. */
@@ -559,7 +561,7 @@ static bool spin(struct weir__worker *w)
 			break;
 		last = now;
 	}
-	__atomic_store_n(&weir__rt.spinning, 0, __ATOMIC_RELAXED);
+	__atomic_sub_fetch(&weir__rt.spinning, 1, __ATOMIC_RELAXED);
 	if (came) {
 		w->spin_misses = 0;
 	} else if (++w->spin_misses >= SPIN_MISSES) {

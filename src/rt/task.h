@@ -122,7 +122,7 @@ struct weir__runtime {
 	struct weir__worker *workers;
 	int count;
 	uint32_t idle;        /* atomic: workers asleep */
-	uint32_t spinning;    /* atomic: a worker spins */
+	uint32_t spinning;    /* atomic: workers that spin */
 	uint32_t searching;   /* atomic: workers looking for work to steal */
 	uint32_t next_worker; /* atomic: for spawns from foreign threads */
 	uint32_t stopping;    /* atomic: workers leave when set */
