@@ -271,8 +271,17 @@ def jobs_given_to_clients_that_leave_at_that_moment_come_back():
         for n, raw in enumerate(raws):
             raw.send('POST /v1/queues/leave/take?wait=60s&lease=connection HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n')
         until(lambda: w.get('/v1/status').json['http']['active'] >= 9, 'the takes do not run')
-        put = threading.Thread(target=lambda: ids.update(w.enqueue('leave') for _ in range(8)))
+        first = threading.Event()
+
+        def puts():
+            for _ in range(8):
+                ids.add(w.enqueue('leave'))
+                first.set()
+
+        put = threading.Thread(target=puts)
         put.start()
+        if round % 3 == 0:
+            first.wait(LIMIT)  # So one of them surely has a job.
         for raw in raws:
             if round % 2:
                 raw.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b'\1\0\0\0\0\0\0\0')  # A reset.
