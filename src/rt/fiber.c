@@ -26,6 +26,7 @@ __asm__("	.text\n"
         "	ud2\n"
 #elif defined(__aarch64__)
         "	.cfi_undefined x30\n"
+        "	hint	#36\n" /* bti j: it is jumped to */
         "	ldp	x9, x0, [sp], #16\n"
         "	mov	x30, #0\n"
         "	blr	x9\n"

@@ -190,6 +190,7 @@ int weir_run(const weir_options *opt, weir_task_fn *fn, void *arg)
 	weir__super_fini();
 	free(weir__rt.workers);
 	weir__rt.workers = NULL;
+	weir__rt.count = 0;
 	return r;
 }
 

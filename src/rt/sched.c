@@ -192,7 +192,7 @@ static void task_entry(void *arg)
 	weir__bias_acquire(&w->all_lock, w->index);
 	weir__list_remove(&t->all);
 	weir__bias_release(&w->all_lock, w->index);
-	__atomic_store_n(&w->ended, w->ended + 1, __ATOMIC_RELAXED);
+	__atomic_store_n(&w->ended, w->ended + 1, __ATOMIC_RELEASE);
 	t->end(t);
 	if (w->dead)
 		bury(w);

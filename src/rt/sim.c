@@ -288,6 +288,7 @@ int weir_sim(uint64_t seed, weir_task_fn *fn, void *arg)
 		weir__stack_put(NULL, stacks[i], stacks[i]);
 	}
 	weir__rt.workers = NULL;
+	weir__rt.count = 0;
 	weir__simulating = false;
 	weir__budget = WEIR__BUDGET;
 	return r < 0 ? r : weir__rt.result;
