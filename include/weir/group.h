@@ -20,7 +20,7 @@ WEIR_BEGIN
 
 typedef struct weir_group {
 	weir_ctx ctx; /* what its tasks get: borrow it freely */
-	void *priv[8];
+	void *priv[9];
 } weir_group;
 
 /* Never fails; without memory for its scope every weir_group_go() returns -ENOMEM. */

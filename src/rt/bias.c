@@ -8,6 +8,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+/* In uses, but for PAUSES, each of 10 to 30 ns. */
+enum { TURN = 48, TURN_MIN = 4, PAUSES = 48, LOOKS_MAX = 6, VAIN = 64 };
+
 static bool works;
 
 void weir__bias_probe(void)
@@ -54,6 +57,39 @@ static void evict(struct weir__bias *b)
 	errno = saved;
 }
 
+/*
+ * Under the inner lock, which two workers use in turn: every change of hands costs more than many
+ * uses. So who finds that the other's turn has been short lets it go on for a moment, as long as
+ * it does; not where that was in vain, as when the two answer each other.
+ */
+static void take_turn(struct weir__bias *b, int self)
+{
+	uint16_t was, now = b->streak;
+
+	if (b->last == self) {
+		__atomic_store_n(&b->streak, (uint16_t)(now + 1), __ATOMIC_RELAXED);
+		return;
+	}
+	if (b->vain > 0) {
+		b->vain--;
+	} else if (now < TURN) {
+		weir__lock_release(&b->lock);
+		for (int looks = 0; looks < LOOKS_MAX; looks++) {
+			for (int i = 0; i < PAUSES; i++)
+				weir__relax();
+			was = now;
+			now = __atomic_load_n(&b->streak, __ATOMIC_RELAXED);
+			if (now == was || now >= TURN)
+				break;
+		}
+		weir__lock_acquire(&b->lock);
+		if (now < TURN_MIN)
+			b->vain = VAIN;
+	}
+	b->last = (int16_t)self;
+	__atomic_store_n(&b->streak, 1, __ATOMIC_RELAXED);
+}
+
 void weir__bias_acquire_slow(struct weir__bias *b, int self)
 {
 	int owner;
@@ -66,4 +102,6 @@ void weir__bias_acquire_slow(struct weir__bias *b, int self)
 		count_use(b, self);
 	else if (owner >= 0 && owner != self)
 		evict(b);
+	else if (owner == WEIR__BIAS_NEVER)
+		take_turn(b, self);
 }

@@ -30,9 +30,10 @@ struct weir__bias {
 	weir__lock lock;
 	int16_t owner;   /* atomic, relaxed: a worker; NOBODY yet; NEVER again */
 	int16_t last;    /* under the lock: who used it last … */
-	uint16_t streak; /* … and how often in a row */
+	uint16_t streak; /* … and how often in a row; atomic, relaxed */
 	uint8_t in;      /* atomic: the owner is inside, without the inner lock */
 	uint8_t revoked; /* atomic: the owner must take the inner lock */
+	uint8_t vain;    /* under the lock: so many changes of hands without patience */
 	bool keeps;      /* the owner gets the bias back */
 };
 

@@ -10,15 +10,6 @@
 
 enum { SPINS = 100 };
 
-static void relax(void)
-{
-#if defined(__x86_64__)
-	__builtin_ia32_pause();
-#else
-	__asm__ volatile("yield");
-#endif
-}
-
 void weir__lock_slow(weir__lock *l)
 {
 	int saved = errno;
@@ -38,7 +29,7 @@ void weir__lock_slow(weir__lock *l)
 		    __atomic_compare_exchange_n(&l->word, &zero, 1, false, __ATOMIC_ACQUIRE,
 		                                __ATOMIC_RELAXED))
 			return;
-		relax();
+		weir__relax();
 	}
 	while (__atomic_exchange_n(&l->word, 2, __ATOMIC_ACQUIRE) != 0)
 		syscall(SYS_futex, &l->word, FUTEX_WAIT_PRIVATE, 2, NULL, NULL, 0);

@@ -34,6 +34,16 @@ static inline void weir__point(void)
 		weir__sim_point();
 }
 
+/* For a moment of a loop that waits for another processor. */
+static inline void weir__relax(void)
+{
+#if defined(__x86_64__)
+	__builtin_ia32_pause();
+#else
+	__asm__ volatile("yield");
+#endif
+}
+
 static inline void weir__lock_acquire(weir__lock *l)
 {
 	uint32_t free_word = 0;

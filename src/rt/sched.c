@@ -37,7 +37,15 @@
 #include "rt/super.h"
 #include "rt/task.h"
 
-enum { STEAL_MAX = 64, ID_BLOCK = 64, COLORS = 16, SPIN_MISSES = 3, SPIN_PAUSES = 4 };
+enum {
+	STEAL_MAX = 64,
+	ID_BLOCK = 64,
+	COLORS = 16,
+	CACHE_LINE = 64,
+	LOOK_EVERY = 4,
+	SPIN_MISSES = 3,
+	SPIN_PAUSES = 4
+};
 #define SPIN_NS        WEIR_US(50)
 #define SPIN_GAP_NS    WEIR_US(10)
 #define SPIN_PAUSE_NS  WEIR_MS(10)
@@ -159,6 +167,20 @@ static bool run_inbox(struct weir__worker *w)
 
 /* ---- new tasks ---- */
 
+/* Tasks begin at different lines of their pages, or all would meet in a few sets of the caches. */
+static char *top_of(char *stack)
+{
+	return stack + WEIR__STACK_SIZE - (((uintptr_t)stack >> 12) % COLORS) * CACHE_LINE;
+}
+
+/* The task that ends below `top` and its first frame will be wanted next: have the lines here by
+ * then. */
+static void expect(char *top)
+{
+	for (size_t at = CACHE_LINE; at <= sizeof(weir__task) + CACHE_LINE; at += CACHE_LINE)
+		__builtin_prefetch(top - at, 1);
+}
+
 static void bury(struct weir__worker *w)
 {
 	weir__task *t = w->dead;
@@ -275,6 +297,8 @@ static weir__task *fresh_take(struct weir__worker *w)
 	w->fresh_first = t->next;
 	if (!w->fresh_first)
 		w->fresh_last = &w->fresh_first;
+	else
+		expect((char *)(w->fresh_first + 1));
 	__atomic_store_n(&w->fresh_count, w->fresh_count - 1, __ATOMIC_RELEASE);
 	return t;
 }
@@ -387,7 +411,7 @@ int weir__spawn(const weir_ctx *ctx, int worker, weir_task_fn *fn, void *arg, co
 {
 	struct weir__worker *w = weir__self(), *to = w;
 	struct weir__part *part;
-	char *stack, *top;
+	char *stack;
 	weir__task *t;
 	bool sampled;
 
@@ -407,11 +431,10 @@ int weir__spawn(const weir_ctx *ctx, int worker, weir_task_fn *fn, void *arg, co
 	stack = weir__stack_get(w ? &w->stacks : NULL);
 	if (!stack)
 		return -ENOMEM;
+	if (w && w->stacks.count)
+		expect(top_of(w->stacks.free[w->stacks.count - 1]));
 	sampled = w && weir__census_sample(w->started, stack);
-	/* Tasks begin at different lines of their pages, or all would meet in a few sets of the
-	 * caches. */
-	top = stack + WEIR__STACK_SIZE - (((uintptr_t)stack >> 12) % COLORS) * 64;
-	t = (weir__task *)((uintptr_t)(top - sizeof *t) & ~(uintptr_t)63);
+	t = (weir__task *)((uintptr_t)(top_of(stack) - sizeof *t) & ~(uintptr_t)63);
 	weir__fiber_init(&t->fiber, stack, t, task_entry, t);
 	t->magic = WEIR__TASK_MAGIC;
 	t->stack = stack;
@@ -489,7 +512,8 @@ static weir__task *pick(struct weir__worker *w)
 
 weir__task *weir__pick(struct weir__worker *w)
 {
-	return time_to_look(w) ? NULL : pick(w);
+	/* The counter costs as much as the rest: not each time. */
+	return w->direct % LOOK_EVERY == 0 && time_to_look(w) ? NULL : pick(w);
 }
 
 static void run(struct weir__worker *w, weir__task *t)
@@ -523,15 +547,6 @@ static void look(struct weir__worker *w)
 	run_late(w);
 }
 
-static void relax(void)
-{
-#if defined(__x86_64__)
-	__builtin_ia32_pause();
-#else
-	__asm__ volatile("yield");
-#endif
-}
-
 /* True when something came. */
 static bool spin(struct weir__worker *w)
 {
@@ -549,14 +564,12 @@ static bool spin(struct weir__worker *w)
 	for (;;) {
 		/* Not all the time: whoever has more for us keeps the line of the inbox meanwhile. */
 		for (int i = 0; i < SPIN_PAUSES; i++)
-			relax();
+			weir__relax();
 		came = __atomic_load_n(&w->inbox, __ATOMIC_RELAXED) != NULL ||
 		       __atomic_load_n(&w->fresh_count, __ATOMIC_RELAXED) != 0;
 		if (came)
 			break;
 		now = weir_now();
-		if (now - last > SPIN_GAP_NS)
-			w->spin_misses = SPIN_MISSES;
 		if (now - last > SPIN_GAP_NS || now - begin > SPIN_NS)
 			break;
 		last = now;

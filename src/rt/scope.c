@@ -104,10 +104,8 @@ weir_scope *weir__scope_new(weir_scope *parent, weir__task *maker)
 	s->member.kind = WEIR__A_SCOPE;
 	if (!parent)
 		return s;
-	__atomic_add_fetch(&parent->refs, 1, __ATOMIC_RELAXED);
 	s->parent = parent;
 	if (weir__scope_join(parent, &s->member) < 0) {
-		weir__scope_unref(parent);
 		scope_put(s);
 		return NULL;
 	}
@@ -123,28 +121,29 @@ static bool drop(weir_scope *s)
 
 void weir__scope_unref(weir_scope *s)
 {
-	while (s && drop(s)) {
-		weir_scope *parent = s->parent;
-		struct weir__part *next;
+	struct weir__part *next;
 
-		for (struct weir__part *p = s->parts; p; p = next) {
-			next = p->next;
-			weir__assert(weir__list_empty(&p->members),
-			             "a scope ended while it still had members");
-			if (p != &s->home)
-				free(p);
-		}
-		s->magic = 0;
-		scope_put(s);
-		s = parent;
+	if (!drop(s))
+		return;
+	for (struct weir__part *p = s->parts; p; p = next) {
+		next = p->next;
+		weir__assert(weir__list_empty(&p->members),
+		             "a scope ended while it still had members");
+		if (p != &s->home)
+			free(p);
 	}
+	s->magic = 0;
+	scope_put(s);
 }
 
 void weir__scope_free(weir_scope *s)
 {
 	weir__magic_check(s, WEIR__SCOPE_MAGIC);
+	weir__assert(weir__list_empty(&s->home.members),
+	             "a scope was closed while it still had members");
 	if (s->parent)
 		weir__scope_leave(&s->member);
+	s->parent = NULL;
 	s->maker = NULL;
 	weir__scope_unref(s);
 }

@@ -49,11 +49,11 @@ struct weir__part {
 
 struct weir_scope {
 	uint32_t magic;
-	uint32_t state;  /* atomic */
-	uint32_t refs;   /* atomic: its owner, its children, messages in flight */
-	int cause;       /* atomic; 0 until somebody cancels: the first one's stays */
-	const char *why; /* atomic; written just after the cause: NULL for a moment */
-	weir_scope *parent;
+	uint32_t state;             /* atomic */
+	uint32_t refs;              /* atomic: its owner, messages in flight, walks */
+	int cause;                  /* atomic; 0 until somebody cancels: the first one's stays */
+	const char *why;            /* atomic; written just after the cause: NULL for a moment */
+	weir_scope *parent;         /* outlives it, until it is closed */
 	weir__task *maker;          /* the task whose waits may use this scope; NULL: none */
 	struct weir__member member; /* in the parent */
 	struct weir__part *parts;   /* atomic */

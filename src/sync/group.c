@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A group counts its tasks and holds. The count starts at one, the maker's own, which
- * weir_group_wait() gives back: so only one place, put(), can bring it to zero, and whoever does
- * so claims the joiner.
+ * A group counts its tasks and holds in two parts, whose sum counts: `here`, which only the
+ * maker's worker changes, without atomics, since most tasks end where they were started; and
+ * `away`, for everybody else. Nobody waits for the sum to be zero before weir_group_wait() has
+ * marked `away` with JOINING, and only the maker's worker ever finds that it is: a task that ends
+ * on another worker after that posts it a message to look again. One message at a time: QUEUED,
+ * set by the very change that counts the task's end, says that it is under way, and that the
+ * joiner cannot return before it has arrived.
  *
- * After its last put() a task touches nothing of the group: the joiner may already have returned.
+ * After its end was counted a task touches nothing of the group, unless it has set QUEUED: the
+ * joiner may already have returned.
  */
 #include <weir/group.h>
 
@@ -12,14 +17,18 @@
 
 #define GROUP_MAGIC 0x96009001u
 
+enum { JOINING = 1, QUEUED = 2, ONE = 4 };
+
 struct inner {
 	uint32_t magic;
-	uint32_t count; /* atomic */
-	weir_scope *scope;
+	int32_t here;  /* atomic, relaxed: written by the maker's worker */
+	int32_t away;  /* atomic: in steps of ONE, and the flags */
 	int32_t error; /* atomic: the first */
-	bool cancel_on_error, canceled_by_error;
+	weir_scope *scope;
 	weir__task *maker;
-	struct weir__wait wait; /* the joiner's, ready before its put() */
+	bool cancel_on_error;
+	struct weir__msg look;  /* to the maker's worker */
+	struct weir__wait wait; /* the joiner's, ready before JOINING */
 };
 _Static_assert(sizeof(struct inner) <= sizeof((weir_group *)0)->priv,
                "weir_group.priv is too small");
@@ -32,12 +41,78 @@ static struct inner *inner(const weir_group *g)
 	return p;
 }
 
+/* Is this the maker's worker? */
+static bool at_home(const struct inner *p)
+{
+	return weir__self() == p->maker->worker;
+}
+
+/* At home. */
+static void add_here(struct inner *p, int32_t n)
+{
+	__atomic_store_n(&p->here, p->here + n, __ATOMIC_RELAXED);
+}
+
+static void add_one(struct inner *p)
+{
+	if (weir__likely(at_home(p)))
+		add_here(p, 1);
+	else
+		__atomic_add_fetch(&p->away, ONE, __ATOMIC_RELAXED);
+}
+
+/* With what `away` was a moment ago: has the last one ended? */
+static bool is_over(const struct inner *p, int32_t away)
+{
+	return p->here + (away & ~(ONE - 1)) / ONE == 0;
+}
+
+/* At home: the joiner returns if all have ended. */
+static void look(struct inner *p, int32_t away)
+{
+	if (!(away & QUEUED) && is_over(p, away) && weir__wait_claim_local(&p->wait, 0))
+		weir__wait_wake(&p->wait);
+}
+
+static void look_arrived(struct weir__msg *m)
+{
+	struct inner *p = weir__container(m, struct inner, look);
+
+	look(p, __atomic_and_fetch(&p->away, ~QUEUED, __ATOMIC_ACQ_REL));
+}
+
+/* One has ended. */
+static void put(struct inner *p)
+{
+	int32_t old, new;
+
+	if (weir__likely(at_home(p))) {
+		add_here(p, -1);
+		old = __atomic_load_n(&p->away, __ATOMIC_ACQUIRE);
+		if (old & JOINING)
+			look(p, old);
+		return;
+	}
+	weir__point();
+	old = __atomic_load_n(&p->away, __ATOMIC_RELAXED);
+	do {
+		new = old - ONE;
+		if (old & JOINING)
+			new |= QUEUED;
+	} while (!__atomic_compare_exchange_n(&p->away, &old, new, true, __ATOMIC_ACQ_REL,
+	                                      __ATOMIC_RELAXED));
+	if ((new &QUEUED) && !(old & QUEUED))
+		weir__post(p->maker->worker->index, &p->look);
+}
+
 void weir_group_init(weir_group *g, const weir_ctx *ctx)
 {
 	struct inner *p = (struct inner *)g->priv;
 
 	weir__assert(!(ctx->flags & WEIR__SHIELD), "a group was made under weir_ctx_shield()");
-	*p = (struct inner){ .magic = GROUP_MAGIC, .count = 1, .maker = weir__current() };
+	*p = (struct inner){ .magic = GROUP_MAGIC,
+		             .maker = weir__current(),
+		             .look.fn = look_arrived };
 	weir__assert(p->maker != NULL, "a group was made outside of a task");
 	g->ctx = *ctx;
 	p->scope = weir__scope_new(ctx->scope, p->maker);
@@ -49,14 +124,6 @@ void weir_group_init(weir_group *g, const weir_ctx *ctx)
 void weir_group_cancel_on_error(weir_group *g)
 {
 	inner(g)->cancel_on_error = true;
-}
-
-static void put(struct inner *p)
-{
-	weir__point();
-	if (__atomic_sub_fetch(&p->count, 1, __ATOMIC_ACQ_REL) == 0 &&
-	    weir__wait_claim(&p->wait, 0))
-		weir__wait_wake(&p->wait);
 }
 
 static void note_error(struct inner *p, int error)
@@ -94,8 +161,7 @@ int weir_group_go_(weir_group *g, int worker, weir_task_fn *fn, void *arg, const
 		return -ENOMEM;
 	if (weir__scope_state(p->scope) & WEIR__CANCELED)
 		return -ECANCELED;
-	weir__assert(__atomic_fetch_add(&p->count, 1, __ATOMIC_RELAXED) > 0,
-	             "a task was started in a joined group");
+	add_one(p);
 	r = weir__spawn(&g->ctx, worker, fn, arg, name, place, task_ended, p);
 	if (r < 0)
 		put(p);
@@ -112,7 +178,8 @@ int weir_group_wait(weir_group *g)
 		return -EDEADLK;
 	weir__assert(t == p->maker, "a group was joined by another task than its maker");
 	weir__wait_init(&p->wait);
-	if (__atomic_sub_fetch(&p->count, 1, __ATOMIC_ACQ_REL) > 0)
+	weir__point();
+	if (!is_over(p, __atomic_or_fetch(&p->away, JOINING, __ATOMIC_ACQ_REL)))
 		weir__wait_park_hard(&p->wait, "group wait", g);
 	t->open_groups--;
 	r = __atomic_load_n(&p->error, __ATOMIC_ACQUIRE);
@@ -140,7 +207,11 @@ void weir_group_drain(weir_group *g)
 
 size_t weir_group_count(const weir_group *g)
 {
-	return __atomic_load_n(&inner(g)->count, __ATOMIC_RELAXED) - 1;
+	struct inner *p = inner(g);
+	int32_t away = __atomic_load_n(&p->away, __ATOMIC_RELAXED);
+	int32_t n = __atomic_load_n(&p->here, __ATOMIC_RELAXED) + (away & ~(ONE - 1)) / ONE;
+
+	return n > 0 ? (size_t)n : 0;
 }
 
 int weir_group_hold(weir_group *g)
@@ -149,7 +220,7 @@ int weir_group_hold(weir_group *g)
 
 	if (!p->scope)
 		return -ENOMEM;
-	__atomic_add_fetch(&p->count, 1, __ATOMIC_RELAXED);
+	add_one(p);
 	weir__outside(1);
 	return 0;
 }
