@@ -30,7 +30,6 @@ typedef struct weir_case {
 	size_t size;
 	/* 1: received, 0: sent or, with -EPIPE returned, closed; -EAGAIN: not this one */
 	int result;
-	void *priv[6];
 } weir_case;
 
 #define WEIR_RECV(c, v)                                     \
@@ -55,12 +54,12 @@ WEIR_API int weir_try_select_(weir_case *cs, size_t n);
 /* For C++, which has no array designators: weir_case cs[] = { weir_case_recv(c, &v), … }. */
 static inline weir_case weir_case_recv_(weir_chan *c, void *v, size_t size)
 {
-	weir_case k = { c, v, NULL, size, 0, { NULL, NULL, NULL, NULL, NULL, NULL } };
+	weir_case k = { c, v, NULL, size, 0 };
 	return k;
 }
 static inline weir_case weir_case_send_(weir_chan *c, const void *v, size_t size)
 {
-	weir_case k = { c, NULL, v, size, 0, { NULL, NULL, NULL, NULL, NULL, NULL } };
+	weir_case k = { c, NULL, v, size, 0 };
 	return k;
 }
 #define weir_case_recv(c, v) weir_case_recv_((c), (v), sizeof *(v))

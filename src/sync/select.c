@@ -8,7 +8,7 @@
  * so nothing can become ready in between, and a select cannot meet itself when it both sends to
  * and receives from one channel: while it looks, none of its nodes is in a queue. Channels are
  * locked in the order of their ids, one that occurs twice once; if all are biased to this worker,
- * it just enters them, for that cannot block. The nodes live in the cases' priv.
+ * it just enters them, for that cannot block. The nodes are on the waiting task's stack.
  *
  * Rejected: one lock at a time with register, recheck and retry (crossbeam, parallel CML): no
  * deadlock to think about, but a wait then costs two rounds of all locks.
@@ -18,15 +18,10 @@
 
 #include "sync/chan.h"
 
-_Static_assert(sizeof(struct weir__waiter) <= sizeof((weir_case){ 0 }.priv),
-               "a node fits in a case");
+enum { FEW = 4 }; /* cases whose nodes cost little stack */
+
 _Static_assert(WEIR_SELECT_MAX <= 64, "there is a bit for each case");
 _Static_assert(WEIR_SELECT_MAX <= WEIR__CHAN_CLOSED, "the closed bit is none of an index");
-
-static struct weir__waiter *node(weir_case *k)
-{
-	return (struct weir__waiter *)(void *)k->priv;
-}
 
 /* Could the case be done? A queue may hold only waiters who have left, so yes means perhaps. */
 static inline bool promising(const weir_case *k)
@@ -205,7 +200,7 @@ int weir_try_select_(weir_case *cs, size_t n)
 }
 
 /* After the wait: unlinks every node whose waker did not. */
-static inline void leave(weir_case *cs, size_t n, int won)
+static inline void leave(const weir_case *cs, struct weir__waiter *nodes, size_t n, int won)
 {
 	struct weir__worker *w = weir__self();
 
@@ -215,17 +210,19 @@ static inline void leave(weir_case *cs, size_t n, int won)
 		if (!c || (int)i == won)
 			continue;
 		if (weir__unlikely(!weir__bias_enter(&c->lock, w->index))) {
-			weir__chan_leave(c, node(&cs[i]));
+			weir__chan_leave(c, &nodes[i]);
 			continue;
 		}
-		if (weir__list_linked(&node(&cs[i])->link))
-			weir__list_remove(&node(&cs[i])->link);
+		if (weir__list_linked(&nodes[i].link))
+			weir__list_remove(&nodes[i].link);
 		weir__bias_exit(&c->lock);
 	}
 }
 
 /* With the channels locked and none ready: stands in all queues, unlocks and parks. */
-static inline int wait_in_all(const weir_ctx *ctx, weir_case *cs, size_t n, const struct locked *l)
+static inline __attribute__((always_inline)) int wait_by(const weir_ctx *ctx, weir_case *cs,
+                                                         struct weir__waiter *nodes, size_t n,
+                                                         const struct locked *l)
 {
 	struct weir__wait wait = { .task = weir__current(), .claim = WEIR__OPEN };
 	bool closed;
@@ -237,20 +234,35 @@ static inline int wait_in_all(const weir_ctx *ctx, weir_case *cs, size_t n, cons
 		if (!k->chan)
 			continue;
 		check(k);
-		*node(k) = (struct weir__waiter){ .wait = &wait, .index = (int)i };
-		node(k)->data = k->out ? (void *)k->out : k->in;
-		weir__list_append(k->out ? &k->chan->sendq : &k->chan->recvq, &node(k)->link);
+		nodes[i] = (struct weir__waiter){ .wait = &wait, .index = (int)i };
+		nodes[i].data = k->out ? (void *)k->out : k->in;
+		weir__list_append(k->out ? &k->chan->sendq : &k->chan->recvq, &nodes[i].link);
 	}
 	unlock_all(cs, n, l);
 	r = weir__wait_park(&wait, ctx, "select", cs);
 	closed = r >= WEIR__CHAN_CLOSED;
-	leave(cs, n, closed ? r - WEIR__CHAN_CLOSED : r);
+	leave(cs, nodes, n, closed ? r - WEIR__CHAN_CLOSED : r);
 	if (r < 0)
 		return r;
 	if (!closed)
 		return done(cs, r, cs[r].out ? 0 : 1);
 	r -= WEIR__CHAN_CLOSED;
 	return done(cs, r, cs[r].out ? -EPIPE : 0);
+}
+
+static __attribute__((noinline)) int wait_in_many(const weir_ctx *ctx, weir_case *cs, size_t n,
+                                                  const struct locked *l)
+{
+	struct weir__waiter nodes[WEIR_SELECT_MAX];
+
+	return wait_by(ctx, cs, nodes, n, l);
+}
+
+static inline int wait_in_all(const weir_ctx *ctx, weir_case *cs, size_t n, const struct locked *l)
+{
+	struct weir__waiter nodes[FEW];
+
+	return n <= FEW ? wait_by(ctx, cs, nodes, n, l) : wait_in_many(ctx, cs, n, l);
 }
 
 static __attribute__((noinline)) int select_any(const weir_ctx *ctx, weir_case *cs, size_t n)
