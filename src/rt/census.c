@@ -23,7 +23,7 @@
 #include "rt/fiber.h"
 #include "rt/task.h"
 
-enum { SITES = 256, PAGE = 4096 };
+enum { SITES = 256, PAGE_MIN = 4096 };
 
 static struct site {
 	const char *place; /* atomic; NULL: free */
@@ -41,16 +41,17 @@ bool weir__census_clean(void *stack)
 /* The lowest byte that is not zero. */
 __attribute__((no_sanitize("address"))) static const char *lowest_written(const char *stack)
 {
-	unsigned char there[WEIR__STACK_SIZE / PAGE];
+	unsigned char there[WEIR__STACK_SIZE / PAGE_MIN];
+	size_t page = weir__page_size();
 
 	if (mincore((void *)stack, WEIR__STACK_SIZE, there) < 0)
 		return stack + WEIR__STACK_SIZE;
-	for (size_t page = 0; page < sizeof there; page++) {
-		const uint64_t *word = (const uint64_t *)(stack + page * PAGE);
+	for (size_t at = 0; at < WEIR__STACK_SIZE; at += page) {
+		const uint64_t *word = (const uint64_t *)(stack + at);
 
-		if (!(there[page] & 1))
+		if (!(there[at / page] & 1))
 			continue;
-		for (size_t i = 0; i < PAGE / sizeof *word; i++)
+		for (size_t i = 0; i < page / sizeof *word; i++)
 			if (word[i])
 				return (const char *)&word[i];
 	}

@@ -52,7 +52,6 @@
 
 enum {
 	SLAB = 64 << 20,
-	HEAD = 4096, /* what is known of a slab, at its beginning */
 	GUARD_MIN = 36 * 1024,
 	SLABS_MAX = 1 << 15,
 	MOVE = WEIR__STACKS_KEPT / 2, /* between a cache and the slabs at a time */
@@ -80,15 +79,29 @@ static char *slabs[SLABS_MAX];
 static uint32_t slab_count;
 static bool guard_by_mprotect;
 
+size_t weir__page_size(void)
+{
+	static size_t cached; /* atomic: whoever comes first finds the same */
+	size_t page = __atomic_load_n(&cached, __ATOMIC_RELAXED);
+
+	if (weir__unlikely(!page)) {
+		page = (size_t)sysconf(_SC_PAGESIZE);
+		__atomic_store_n(&cached, page, __ATOMIC_RELAXED);
+	}
+	return page;
+}
+
 static size_t guard_size(void)
 {
-	static size_t cached;
+	size_t page = weir__page_size();
 
-	if (!cached) {
-		size_t page = (size_t)sysconf(_SC_PAGESIZE);
-		cached = (GUARD_MIN + page - 1) / page * page;
-	}
-	return cached;
+	return (GUARD_MIN + page - 1) / page * page;
+}
+
+/* A page at a slab's beginning for what is known of it. */
+static size_t head(void)
+{
+	return weir__page_size();
 }
 
 static size_t stride(void)
@@ -98,7 +111,7 @@ static size_t stride(void)
 
 static uint32_t per_slab(void)
 {
-	return (uint32_t)((SLAB - HEAD) / stride());
+	return (uint32_t)((SLAB - head()) / stride());
 }
 
 static struct slab *slab_of(const void *stack)
@@ -108,7 +121,7 @@ static struct slab *slab_of(const void *stack)
 
 static void *numbered(struct slab *s, uint32_t number)
 {
-	return (char *)s + HEAD + number * stride() + guard_size();
+	return (char *)s + head() + number * stride() + guard_size();
 }
 
 static bool install_guard(char *at, size_t size)
@@ -308,7 +321,7 @@ int64_t weir__stacks_trim(int64_t now_ns)
 		if (!s)
 			return more ? now_ns + TRIM_NS : WEIR_NEVER;
 		/* Without the lock, for it takes a while. The guards stay. */
-		madvise((char *)s + HEAD, size, MADV_DONTNEED);
+		madvise((char *)s + head(), size, MADV_DONTNEED);
 		weir__lock_acquire(&lock);
 		s->kept = false;
 		free_count += s->free_count;
@@ -324,8 +337,8 @@ void *weir__stack_of_guard(const void *addr)
 	size_t at = (size_t)((const char *)addr - s);
 
 	for (uint32_t i = 0; i < n; i++)
-		if (slabs[i] == s && at >= HEAD && (at - HEAD) % stride() < guard_size())
+		if (slabs[i] == s && at >= head() && (at - head()) % stride() < guard_size())
 			return numbered((struct slab *)slabs[i],
-			                (uint32_t)((at - HEAD) / stride()));
+			                (uint32_t)((at - head()) / stride()));
 	return NULL;
 }

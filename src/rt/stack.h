@@ -16,6 +16,9 @@
 #define WEIR__STACK_SIZE (64 * 1024)
 #endif
 
+/* 4096, or more on some kernels of aarch64. */
+size_t weir__page_size(void);
+
 /* Free stacks, the last one first; one cache a worker, used only by it. */
 enum { WEIR__STACKS_KEPT = 256 };
 struct weir__stack_cache {
