@@ -75,6 +75,16 @@ static inline void weir__fiber_arrived(struct weir__fiber *self)
 	(void)self;
 }
 
+/* For the list of registers that a switch does not keep. */
+#ifdef __AVX512F__
+#define WEIR__AVX512                                                                              \
+	"xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23", "xmm24", "xmm25", \
+		"xmm26", "xmm27", "xmm28", "xmm29", "xmm30", "xmm31", "k1", "k2", "k3", "k4",     \
+		"k5", "k6", "k7",
+#else
+#define WEIR__AVX512
+#endif
+
 /* `last`: `from` will never be switched to again. */
 static inline __attribute__((always_inline)) void
 weir__fiber_switch(struct weir__fiber *from, struct weir__fiber *to, bool last)
@@ -102,7 +112,7 @@ weir__fiber_switch(struct weir__fiber *from, struct weir__fiber *to, bool last)
 	                 : "rax", "rbx", "rcx", "rdx", "r8", "r9", "r10", "r11", "r12", "r13",
 	                   "r14", "r15", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6",
 	                   "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14",
-	                   "xmm15", "memory", "cc");
+	                   "xmm15", WEIR__AVX512 "memory", "cc");
 #elif defined(__aarch64__)
 	register struct weir__fiber *a __asm__("x0") = from, *b __asm__("x1") = to;
 
