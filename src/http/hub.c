@@ -318,9 +318,9 @@ static int catch_up(const weir_ctx *ctx, weir_http *x, struct weir__hub_part *p,
 	}
 }
 
-/* Where the client's events begin; UINT64_MAX: with the next. *ret_gap: it comes from an earlier
- * life, and nobody knows what it missed. */
-static uint64_t resume_at(weir_http *x, weir_hub *h, bool *ret_gap)
+/* Where the client's events begin, if it names no place with those from `now` on. *ret_gap: it comes
+ * from an earlier life, and nobody knows what it missed. */
+static uint64_t resume_at(weir_http *x, weir_hub *h, uint64_t now, bool *ret_gap)
 {
 	const char *id = weir_http_header(x, "last-event-id");
 	uint64_t n, last;
@@ -329,7 +329,7 @@ static uint64_t resume_at(weir_http *x, weir_hub *h, bool *ret_gap)
 	if (!id)
 		id = weir_http_query(x, "last_event_id");
 	if (!id || !*id)
-		return UINT64_MAX;
+		return now;
 	weir__lock_acquire(&h->lock);
 	last = h->last;
 	weir__lock_release(&h->lock);
@@ -339,8 +339,9 @@ static uint64_t resume_at(weir_http *x, weir_hub *h, bool *ret_gap)
 	return 0;
 }
 
-/* A place among the clients, kept while the head and the replay are written. */
-static int take_place(weir_hub *h)
+/* A place among the clients, kept while the head and the replay are written. *ret_now: the event that
+ * is next; who has read the head may count on all from then on. */
+static int take_place(weir_hub *h, uint64_t *ret_now)
 {
 	int r = 0;
 
@@ -353,17 +354,18 @@ static int take_place(weir_hub *h)
 		h->clients++;
 		h->users++;
 	}
+	*ret_now = h->last + 1;
 	weir__lock_release(&h->lock);
 	return r;
 }
 
 /* Everything after the head. 0: handed over. */
 static int hand_over(const weir_ctx *ctx, weir_http *x, struct weir__hub_part *p,
-                     struct weir__hub_client *c)
+                     struct weir__hub_client *c, uint64_t now)
 {
 	weir_hub *h = p->hub;
 	bool gap;
-	uint64_t next = resume_at(x, h, &gap);
+	uint64_t next = resume_at(x, h, now, &gap);
 	int r = 0;
 
 	if (gap) {
@@ -401,10 +403,11 @@ int weir_hub_join(const weir_ctx *ctx, weir_http *x, weir_hub *h,
 {
 	struct weir__hub_client *c;
 	struct weir__hub_part *p;
+	uint64_t now;
 	int r;
 
 	weir__magic_check(h, WEIR__HUB_MAGIC);
-	r = take_place(h);
+	r = take_place(h, &now);
 	if (r < 0)
 		return r;
 	r = -ENOMEM;
@@ -422,7 +425,7 @@ int weir_hub_join(const weir_ctx *ctx, weir_http *x, weir_hub *h,
 	if (r == 0 && !strcmp(weir_http_method(x), "HEAD"))
 		goto out;
 	if (r == 0)
-		r = hand_over(ctx, x, p, c);
+		r = hand_over(ctx, x, p, c, now);
 	if (r == 0)
 		return 0;
 	if (r == -ESHUTDOWN)

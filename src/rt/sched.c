@@ -513,7 +513,9 @@ static weir__task *pick(struct weir__worker *w)
 weir__task *weir__pick(struct weir__worker *w)
 {
 	/* The counter costs as much as the rest: not each time. */
-	return w->direct % LOOK_EVERY == 0 && time_to_look(w) ? NULL : pick(w);
+	bool look = weir__simulating || w->direct % LOOK_EVERY == 0;
+
+	return look && time_to_look(w) ? NULL : pick(w);
 }
 
 static void run(struct weir__worker *w, weir__task *t)

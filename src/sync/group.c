@@ -86,6 +86,7 @@ static void put(struct inner *p)
 {
 	int32_t old, new;
 
+	weir__point();
 	if (weir__likely(at_home(p))) {
 		add_here(p, -1);
 		old = __atomic_load_n(&p->away, __ATOMIC_ACQUIRE);
