@@ -56,6 +56,12 @@ typedef struct weir_store_options { /* 0: the default */
  * one takes over. 0, -EINVAL, -EPROTONOSUPPORT (also: built without it), -ENOMEM, -EIO/-EBADMSG
  * for a spool or file that cannot be read, is foreign, damaged or newer (said why; left
  * untouched). Its tasks belong to ctx's scope.
+ *
+ * Or the queues of another system, which several processes share: "nats://…" is JetStream
+ * (doc/design/engines.md has the URLs, and what each engine can do). Waits for the first
+ * connection: also -ECONNREFUSED, -EACCES. From then on it connects again by itself; meanwhile puts
+ * fail with -ENOTCONN, takers wait, and what is held goes on. What the engine cannot do is refused
+ * with -EOPNOTSUPP, also what is asked here without a context and would have to wait for it.
  */
 WEIR_API int weir_store_open(const weir_ctx *ctx, const char *url, const weir_store_options *opt,
                              weir_store **ret);
@@ -75,6 +81,9 @@ WEIR_API int weir_store_close(const weir_ctx *ctx, weir_store *s, size_t *ret_sp
  */
 WEIR_API int weir_store_backup(const char *path, const char *to);
 WEIR_API int weir_store_check(const char *path, size_t *ret_jobs);
+
+/* Can it be reached, as far as is known? Always true for one that is here. Never waits. */
+WEIR_API bool weir_store_up(weir_store *s);
 
 /* Stop giving out jobs (takers get -ESHUTDOWN… as 0 = closed); puts, acks and extends go on. */
 WEIR_API void weir_store_drain(weir_store *s);
@@ -120,6 +129,9 @@ typedef struct weir_queue_info {
 /* 0 or -ENOENT. Names: 1–64 of [A-Za-z0-9._-], not starting with a dot. */
 WEIR_API int weir_queue_info_get(weir_store *s, const char *queue, weir_queue_info *ret);
 WEIR_API int weir_queue_each(weir_store *s, int (*fn)(const weir_queue_info *, void *), void *arg);
+/* Ask the engine, if there is one, for the counts that the two above give next: 0, or why it could
+ * not be asked. */
+WEIR_API int weir_queue_refresh(const weir_ctx *ctx, weir_store *s, const char *queue);
 WEIR_API bool weir_queue_name_valid(const char *name);
 WEIR_API int weir_queue_pause(weir_store *s, const char *queue, bool on);
 /* Bring dead jobs back with fresh attempts: how many, or -ENOENT. */
@@ -141,7 +153,8 @@ typedef struct weir_job_spec {
 /* Never waits on a full queue; a durable store waits for the disk. 0, 1 (an earlier job with this
  * idempotency key: its id), -EAGAIN (full), -ENOSPC (memory_max, queues_max or the disk), -EIO,
  * -EINVAL, -EMSGSIZE, -EPIPE. With the context's error it is not known whether the job was taken;
- * an idempotency key makes it safe to ask again. */
+ * an idempotency key makes it safe to ask again. Over an engine also -EOPNOTSUPP
+ * (weir_store_lacks() says why) and -ENOTCONN (it is away; not confirmed). */
 WEIR_API int weir_job_put(const weir_ctx *ctx, weir_store *s, const char *queue,
                           const weir_job_spec *spec, char ret_id[27]);
 
@@ -150,6 +163,9 @@ WEIR_API int weir_job_put(const weir_ctx *ctx, weir_store *s, const char *queue,
  * known to be kept have it too. -ENOMEM: none was put. */
 WEIR_API int weir_job_put_many(const weir_ctx *ctx, weir_store *s, const char *queue,
                                const weir_job_spec *specs, size_t n, char (*ret_ids)[27], int *ret);
+
+/* What such a job asks for that the store's engine does not have: "priority"; NULL: nothing. */
+WEIR_API const char *weir_store_lacks(const weir_store *s, const weir_job_spec *spec);
 
 typedef struct weir_take_options {
 	int64_t lease_ns;   /* 0: the queue's */

@@ -287,6 +287,8 @@ int weir_cron_put(const weir_ctx *ctx, weir_store *s, const char *name, const ch
 	int r;
 
 	weir__magic_check(s, weir__store_magic);
+	if (s->far)
+		return -EOPNOTSUPP;
 	r = weir__wait_check(ctx);
 	if (r < 0)
 		return r;

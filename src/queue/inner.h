@@ -36,6 +36,7 @@
 #include "base/hash.h"
 #include "base/heap.h"
 #include "base/list.h"
+#include "queue/remote.h"
 #include "queue/schedule.h"
 #include "queue/store.h"
 #include "rt/lock.h"
@@ -70,6 +71,9 @@ enum {
 
 struct weir__queue;
 struct weir__record;
+struct weir__far;     /* what a store has whose queues are in another system: see remote.c */
+struct weir__hold;    /* a job of such a queue that is held here */
+struct weir__fetcher; /* the task that brings some */
 
 /* Something that happens at a point of time: it stands in the store's due heap, and `fn` runs under
  * the lock when it is time. */
@@ -129,7 +133,8 @@ struct weir__record {
 	bool gone, refused;       /* out of the store; because the disk would not have it */
 	char id[WEIR__ID + 1];
 	uint8_t state;
-	bool held; /* counted in its queue's bounds */
+	struct weir__hold *hold; /* its other half, for a job that lives in another system */
+	bool held;               /* counted in its queue's bounds */
 	bool cancel, renew;
 	char token[WEIR__TOKEN + 1]; /* of the lease, while running; "" otherwise */
 	uint8_t changes_len, changes_cap;
@@ -202,10 +207,13 @@ struct weir__latency { /* see latency.c */
 struct weir__queue {
 	weir_store *store;
 	char name[WEIR__NAME_MAX + 1];
-	weir_queue_settings given; /* as configured: 0 is the default */
-	weir_queue_settings set;   /* in force */
-	bool configured;           /* stays when it is empty */
-	size_t crons;              /* that put into it; it stays meanwhile */
+	weir_queue_settings given;     /* as configured: 0 is the default */
+	weir_queue_settings set;       /* in force */
+	bool configured;               /* stays when it is empty */
+	size_t crons;                  /* that put into it; it stays meanwhile */
+	struct weir__fetcher *fetcher; /* of a queue in another system, while somebody takes */
+	bool made;                     /* there; it stays */
+	struct weir__remote_counts there;
 	struct weir__list all, waiting, running, finished, dead;
 	struct weir__list keys;
 	struct weir__list takers;  /* struct weir__taker, first come first served */
@@ -344,6 +352,7 @@ struct weir_store {
 
 	struct weir__journal journal;
 	void *engine_data;
+	struct weir__far *far; /* NULL: its queues are here */
 };
 
 /* ---- store.c: the lock, time, memory, random numbers ---- */
@@ -410,6 +419,9 @@ void weir__job_admit_held(weir_store *s, struct weir__queue *q, struct weir__rec
 void weir__job_come_back(weir_store *s, struct weir__record *j);
 void weir__job_lost(weir_store *s, struct weir__queue *q);
 void weir__job_unhold(weir_store *s, struct weir__record *j);
+/* It waits in another system again. */
+void weir__job_to_elsewhere(weir_store *s, struct weir__record *j, int64_t delay_ns,
+                            const char *note);
 
 /* ---- queue.c ---- */
 struct weir__queue *weir__queue_find(weir_store *s, const char *name);
@@ -448,6 +460,9 @@ void weir__lease_due(weir_store *s,
 /* The lease is over: nobody may use its token; whoever guards the run is told. */
 void weir__lease_end(weir_store *s, struct weir__record *j);
 enum weir__verdict { WEIR__ACK, WEIR__NACK, WEIR__KILL, WEIR__RETURN };
+bool weir__lease_is(const struct weir__record *j, const char *token);
+/* By time, of one that was taken out of the due heap meanwhile. */
+void weir__lease_keep(weir_store *s, struct weir__record *j);
 int weir__lease_finish(weir_store *s, struct weir__record *j, const char *token,
                        enum weir__verdict v, struct weir__result **result, int64_t delay_ns,
                        const char *why);

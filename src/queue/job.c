@@ -341,6 +341,16 @@ void weir__job_to_finished(weir_store *s, struct weir__record *j, enum weir_job_
 	weir__retain_add(s, j);
 }
 
+void weir__job_to_elsewhere(weir_store *s, struct weir__record *j, int64_t delay_ns,
+                            const char *note)
+{
+	weir__job_detach(s, j);
+	j->due_at = delay_ns > 0 ? weir_wall() + delay_ns : 0;
+	enter_state(j, delay_ns > 0 ? WEIR_DELAYED : WEIR_QUEUED);
+	weir__job_tell(s, j, names[j->state], note);
+	weir__job_remove(s, j);
+}
+
 /* ---- Put ---- */
 
 int weir__job_accept(weir_store *s, const char *queue, int64_t delay_ns, struct weir__record *j,
@@ -429,7 +439,7 @@ int weir_job_cancel(weir_store *s, const char *id)
 	weir__store_enter(s);
 	j = weir__job_find(s, id);
 	if (!j) {
-		r = -ENOENT;
+		r = s->far ? -EOPNOTSUPP : -ENOENT;
 	} else if (j->state == WEIR_QUEUED || j->state == WEIR_DELAYED) {
 		weir__job_to_finished(s, j, WEIR_CANCELLED, NULL);
 	} else if (j->state == WEIR_RUNNING) {
@@ -474,6 +484,8 @@ int weir_job_retry(weir_store *s, const char *id)
 	int r;
 
 	weir__magic_check(s, weir__store_magic);
+	if (s->far)
+		return -EOPNOTSUPP;
 	r = weir__cold_thaw(s, id);
 	if (r < 0)
 		return r;
@@ -495,6 +507,8 @@ int64_t weir_queue_redrive(weir_store *s, const char *queue)
 	size_t left = SIZE_MAX; /* What dies again meanwhile is not redriven twice. */
 
 	weir__magic_check(s, weir__store_magic);
+	if (s->far)
+		return -EOPNOTSUPP;
 	while (more) {
 		struct weir__queue *q;
 

@@ -22,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "queue/far.h"
 #include "queue/inner.h"
 
 #define LIMIT_GRACE WEIR_SEC(10)
@@ -40,7 +41,7 @@ static void make_token(weir_store *s, char token[WEIR__TOKEN + 1])
 }
 
 /* In constant time, so that a token cannot be guessed by parts. */
-static bool token_is(const struct weir__record *j, const char *token)
+bool weir__lease_is(const struct weir__record *j, const char *token)
 {
 	unsigned differ = 0;
 
@@ -54,6 +55,12 @@ static bool token_is(const struct weir__record *j, const char *token)
 static void keep_until(weir_store *s, struct weir__record *j, int64_t at_ns)
 {
 	weir__due_arm(s, &j->due, at_ns < j->limit_ns ? at_ns : j->limit_ns);
+}
+
+void weir__lease_keep(weir_store *s, struct weir__record *j)
+{
+	if (!j->renew || j->limit_ns != WEIR_NEVER)
+		keep_until(s, j, j->renew ? WEIR_NEVER : weir_now() + j->lease_ns);
 }
 
 void weir__lease_start(weir_store *s, struct weir__record *j, const struct weir__taker *t)
@@ -115,6 +122,30 @@ static void count_run(struct weir__record *j)
 	weir__latency_count(&j->queue->run, weir_wall() - j->started_at, weir_now());
 }
 
+/* It waits once more, here or where it came from. */
+static void again(weir_store *s, struct weir__record *j, enum weir__verdict v, int64_t delay_ns,
+                  const char *note)
+{
+	if (delay_ns > WEIR__DELAY_MAX)
+		delay_ns = WEIR__DELAY_MAX;
+	if (s->far) {
+		weir__far_hand(s, j, v, delay_ns, note);
+		weir__job_to_elsewhere(s, j, delay_ns, note);
+	} else if (delay_ns > 0) {
+		weir__job_to_delayed(s, j, delay_ns, note);
+	} else {
+		weir__job_to_queued(s, j, note, v == WEIR__RETURN);
+	}
+}
+
+static void over(weir_store *s, struct weir__record *j, enum weir__verdict v,
+                 enum weir_job_state state, const char *note)
+{
+	if (s->far)
+		weir__far_hand(s, j, v, 0, note);
+	weir__job_to_finished(s, j, state, note);
+}
+
 static void failed(weir_store *s, struct weir__record *j, enum weir__verdict v, int64_t delay_ns,
                    const char *why)
 {
@@ -124,22 +155,18 @@ static void failed(weir_store *s, struct weir__record *j, enum weir__verdict v, 
 	weir__job_text(&j->error, why, sizeof(((weir_job_info *)0)->error) - 1);
 	q->failed_total++;
 	if (j->cancel) {
-		weir__job_to_finished(s, j, WEIR_CANCELLED, why);
+		over(s, j, WEIR__ACK, WEIR_CANCELLED, why);
 		return;
 	}
 	weir__job_tell(s, j, "failed", why);
 	if (v == WEIR__KILL || j->attempt >= j->attempts_max) {
 		q->dead_total++;
-		weir__job_to_finished(s, j, WEIR_DEAD, v == WEIR__KILL ? why : "no attempts left");
+		over(s, j, WEIR__KILL, WEIR_DEAD, v == WEIR__KILL ? why : "no attempts left");
 		return;
 	}
 	if (delay_ns < 0)
 		delay_ns = weir__retry_backoff(&q->set, j->attempt);
-	if (delay_ns > 0)
-		weir__job_to_delayed(s, j, delay_ns < WEIR__DELAY_MAX ? delay_ns : WEIR__DELAY_MAX,
-		                     NULL);
-	else
-		weir__job_to_queued(s, j, NULL, false);
+	again(s, j, WEIR__NACK, delay_ns, NULL);
 }
 
 static int acked(weir_store *s, struct weir__record *j, struct weir__result **result,
@@ -160,7 +187,7 @@ static int acked(weir_store *s, struct weir__record *j, struct weir__result **re
 		weir__job_to_queued(s, j, NULL, false);
 		return 0;
 	}
-	weir__job_to_finished(s, j, WEIR_DONE, fits ? note : too_large);
+	over(s, j, WEIR__ACK, WEIR_DONE, fits ? note : too_large);
 	return fits ? 0 : -EMSGSIZE;
 }
 
@@ -172,7 +199,7 @@ int weir__lease_finish(weir_store *s, struct weir__record *j, const char *token,
 	struct weir__queue *q = j->queue;
 	int r = 0;
 
-	if (j->state != WEIR_RUNNING || (!token_is(j, token) && !WEIR__PLANT(NO_FENCE)))
+	if (j->state != WEIR_RUNNING || (!weir__lease_is(j, token) && !WEIR__PLANT(NO_FENCE)))
 		return -ESTALE;
 	switch (v) {
 	case WEIR__ACK:
@@ -184,15 +211,11 @@ int weir__lease_finish(weir_store *s, struct weir__record *j, const char *token,
 		break;
 	case WEIR__RETURN:
 		if (j->cancel) {
-			weir__job_to_finished(s, j, WEIR_CANCELLED, why);
+			over(s, j, WEIR__ACK, WEIR_CANCELLED, why);
 			break;
 		}
 		j->attempt--;
-		if (delay_ns > 0)
-			weir__job_to_delayed(
-				s, j, delay_ns < WEIR__DELAY_MAX ? delay_ns : WEIR__DELAY_MAX, why);
-		else
-			weir__job_to_queued(s, j, why, true);
+		again(s, j, WEIR__RETURN, delay_ns, why);
 		break;
 	}
 	weir__ready_dispatch(s, q);
@@ -239,10 +262,15 @@ static int finish_by_id(const weir_ctx *ctx, weir_store *s, const char *id, cons
 	fits = weir__result_new(result, len, &copy);
 	if (fits == -ENOMEM)
 		return fits;
+	why = fits < 0 ? too_large : why;
 	weir__store_enter(s);
 	j = weir__job_find(s, id);
-	r = j ? weir__lease_finish(s, j, lease, v, &copy, delay_ns, fits < 0 ? too_large : why) :
-	        -ENOENT;
+	if (!j)
+		r = -ENOENT;
+	else if (s->far && ctx)
+		r = weir__far_finish(ctx, s, j, lease, v, &copy, delay_ns, why, false);
+	else
+		r = weir__lease_finish(s, j, lease, v, &copy, delay_ns, why);
 	if (r >= 0 && ctx)
 		weir__journal_wait_for(s, &w, false);
 	weir__store_leave(s);
@@ -289,7 +317,7 @@ int weir_lease_extend(weir_store *s, const char *id, const char *lease, int64_t 
 		return -EINVAL;
 	weir__store_enter(s);
 	j = weir__job_find(s, id);
-	r = !j ? -ENOENT : !token_is(j, lease) ? -ESTALE : j->cancel;
+	r = !j ? -ENOENT : !weir__lease_is(j, lease) ? -ESTALE : j->cancel;
 	if (r >= 0 && !j->renew)
 		keep_until(s, j, weir_now() + (lease_ns ? lease_ns : j->lease_ns));
 	weir__store_leave(s);
@@ -307,7 +335,7 @@ int weir_lease_progress(weir_store *s, const char *id, const char *lease, double
 		return -EINVAL;
 	weir__store_enter(s);
 	j = weir__job_find(s, id);
-	r = !j ? -ENOENT : !token_is(j, lease) ? -ESTALE : j->cancel;
+	r = !j ? -ENOENT : !weir__lease_is(j, lease) ? -ESTALE : j->cancel;
 	if (r >= 0) {
 		if (fraction >= 0)
 			j->progress = fraction;

@@ -88,7 +88,7 @@ int weir_job_get(weir_store *s, const char *id, bool payload, weir_job_info *ret
 	}
 	weir__store_leave(s);
 	if (!j)
-		return -ENOENT;
+		return s->far ? -EOPNOTSUPP : -ENOENT;
 	return payload ? copy_payload(s, j, result, ret) : 0;
 }
 
@@ -138,6 +138,8 @@ int weir_job_list(weir_store *s, const char *queue, int state, const char *after
 	bool more;
 
 	weir__magic_check(s, weir__store_magic);
+	if (s->far)
+		return -EOPNOTSUPP;
 	if (after)
 		memcpy(last, after, strnlen(after, WEIR__ID));
 	weir__store_enter(s);

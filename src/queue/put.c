@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "queue/far.h"
 #include "queue/inner.h"
 
 static bool text_ok(const char *text, size_t max)
@@ -22,7 +23,7 @@ static bool text_ok(const char *text, size_t max)
 	return n <= max;
 }
 
-static bool spec_ok(const weir_job_spec *spec)
+bool weir__spec_ok(const weir_job_spec *spec)
 {
 	return (spec->data || !spec->len) && text_ok(spec->content_type, WEIR__TYPE_MAX) &&
 	       text_ok(spec->key, WEIR__KEY_MAX) && text_ok(spec->idempotency_key, WEIR__KEY_MAX) &&
@@ -40,7 +41,7 @@ struct put {
 
 static int prepare(const weir_store *s, const char *queue, const weir_job_spec *spec, struct put *p)
 {
-	if (!spec_ok(spec))
+	if (!weir__spec_ok(spec))
 		return -EINVAL;
 	if (spec->len > s->opt.memory_max)
 		return -EMSGSIZE;
@@ -102,6 +103,8 @@ int weir_job_put_many(const weir_ctx *ctx, weir_store *s, const char *queue,
 		return r;
 	if (!weir_queue_name_valid(queue))
 		return -EINVAL;
+	if (s->far)
+		return weir__far_put(ctx, s, queue, specs, n, ret_ids, ret);
 	if (n > sizeof few / sizeof *few) {
 		puts = calloc(n, sizeof *puts);
 		if (!puts)

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "queue/far.h"
 #include "queue/inner.h"
 
 bool weir_queue_name_valid(const char *name)
@@ -135,8 +136,9 @@ void weir__queue_idle(weir_store *s, struct weir__queue *q)
 	bool found;
 	size_t i;
 
-	if (q->configured || q->crons || q->pending || q->held || !weir__list_empty(&q->all) ||
-	    !weir__list_empty(&q->takers) || !weir__list_empty(&q->cursors))
+	if (q->configured || q->crons || q->made || q->fetcher || q->pending || q->held ||
+	    !weir__list_empty(&q->all) || !weir__list_empty(&q->takers) ||
+	    !weir__list_empty(&q->cursors))
 		return;
 	i = place(s, q->name, &found);
 	weir__assert(found && s->queues[i] == q, "queue: %s is not in its store", q->name);
@@ -206,6 +208,8 @@ static int configure(weir_store *s, const char *name, const weir_queue_settings 
 	weir__magic_check(s, weir__store_magic);
 	if (!weir_queue_name_valid(name))
 		return -EINVAL;
+	if (s->far && weir__far_refuses(s, set, paused))
+		return -EOPNOTSUPP;
 	weir__store_enter(s);
 	if (set || *paused) {
 		r = weir__queue_get(s, name, &q);
@@ -218,6 +222,7 @@ static int configure(weir_store *s, const char *name, const weir_queue_settings 
 		if (paused)
 			to.paused = *paused;
 		weir__queue_set(s, q, &to);
+		q->made = false;
 		weir__journal_wait_for(s, &w, false);
 	}
 	weir__store_leave(s);
@@ -326,6 +331,8 @@ static void fill(struct weir__queue *q, weir_queue_info *ret)
 			weir__container(q->waiting.next, struct weir__record, link)->queued_ns;
 	ret->retry_after_ns = weir__queue_retry_after(q, now);
 	ret->durability = q->store->engine->durability;
+	if (q->store->far)
+		weir__far_fill(q, ret);
 }
 
 int weir_queue_info_get(weir_store *s, const char *queue, weir_queue_info *ret)

@@ -127,8 +127,8 @@ struct weir__remote_engine {
 	           const struct weir__remote_job *jobs, size_t n, int *ret);
 
 	/* Waits for the first, and takes up to max that are there. How many; 0: none yet, ask
-	 * again (within some 30 s); or the context's error. What arrives when the context has ended
-	 * it gives back. One task at a time per queue. */
+	 * again (within some 30 s); or the context's error. It ends when nobody waits any more; what
+	 * has come by then it may still return. One task at a time per queue. */
 	int (*fetch)(const weir_ctx *ctx, void *engine, const char *queue, size_t max,
 	             struct weir__delivery **ret);
 

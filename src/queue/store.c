@@ -18,6 +18,7 @@
 #include <sys/random.h>
 #include <weir/sim.h>
 
+#include "queue/far.h"
 #include "queue/inner.h"
 
 static bool due_less(const struct weir__heap_node *x, const struct weir__heap_node *y)
@@ -90,6 +91,7 @@ static void store_free(weir_store *s)
 	weir__hash_free(&s->idem);
 	weir__hash_free(&s->keys);
 	free(s->spool);
+	free(s->far);
 	s->magic = 0;
 	free(s);
 }
@@ -243,6 +245,10 @@ static const struct weir__engine *const engines[] = {
 
 static const struct weir__engine *engine_of(const char *url)
 {
+	const struct weir__engine_row *row = weir__engine_row_of(url);
+
+	if (row && row->remote)
+		return &weir__engine_remote;
 	for (size_t i = 0; i < sizeof engines / sizeof *engines; i++) {
 		size_t n = strlen(engines[i]->scheme);
 
@@ -362,7 +368,8 @@ int weir_store_open(const weir_ctx *ctx, const char *url, const weir_store_optio
 	if (r == 0)
 		r = weir_group_go(&s->group, weir__cron_watch, s);
 	if (r == 0) /* Last, for once it has loaded the spool is gone. */
-		r = engine->load(ctx, s, strchr(url, ':') + 1);
+		r = engine->load(ctx, s,
+		                 engine == &weir__engine_remote ? url : strchr(url, ':') + 1);
 	if (r == 0) {
 		*ret = s;
 		return 0;
@@ -389,6 +396,8 @@ void weir_store_drain(weir_store *s)
 	s->draining = true;
 	turn_takers_away(s);
 	weir__store_leave(s);
+	if (s->far)
+		weir__far_drain(s);
 }
 
 /* Takes running jobs back, a bounded number at a time. True: there is more. A durable store keeps
@@ -422,6 +431,8 @@ int weir_store_close(const weir_ctx *ctx, weir_store *s, size_t *ret_spooled)
 	int r;
 
 	weir__magic_check(s, weir__store_magic);
+	if (s->far)
+		weir__far_stop(s);
 	do {
 		weir__store_enter(s);
 		s->draining = true;

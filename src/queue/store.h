@@ -31,5 +31,7 @@ struct weir__engine {
 
 extern const struct weir__engine weir__engine_memory;
 extern const struct weir__engine weir__engine_sqlite; /* if it was built */
+extern const struct weir__engine
+	weir__engine_remote; /* for what queue/remote.h names; is given the whole URL */
 
 #endif

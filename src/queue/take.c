@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "queue/far.h"
 #include "queue/inner.h"
 
 static weir_job *handle_new(weir_store *s)
@@ -90,11 +91,20 @@ int weir_job_take(const weir_ctx *ctx, weir_store *s, const char *queue,
 	t.job = handle_new(s);
 	if (!t.job)
 		return -ENOMEM;
+	r = s->far ? weir__far_fetch(s, queue) : 0;
+	if (r < 0) {
+		handle_free(t.job);
+		return r;
+	}
 	weir__store_enter(s);
-	r = take_or_queue(s, queue, &t);
+	r = s->far ? weir__far_taker_in(s, queue) : 0;
+	if (r == 0)
+		r = take_or_queue(s, queue, &t);
 	weir__store_leave(s);
 	if (r == -EAGAIN) {
 		r = weir__wait_park(&t.sleeper.wait, ctx, "job take", s);
+		if (s->far && r < 0)
+			weir__far_taker_out(s, queue, &t);
 		weir__store_enter(s);
 		if (weir__list_linked(&t.sleeper.node))
 			weir__list_remove(&t.sleeper.node);
@@ -201,7 +211,10 @@ int weir__taken_finish(const weir_ctx *ctx, weir_job *j, enum weir__verdict v, i
 
 	weir__magic_check(j, weir__taken_magic);
 	weir__store_enter(s);
-	r = weir__lease_finish(s, j->rec, j->token, v, &j->result, delay_ns, why);
+	if (s->far && ctx)
+		r = weir__far_finish(ctx, s, j->rec, j->token, v, &j->result, delay_ns, why, true);
+	else
+		r = weir__lease_finish(s, j->rec, j->token, v, &j->result, delay_ns, why);
 	if (r >= 0 && ctx)
 		weir__journal_wait_for(s, &w, false);
 	weir__store_leave(s);

@@ -101,7 +101,7 @@ SIM(bad_input_is_refused, 1)
 	CHECK(!weir_queue_name_valid(name));
 	name[64] = 0;
 	CHECK(weir_queue_name_valid(name));
-	CHECK_EQ(weir_store_open(ctx, "nats://x", NULL, &other), -EPROTONOSUPPORT);
+	CHECK_EQ(weir_store_open(ctx, "other://x", NULL, &other), -EPROTONOSUPPORT);
 	CHECK_EQ(weir_store_open(ctx, "mem:x", NULL, &other), -EINVAL);
 	CHECK_EQ(weir_store_open(ctx, "", NULL, &other), -EINVAL);
 	CHECK_EQ(weir_store_memory(s), 0);

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT */
+/* What the files of the JetStream engine share; jetstream.c says how it works. */
+#ifndef WEIR_QUEUE_JETSTREAM_H
+#define WEIR_QUEUE_JETSTREAM_H
+
+#include <weir/bus.h>
+#include <weir/sync.h>
+
+#include "base/buf.h"
+#include "base/list.h"
+#include "queue/remote.h"
+#include "rt/lock.h"
+
+enum {
+	WEIR__JS_NAME = 72,     /* of a stream, a subject, an inbox */
+	WEIR__JS_LANES = 256,   /* puts at a time */
+	WEIR__JS_BATCH = 256,   /* messages on their way in one lane */
+	WEIR__JS_DEAD = 100000, /* dead jobs kept per queue; the oldest go first */
+};
+
+#define WEIR__JS_ANSWER WEIR_SEC(2) /* how long an answer may take before it is none */
+
+/* Where the answers to one put come back. Used by one task at a time. */
+struct weir__js_lane {
+	struct weir__list link; /* js->lanes, while nobody uses it */
+	weir_sub *sub;
+	uint64_t last; /* number of its last message */
+	char inbox[WEIR__JS_NAME];
+};
+
+struct weir__js_queue {
+	struct weir__list link; /* js->queues */
+	char name[65];
+	int64_t ack_wait_ns;
+
+	/* The fetching task's alone. */
+	weir_sub *sub; /* where messages come in; NULL: nobody waits for any */
+	size_t asked;  /* for so many, and they have not come */
+	int64_t asked_until;
+	uint64_t reconnects; /* when it asked */
+	uint64_t session;
+};
+
+struct weir__js {
+	weir_bus *bus;
+	unsigned replicas;
+	int64_t duplicates_ns;
+	char inbox[40]; /* what all our inboxes begin with */
+	weir_sem lanes_free;
+
+	weir__lock lock; /* guards the rest */
+	struct weir__list lanes, queues;
+	uint64_t last; /* number of the last inbox */
+};
+
+/* ---- jetstream.c ---- */
+bool weir__js_up(struct weir__js *js);
+uint64_t weir__js_reconnects(struct weir__js *js);
+/* "weir.queue.NAME" and the like: a dot in NAME is a '~'. */
+void weir__js_name(char to[WEIR__JS_NAME], const char *prefix, const char *queue);
+/* Ask and wait for the answer, which is to be freed: 0; -ENOTCONN: none came; the context's
+ * error. */
+int weir__js_ask(const weir_ctx *ctx, struct weir__js *js, const char *subject, const char *text,
+                 weir_msg *ret);
+
+/* ---- jetstream_msg.c ---- */
+/* A job's headers, into an empty buffer. `why`: of a dead one, else NULL. */
+void weir__js_headers(struct weir__buf *b, const struct weir__remote_job *job, const char *why);
+/* A header's value into buf; "" when it is not there. */
+const char *weir__js_header(const weir_msg *m, const char *name, char *buf, size_t n);
+/* A job out of a message that JetStream delivered; NULL for what is none, or without memory. */
+struct weir__delivery *weir__js_delivery(const weir_msg *m, int64_t until_ns);
+/* "name": number, the first in the text; or -1. */
+int64_t weir__js_number(const weir_msg *m, const char *name);
+
+/* ---- jetstream_queue.c ---- */
+int weir__js_make(const weir_ctx *ctx, void *engine, const char *queue,
+                  const weir_queue_settings *set);
+int weir__js_count(const weir_ctx *ctx, void *engine, const char *queue,
+                   struct weir__remote_counts *ret);
+struct weir__js_queue *weir__js_find(struct weir__js *js, const char *queue);
+
+/* ---- jetstream_take.c ---- */
+int weir__js_fetch(const weir_ctx *ctx, void *engine, const char *queue, size_t max,
+                   struct weir__delivery **ret);
+int weir__js_ack(const weir_ctx *ctx, void *engine, const char *queue,
+                 const struct weir__delivery *d);
+int weir__js_nack(const weir_ctx *ctx, void *engine, const char *queue,
+                  const struct weir__delivery *d, int64_t delay_ns, bool counted);
+int weir__js_bury(const weir_ctx *ctx, void *engine, const char *queue,
+                  const struct weir__delivery *d, const char *why);
+int weir__js_extend(const weir_ctx *ctx, void *engine, const char *queue,
+                    const struct weir__delivery *d, int64_t *ret_until_ns);
+
+#endif

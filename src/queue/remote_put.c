@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Putting jobs where they wait in another system.
+ *
+ * A job's id is made here, and is what the engine drops doubles by: a put that was not confirmed
+ * can be sent again. With an idempotency key the id is made of queue and key, so that the engine's
+ * own window is the key's window, and whoever asks gets the same id, from any process.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/sha256.h"
+#include "queue/far.h"
+
+/* 130 bits of a hash, as 26 characters like every id; such ids do not sort by time. */
+static void id_of_key(const char *queue, const char *key, char id[WEIR__ID + 1])
+{
+	static const char alphabet[] = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+	unsigned char h[WEIR__SHA256];
+	struct weir__sha256 sha;
+
+	weir__sha256_init(&sha);
+	weir__sha256_add(&sha, queue, strlen(queue) + 1);
+	weir__sha256_add(&sha, key, strlen(key));
+	weir__sha256_end(&sha, h);
+	for (int i = 0; i < WEIR__ID; i++)
+		id[i] = alphabet[h[i] & 31];
+	id[WEIR__ID] = 0;
+}
+
+/* What the job asks for and the engine does not have; NULL: nothing. */
+static const char *lacks(const weir_store *s, const weir_job_spec *spec)
+{
+	enum weir__feature f = WEIR__FEATURES;
+
+	if (spec->delay_ns > 0 && !weir__far_can(s, WEIR__CAN_DELAY))
+		f = WEIR__CAN_DELAY;
+	else if (spec->priority && !weir__far_can(s, WEIR__CAN_PRIORITY))
+		f = WEIR__CAN_PRIORITY;
+	else if (spec->idempotency_key && *spec->idempotency_key &&
+	         !weir__far_can(s, WEIR__CAN_IDEMPOTENCY))
+		f = WEIR__CAN_IDEMPOTENCY;
+	return f == WEIR__FEATURES ? NULL : weir__features[f].name;
+}
+
+const char *weir_store_lacks(const weir_store *s, const weir_job_spec *spec)
+{
+	weir__magic_check(s, weir__store_magic);
+	return s->far ? lacks(s, spec) : NULL;
+}
+
+static int check(const weir_store *s, const weir_job_spec *spec)
+{
+	if (!weir__spec_ok(spec))
+		return -EINVAL;
+	if (lacks(s, spec))
+		return -EOPNOTSUPP;
+	return spec->len > s->opt.queue_bytes ? -EMSGSIZE : 0;
+}
+
+/* A put on its way: those that passed, and where each came from. */
+struct batch {
+	struct weir__remote_job *jobs;
+	size_t *from;
+	int *r;
+	size_t n;
+};
+
+static int batch_new(weir_store *s, const char *queue, const weir_job_spec *specs, size_t n,
+                     char (*ret_ids)[27], int *ret, struct batch *b)
+{
+	b->n = 0;
+	b->jobs = calloc(n ? n : 1, sizeof *b->jobs + sizeof *b->from + sizeof *b->r);
+	if (!b->jobs)
+		return -ENOMEM;
+	b->from = (size_t *)(b->jobs + n);
+	b->r = (int *)(b->from + n);
+	weir__store_enter(s);
+	for (size_t i = 0; i < n; i++) {
+		const weir_job_spec *spec = &specs[i];
+		const char *key = spec->idempotency_key;
+
+		ret[i] = check(s, spec);
+		if (ret[i] < 0)
+			continue;
+		key = key && *key ? key : NULL;
+		if (key)
+			id_of_key(queue, key, ret_ids[i]);
+		else
+			weir__job_next_id(s, ret_ids[i]);
+		b->from[b->n] = i;
+		b->r[b->n] = -ENOTCONN;
+		b->jobs[b->n++] = (struct weir__remote_job){ .id = ret_ids[i],
+			                                     .content_type = spec->content_type,
+			                                     .key = spec->key,
+			                                     .idempotency_key = key,
+			                                     .data = spec->data,
+			                                     .len = spec->len,
+			                                     .delay_ns = spec->delay_ns,
+			                                     .timeout_ns = spec->timeout_ns,
+			                                     .priority = spec->priority,
+			                                     .attempts_max = spec->attempts_max,
+			                                     .created_at = weir_wall() };
+	}
+	weir__store_leave(s);
+	return 0;
+}
+
+static void count(weir_store *s, const char *queue, const struct batch *b)
+{
+	struct weir__queue *q;
+
+	weir__store_enter(s);
+	q = weir__queue_find(s, queue);
+	for (size_t i = 0; q && i < b->n; i++) {
+		if (b->r[i] == 0) {
+			q->put_total++;
+			weir__meter_count(&q->puts, weir_now());
+		} else if (b->r[i] < 0) {
+			q->refused_total++;
+		}
+	}
+	weir__store_leave(s);
+}
+
+int weir__far_put(const weir_ctx *ctx, weir_store *s, const char *queue, const weir_job_spec *specs,
+                  size_t n, char (*ret_ids)[27], int *ret)
+{
+	struct batch b;
+	int r;
+
+	if (!weir__far_enter(s))
+		return -EPIPE;
+	r = batch_new(s, queue, specs, n, ret_ids, ret, &b);
+	if (r < 0)
+		goto out;
+	if (b.n) {
+		r = weir__far_make(ctx, s, queue);
+		if (r == 0)
+			r = s->far->ops->put(ctx, s->far->engine, queue, b.jobs, b.n, b.r);
+		else
+			for (size_t i = 0; i < b.n; i++)
+				b.r[i] = r;
+	}
+	for (size_t i = 0; i < b.n; i++) {
+		/* A job without a key that is there already is our own, sent twice. */
+		if (b.r[i] == 1 && !b.jobs[i].idempotency_key)
+			b.r[i] = 0;
+		ret[b.from[i]] = b.r[i];
+	}
+	count(s, queue, &b);
+	free(b.jobs);
+	if (r != -ECANCELED && r != -ETIMEDOUT && r != -ESHUTDOWN)
+		r = 0;
+out:
+	weir__far_leave(s);
+	return r;
+}

@@ -1,0 +1,445 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a queue promises, as a table that is run over every engine. What an engine's row says it
+ * cannot do has to be refused there, with a word for it; so a test asks the row first.
+ */
+#include "engine_servers.h"
+#include "queue_test.h"
+
+#include <weir/group.h>
+
+struct engine {
+	const struct weir__engine_row *row;
+	const char *url;
+};
+typedef void contract_fn(const weir_ctx *ctx, const struct engine *e);
+
+static void over(const weir_ctx *ctx, const char *name, contract_fn *fn)
+{
+	const struct engine_under_test *t = engine_named(name);
+	struct engine_server server = { .missing = "it is not there" };
+	struct engine e = { .row = row_named(name), .url = server.url };
+
+	if (!e.row->built) {
+		skip("not built");
+		return;
+	}
+	if (t->start(&server))
+		fn(ctx, &e);
+	else
+		skip(server.missing);
+	engine_end(&server);
+}
+
+#define CONTRACT(name)                                                 \
+	static void name(const weir_ctx *ctx, const struct engine *e); \
+	TASK(memory_##name)                                            \
+	{                                                              \
+		over(ctx, "memory", name);                             \
+	}                                                              \
+	TASK(sqlite_##name)                                            \
+	{                                                              \
+		over(ctx, "SQLite", name);                             \
+	}                                                              \
+	TASK(jetstream_##name)                                         \
+	{                                                              \
+		over(ctx, "JetStream", name);                          \
+	}                                                              \
+	static void name(const weir_ctx *ctx, const struct engine *e)
+
+static bool can(const struct engine *e, enum weir__feature f)
+{
+	return e->row->can & 1u << f;
+}
+
+static weir_store *open_url(const weir_ctx *ctx, const struct engine *e)
+{
+	weir_store *s;
+
+	CHECK_EQ(weir_store_open(ctx, e->url, NULL, &s), 0);
+	return s;
+}
+
+/* An engine needs its time to bring a job. */
+static weir_job *get_with(const weir_ctx *ctx, weir_store *s, const char *queue,
+                          weir_take_options opt)
+{
+	weir_ctx some = weir_ctx_timeout(ctx, WEIR_SEC(30));
+	weir_job *j = NULL;
+
+	CHECK_EQ(weir_job_take(&some, s, queue, &opt, &j), 1);
+	return j;
+}
+
+static weir_job *get(const weir_ctx *ctx, weir_store *s, const char *queue)
+{
+	return get_with(ctx, s, queue, (weir_take_options){ 0 });
+}
+
+static void get_none(const weir_ctx *ctx, weir_store *s, const char *queue)
+{
+	weir_ctx some = weir_ctx_timeout(ctx, WEIR_MS(200));
+	weir_job *j;
+
+	CHECK_EQ(weir_job_take(&some, s, queue, NULL, &j), -ETIMEDOUT);
+}
+
+static weir_queue_info counts(const weir_ctx *ctx, weir_store *s, const char *queue)
+{
+	CHECK_EQ(weir_queue_refresh(ctx, s, queue), 0);
+	return info(s, queue);
+}
+
+CONTRACT(what_is_put_is_taken_with_all_it_had)
+{
+	static const char data[] = "a\0b\r\n\xff";
+	weir_store *s = open_url(ctx, e);
+	weir_job_spec spec = { .data = data,
+		               .len = sizeof data,
+		               .content_type = "text/x; a=\"b\"",
+		               .key = " k ",
+		               .timeout_ns = WEIR_SEC(9) };
+	char id[27];
+	weir_job *j;
+	size_t n;
+
+	CHECK_EQ(weir_job_put(ctx, s, "a.b_c-d", &spec, id), 0);
+	CHECK_EQ(strlen(id), WEIR_JOB_ID_LEN);
+	j = get(ctx, s, "a.b_c-d");
+	CHECK_STR(weir_job_id(j), id);
+	CHECK_STR(weir_job_queue(j), "a.b_c-d");
+	CHECK_STR(weir_job_content_type(j), "text/x; a=\"b\"");
+	CHECK_EQ(weir_job_timeout(j), WEIR_SEC(9));
+	CHECK_EQ(weir_job_attempt(j), 1);
+	CHECK(!memcmp(weir_job_data(j, &n), data, sizeof data));
+	CHECK_EQ(n, sizeof data);
+	CHECK_EQ(weir_job_ack(ctx, j, NULL, 0), 0);
+	CHECK_STR(info(s, "a.b_c-d").durability, e->row->durability);
+	store_end(ctx, s);
+}
+
+CONTRACT(an_acked_job_is_gone)
+{
+	weir_store *s = open_url(ctx, e);
+	struct id id = put(ctx, s, "q", "");
+	weir_job *j = get(ctx, s, "q");
+
+	CHECK(job_is(j, ""));
+	if (can(e, WEIR__CAN_COUNT))
+		CHECK_EQ(counts(ctx, s, "q").running, 1);
+	CHECK_STR(state(s, id), "running");
+	CHECK_EQ(weir_job_ack(ctx, j, "r", 1), 0);
+	CHECK_STR(state(s, id), "done");
+	get_none(ctx, s, "q");
+	if (can(e, WEIR__CAN_COUNT)) {
+		CHECK_EQ(counts(ctx, s, "q").running, 0);
+		CHECK_EQ(counts(ctx, s, "q").queued, 0);
+	}
+	store_end(ctx, s);
+}
+
+CONTRACT(a_failed_job_comes_again_and_its_attempts_are_counted)
+{
+	weir_store *s = open_url(ctx, e);
+	struct id id = put(ctx, s, "q", "x");
+	weir_job *j;
+
+	for (unsigned i = 1; i <= 3; i++) {
+		j = get(ctx, s, "q");
+		CHECK_STR(weir_job_id(j), id.text);
+		if (can(e, WEIR__CAN_ATTEMPTS))
+			CHECK_EQ(weir_job_attempt(j), i);
+		CHECK_EQ(weir_job_nack(ctx, j, 0, "no"), 0);
+	}
+	store_end(ctx, s);
+}
+
+CONTRACT(a_failed_job_rests_before_it_comes_again)
+{
+	weir_store *s = open_url(ctx, e);
+	int64_t since;
+
+	if (!can(e, WEIR__CAN_BACKOFF)) {
+		store_end(ctx, s);
+		return;
+	}
+	put(ctx, s, "q", "x");
+	since = weir_now();
+	CHECK_EQ(weir_job_nack(ctx, get(ctx, s, "q"), WEIR_SEC(1), "later"), 0);
+	CHECK_EQ(weir_job_ack(ctx, get(ctx, s, "q"), NULL, 0), 0);
+	CHECK(weir_now() - since >= WEIR_MS(900));
+	store_end(ctx, s);
+}
+
+CONTRACT(a_job_that_fails_too_often_is_dead_and_kept)
+{
+	weir_store *s = open_url(ctx, e);
+	weir_queue_settings set = { .attempts_max = 2 };
+
+	CHECK_EQ(weir_queue_configure(s, "q", &set), 0);
+	put(ctx, s, "q", "x");
+	CHECK_EQ(weir_job_nack(ctx, get(ctx, s, "q"), 0, "no"), 0);
+	CHECK_EQ(weir_job_nack(ctx, get(ctx, s, "q"), 0, "no"), 0);
+	get_none(ctx, s, "q");
+	if (can(e, WEIR__CAN_DEAD))
+		CHECK_EQ(counts(ctx, s, "q").dead, 1);
+	store_end(ctx, s);
+}
+
+CONTRACT(a_job_that_no_attempt_will_help_is_dead_at_once)
+{
+	weir_store *s = open_url(ctx, e);
+	weir_job *j;
+
+	put(ctx, s, "q", "x");
+	j = get(ctx, s, "q");
+	CHECK_EQ(weir_lease_bury(ctx, s, weir_job_id(j), weir_job_lease(j), "bad"), 0);
+	CHECK_EQ(weir_job_ack(ctx, j, NULL, 0), -ESTALE);
+	get_none(ctx, s, "q");
+	if (can(e, WEIR__CAN_DEAD))
+		CHECK_EQ(counts(ctx, s, "q").dead, 1);
+	store_end(ctx, s);
+}
+
+CONTRACT(a_lease_that_ran_out_is_stale_and_the_job_runs_again)
+{
+	weir_store *s = open_url(ctx, e);
+	struct id id = put(ctx, s, "q", "x");
+	weir_job *old = get_with(ctx, s, "q", (weir_take_options){ .lease_ns = WEIR_MS(50) });
+	weir_job *j = get(ctx, s, "q");
+
+	CHECK_STR(weir_job_id(j), id.text);
+	if (can(e, WEIR__CAN_ATTEMPTS))
+		CHECK_EQ(weir_job_attempt(j), 2);
+	CHECK_EQ(weir_job_ack(ctx, old, NULL, 0), -ESTALE);
+	CHECK_EQ(weir_job_ack(ctx, j, NULL, 0), 0);
+	store_end(ctx, s);
+}
+
+CONTRACT(a_lease_goes_on_while_it_is_extended)
+{
+	weir_store *s = open_url(ctx, e);
+	weir_job *j;
+
+	put(ctx, s, "q", "x");
+	j = get_with(ctx, s, "q", (weir_take_options){ .lease_ns = WEIR_SEC(60) });
+	CHECK_EQ(weir_lease_extend(s, weir_job_id(j), weir_job_lease(j), WEIR_SEC(60)), 0);
+	CHECK_EQ(weir_lease_extend(s, weir_job_id(j), "wrong", WEIR_SEC(60)), -ESTALE);
+	CHECK_EQ(weir_lease_ack(ctx, s, weir_job_id(j), weir_job_lease(j), NULL, 0), 0);
+	weir_job_release(j);
+	store_end(ctx, s);
+}
+
+/* Longer than the engine itself would let it: somebody renews it. */
+CONTRACT(a_worker_in_this_process_keeps_its_job_for_as_long_as_it_runs)
+{
+	weir_store *s = open_url(ctx, e);
+	weir_queue_settings set = { .lease_ns = WEIR_SEC(2) };
+	weir_job *j;
+
+	CHECK_EQ(weir_queue_configure(s, "q", &set), 0);
+	put(ctx, s, "q", "x");
+	j = get_with(ctx, s, "q", (weir_take_options){ .renew = true });
+	CHECK_EQ(weir_sleep(ctx, WEIR_SEC(4)), 0);
+	get_none(ctx, s, "q");
+	CHECK_EQ(weir_job_ack(ctx, j, NULL, 0), 0);
+	store_end(ctx, s);
+}
+
+CONTRACT(a_job_that_is_given_back_comes_again)
+{
+	weir_store *s = open_url(ctx, e);
+	weir_job *j;
+
+	put(ctx, s, "q", "x");
+	CHECK_EQ(weir_job_return(get(ctx, s, "q")), 0);
+	j = get(ctx, s, "q");
+	if (can(e, WEIR__CAN_UNCOUNTED))
+		CHECK_EQ(weir_job_attempt(j), 1);
+	CHECK_EQ(weir_job_ack(ctx, j, NULL, 0), 0);
+	store_end(ctx, s);
+}
+
+CONTRACT(the_same_key_is_the_same_job)
+{
+	weir_store *s = open_url(ctx, e);
+	weir_job_spec spec = { .data = "x", .len = 1, .idempotency_key = "k" };
+	char a[27], b[27];
+
+	if (!can(e, WEIR__CAN_IDEMPOTENCY)) {
+		CHECK_EQ(weir_job_put(ctx, s, "q", &spec, a), -EOPNOTSUPP);
+		CHECK_STR(weir_store_lacks(s, &spec), "idempotency");
+		store_end(ctx, s);
+		return;
+	}
+	CHECK_EQ(weir_job_put(ctx, s, "q", &spec, a), 0);
+	CHECK_EQ(weir_job_put(ctx, s, "q", &spec, b), 1);
+	CHECK_STR(a, b);
+	CHECK_EQ(weir_job_ack(ctx, get(ctx, s, "q"), NULL, 0), 0);
+	CHECK_EQ(weir_job_put(ctx, s, "q", &spec, b), 1);
+	get_none(ctx, s, "q");
+	store_end(ctx, s);
+}
+
+CONTRACT(a_full_queue_refuses)
+{
+	weir_store *s = open_url(ctx, e);
+	weir_queue_settings set = { .max = 3 };
+	weir_job_spec spec = { .data = "x", .len = 1 };
+	char id[27];
+
+	CHECK_EQ(weir_queue_configure(s, "q", &set), 0);
+	if (can(e, WEIR__CAN_BOUND)) {
+		for (int i = 0; i < 3; i++)
+			CHECK_EQ(weir_job_put(ctx, s, "q", &spec, id), 0);
+		CHECK_EQ(weir_job_put(ctx, s, "q", &spec, id), -EAGAIN);
+		CHECK_EQ(weir_job_ack(ctx, get(ctx, s, "q"), NULL, 0), 0);
+		CHECK_EQ(weir_job_put(ctx, s, "q", &spec, id), 0);
+	}
+	store_end(ctx, s);
+}
+
+CONTRACT(what_it_cannot_do_is_refused_by_name)
+{
+	weir_store *s = open_url(ctx, e);
+	const struct {
+		enum weir__feature f;
+		weir_job_spec spec;
+	} puts[] = { { WEIR__CAN_DELAY, { .delay_ns = WEIR_SEC(1) } },
+		     { WEIR__CAN_PRIORITY, { .priority = -1 } },
+		     { WEIR__CAN_IDEMPOTENCY, { .idempotency_key = "k" } } };
+	const struct {
+		enum weir__feature f;
+		weir_queue_settings set;
+	} sets[] = { { WEIR__CAN_RATE, { .rate = 5 } },
+		     { WEIR__CAN_CONCURRENCY, { .concurrency = 1 } },
+		     { WEIR__CAN_CONCURRENCY, { .key_concurrency = 1 } },
+		     { WEIR__CAN_PAUSE, { .paused = true } } };
+	weir_job_info list[1];
+	char id[27];
+	int r;
+
+	for (size_t i = 0; i < sizeof puts / sizeof *puts; i++) {
+		bool yes = can(e, puts[i].f);
+
+		CHECK_EQ(weir_job_put(ctx, s, "q", &puts[i].spec, id), yes ? 0 : -EOPNOTSUPP);
+		if (yes)
+			CHECK(!weir_store_lacks(s, &puts[i].spec));
+		else
+			CHECK_STR(weir_store_lacks(s, &puts[i].spec),
+			          weir__features[puts[i].f].name);
+	}
+	for (size_t i = 0; i < sizeof sets / sizeof *sets; i++)
+		CHECK_EQ(weir_queue_configure(s, "r", &sets[i].set),
+		         can(e, sets[i].f) ? 0 : -EOPNOTSUPP);
+	r = weir_cron_put(ctx, s, "c", "@daily", "q", "", 0);
+	CHECK_EQ(r, can(e, WEIR__CAN_CRON) ? 0 : -EOPNOTSUPP);
+	r = weir_job_list(s, "none", -1, NULL, list, 1);
+	CHECK_EQ(r, can(e, WEIR__CAN_LOOK) ? 0 : -EOPNOTSUPP);
+	r = weir_job_cancel(s, "01ARZ3NDEKTSV4RRFFQ69G5FAV");
+	CHECK_EQ(r, can(e, WEIR__CAN_CANCEL) ? -ENOENT : -EOPNOTSUPP);
+	r = weir_job_retry(s, "01ARZ3NDEKTSV4RRFFQ69G5FAV");
+	CHECK_EQ(r, can(e, WEIR__CAN_RETRY) ? -ENOENT : -EOPNOTSUPP);
+	store_end(ctx, s);
+}
+
+CONTRACT(many_at_once_are_each_answered)
+{
+	enum { N = 300 };
+	weir_store *s = open_url(ctx, e);
+	static weir_job_spec specs[N];
+	static char ids[N][27], text[N][8];
+	static int r[N];
+
+	for (int i = 0; i < N; i++) {
+		snprintf(text[i], sizeof text[i], "%d", i);
+		specs[i] = (weir_job_spec){ .data = text[i], .len = strlen(text[i]) };
+	}
+	specs[7].priority = 5000; /* wrong */
+	CHECK_EQ(weir_job_put_many(ctx, s, "q", specs, N, ids, r), 0);
+	for (int i = 0; i < N; i++)
+		CHECK_EQ(r[i], i == 7 ? -EINVAL : 0);
+	for (int i = 0; i < N; i++)
+		for (int k = 0; k < i && i != 7; k++)
+			CHECK(k == 7 || strcmp(ids[i], ids[k]) != 0);
+	if (can(e, WEIR__CAN_COUNT))
+		CHECK_EQ(counts(ctx, s, "q").queued, N - 1);
+	for (int i = 0; i < N - 1; i++)
+		CHECK_EQ(weir_job_ack(ctx, get(ctx, s, "q"), NULL, 0), 0);
+	get_none(ctx, s, "q");
+	store_end(ctx, s);
+}
+
+struct crew {
+	unsigned seen[500];
+	unsigned runs; /* atomic */
+};
+
+static int count_run(const weir_ctx *ctx, weir_job *j, void *arg)
+{
+	struct crew *c = arg;
+
+	(void)ctx;
+	__atomic_add_fetch(&c->seen[atoi(weir_job_data(j, NULL))], 1, __ATOMIC_RELAXED);
+	__atomic_add_fetch(&c->runs, 1, __ATOMIC_RELEASE);
+	return 0;
+}
+
+CONTRACT(workers_run_every_job_once)
+{
+	enum { N = 500 };
+	weir_store *s = open_url(ctx, e);
+	struct crew c = { .runs = 0 };
+	weir_group g;
+	char text[8];
+
+	weir_group_init(&g, ctx);
+	CHECK_EQ(weir_workers_start(&g, s, "q", 8, count_run, &c), 0);
+	for (int i = 0; i < N; i++) {
+		snprintf(text, sizeof text, "%d", i);
+		put(ctx, s, "q", text);
+	}
+	while (__atomic_load_n(&c.runs, __ATOMIC_ACQUIRE) < N)
+		CHECK_EQ(weir_sleep(ctx, WEIR_MS(5)), 0);
+	weir_group_drain(&g);
+	CHECK_EQ(weir_group_wait(&g), 0);
+	for (int i = 0; i < N; i++)
+		CHECK_EQ(c.seen[i], 1);
+	store_end(ctx, s);
+}
+
+CONTRACT(a_store_that_closes_gives_back_what_it_held)
+{
+	weir_store *s, *other;
+	weir_job *held, *j;
+
+	if (!can(e, WEIR__CAN_SHARE))
+		return;
+	s = open_url(ctx, e);
+	other = open_url(ctx, e);
+	put(ctx, s, "q", "x");
+	held = get(ctx, s, "q");
+	get_none(ctx, other, "q");
+	store_end(ctx, s);
+	j = get(ctx, other, "q");
+	CHECK(job_is(j, "x"));
+	CHECK_EQ(weir_job_ack(ctx, held, NULL, 0), -ESTALE);
+	CHECK_EQ(weir_job_ack(ctx, j, NULL, 0), 0);
+	store_end(ctx, other);
+}
+
+/* Takers that come and go use up no attempts. */
+CONTRACT(takers_that_leave_take_nothing_with_them)
+{
+	weir_store *s = open_url(ctx, e);
+	weir_job *j;
+
+	for (int i = 0; i < 5; i++)
+		get_none(ctx, s, "q");
+	put(ctx, s, "q", "x");
+	j = get(ctx, s, "q");
+	if (can(e, WEIR__CAN_ATTEMPTS))
+		CHECK_EQ(weir_job_attempt(j), 1);
+	CHECK_EQ(weir_job_ack(ctx, j, NULL, 0), 0);
+	store_end(ctx, s);
+}
