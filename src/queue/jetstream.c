@@ -14,8 +14,7 @@
  *	put      each message has its job's id as Nats-Msg-Id, so what was not confirmed in time is
  *	         published again under it; many at a time go out through a lane, a subscription
  *	         that their answers come back to
- *	fetch    a pull request for as many as there are takers; its inbox is a subscription that
- *	         ends when nobody waits, and with it the request (jetstream_take.c)
+ *	fetch    a pull request for as many as there are takers (jetstream_take.c)
  *	ack …    requests to the subject a message came with; JetStream answers when it is done
  *
  * JetStream does not know whose acknowledgement it is: one for an earlier delivery ends a later

@@ -4,9 +4,11 @@
  *
  * What comes in goes to a subscription that the fetching task alone reads. It asks for what its
  * takers want beyond what is on its way already, and asks anew when the server said that the
- * request is over, when its time has passed, or after a reconnect, which loses requests. When
- * nobody waits the subscription ends, and with it what was asked for; what had come by then is
- * handed up.
+ * request is over, when its time has passed, or after a reconnect, which loses requests.
+ *
+ * A request cannot be called back, and what comes to an inbox that nobody reads any more is out of
+ * everybody's reach until ack_wait has passed. So requests are short, and a fetch whose takers have
+ * gone stays until its request is over; what comes by then is handed up.
  *
  * A job is ours from a moment that only the server knows until ack_wait later. Counted from when
  * the inbox was last seen empty, which is before that moment, the time is on the safe side.
@@ -20,8 +22,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define EXPIRES WEIR_SEC(20) /* of a pull request */
-#define SLICE   WEIR_SEC(1)  /* how long to wait before the connection is looked at */
+#define EXPIRES WEIR_SEC(2)  /* of a pull request */
+#define GRACE   WEIR_MS(500) /* then it is over, whether the server said so or not */
 
 static int ask(const weir_ctx *ctx, struct weir__js *js, struct weir__js_queue *q, size_t n)
 {
@@ -38,7 +40,7 @@ static int ask(const weir_ctx *ctx, struct weir__js *js, struct weir__js_queue *
 	if (r < 0)
 		return r;
 	q->asked += n;
-	q->asked_until = weir_now() + EXPIRES + SLICE;
+	q->asked_until = weir_now() + EXPIRES + GRACE;
 	q->reconnects = weir__js_reconnects(js);
 	return 0;
 }
@@ -108,36 +110,44 @@ static size_t more(const weir_ctx *ctx, struct weir__js_queue *q, struct weir__d
 	return n;
 }
 
+/* Until something comes, or what was asked for is over. How many, or an error. */
+static int await(const weir_ctx *ctx, struct weir__js_queue *q, struct weir__delivery **ret,
+                 size_t max)
+{
+	weir_ctx until = weir_ctx_deadline(ctx, q->asked_until);
+	int r = 0;
+
+	while (r == 0 && q->asked)
+		r = next(&until, q, ret);
+	if (r == -ETIMEDOUT && weir_now() >= q->asked_until) {
+		q->asked = 0;
+		r = 0;
+	}
+	return r > 0 ? (int)more(ctx, q, ret, 1, max) : r;
+}
+
 int weir__js_fetch(const weir_ctx *ctx, void *engine, const char *queue, size_t max,
                    struct weir__delivery **ret)
 {
+	weir_ctx shield = weir_ctx_shield(ctx, EXPIRES + GRACE);
 	struct weir__js *js = engine;
 	struct weir__js_queue *q = weir__js_find(js, queue);
-	size_t n = 0;
-	int r = begin(ctx, js, q);
+	int r = begin(ctx, js, q), late;
 
-	while (r >= 0 && n == 0) {
-		weir_ctx slice;
-
-		if (weir_now() > q->asked_until || weir__js_reconnects(js) != q->reconnects)
-			q->asked = 0;
-		if (q->asked < max && weir__js_up(js))
-			r = ask(ctx, js, q, max - q->asked);
-		slice = weir_ctx_timeout(ctx, SLICE);
-		if (r >= 0 || r == -ENOBUFS)
-			r = next(&slice, q, &ret[n]);
-		if (r > 0)
-			n++;
-		if (r == -ETIMEDOUT && weir_now() < ctx->deadline_ns)
-			r = 0;
-	}
-	if (q->sub)
-		n = more(ctx, q, ret, n, max);
-	if (r < 0 && q->sub) { /* Nobody waits any more. */
-		(void)weir_sub_close(q->sub);
-		q->sub = NULL;
-	}
-	return n ? (int)n : r == -EPIPE ? -ENOTCONN : r;
+	if (r < 0)
+		return r;
+	if (weir_now() > q->asked_until || weir__js_reconnects(js) != q->reconnects)
+		q->asked = 0;
+	if (!weir__js_up(js))
+		return -ENOTCONN;
+	if (q->asked < max)
+		r = ask(ctx, js, q, max - q->asked);
+	if (r == 0)
+		r = await(ctx, q, ret, max);
+	if (r >= 0 || !q->asked || weir__js_reconnects(js) != q->reconnects)
+		return r;
+	late = await(&shield, q, ret, max);
+	return late > 0 ? late : r;
 }
 
 /* ---- Ends ---- */

@@ -7,7 +7,7 @@
  *
  * Tasks call the verbs, many at once, from any worker. They wait under their context only; what
  * blocks a thread belongs on a thread of the engine's own or into weir_offload(). While the engine
- * is away they fail with -ENOTCONN soon (a second or two), but for fetch, which waits it out.
+ * is away they fail with -ENOTCONN soon (a second or two).
  *
  * A job that was fetched is held: the layer above renews it before `until_ns` and ends it by
  * exactly one of ack, nack and bury, in the process that fetched it. An engine that learns that
@@ -127,8 +127,9 @@ struct weir__remote_engine {
 	           const struct weir__remote_job *jobs, size_t n, int *ret);
 
 	/* Waits for the first, and takes up to max that are there. How many; 0: none yet, ask
-	 * again (within some 30 s); or the context's error. It ends when nobody waits any more; what
-	 * has come by then it may still return. One task at a time per queue. */
+	 * again (within some 30 s); -ENOTCONN; or the context's error. It is cancelled when nobody
+	 * waits any more; then it may still wait some 2 s for what it cannot call back, and return
+	 * that. One task at a time per queue. */
 	int (*fetch)(const weir_ctx *ctx, void *engine, const char *queue, size_t max,
 	             struct weir__delivery **ret);
 
