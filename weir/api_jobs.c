@@ -88,7 +88,7 @@ static int job_put(const weir_ctx *ctx, weir_http *x, struct app *app)
 	struct params p = { .x = x };
 	weir_job_spec spec = { .content_type = weir_http_header(x, "content-type") };
 	struct weir__buf b = WEIR__BUF_INIT;
-	char *body, id[WEIR_JOB_ID_LEN + 1], location[48];
+	char *body, id[WEIR_JOB_ID_LEN + 1], location[48], lacks[160];
 	int r;
 
 	read_spec(&p, from_header, &spec);
@@ -99,6 +99,10 @@ static int job_put(const weir_ctx *ctx, weir_http *x, struct app *app)
 		return r;
 	spec.data = body;
 	r = weir_job_put(ctx, app->store, queue, &spec, id);
+	if (r == -EOPNOTSUPP) {
+		lacks_text(lacks, sizeof lacks, app, &spec);
+		return weir_http_problem(ctx, x, 501, "%s", lacks);
+	}
 	if (r < 0)
 		return reply_error(ctx, x, app, r, queue);
 	render_verdict(&b, app, id, queue, spec.delay_ns > 0, r == 1);
@@ -177,6 +181,11 @@ static int put_lines(const weir_ctx *ctx, weir_http *x, struct app *app, struct 
 
 		if (line->p.error[0]) {
 			render_refusal(b, 400, line->p.error);
+		} else if (each == -EOPNOTSUPP) {
+			char lacks[160];
+
+			lacks_text(lacks, sizeof lacks, app, &l->spec[i]);
+			render_refusal(b, 501, lacks);
 		} else if (each < 0) {
 			int status = error_status(each, &detail);
 

@@ -5,16 +5,21 @@
 
 #include "handlers.h"
 
-enum { MAX_JOBS = 1 << 30 };
+enum { MAX_JOBS = 1 << 30, REFRESH_MAX = 50 };
 
 #define LONGEST (WEIR_HOUR(24) * 366)
 
 static int reply_queue(const weir_ctx *ctx, weir_http *x, struct app *app)
 {
 	struct weir__buf b = WEIR__BUF_INIT;
+	const char *queue = weir_http_path(x, "queue");
 	weir_queue_info info;
-	int r = weir_queue_info_get(app->store, weir_http_path(x, "queue"), &info);
+	int r = weir_queue_info_get(app->store, queue, &info);
 
+	if (r == 0) /* While its engine is away: what was known last. */
+		(void)weir_queue_refresh(ctx, app->store, queue);
+	if (r == 0)
+		r = weir_queue_info_get(app->store, queue, &info);
 	if (r < 0)
 		return reply_error(ctx, x, app, r, NULL);
 	render_queue(&b, &info);
@@ -41,10 +46,40 @@ static int list_queue(const weir_queue_info *info, void *arg)
 	return 0;
 }
 
+/* The names of the first queues whose counts are asked for when they are listed. */
+struct names {
+	size_t n;
+	char name[REFRESH_MAX][65];
+};
+
+static int note_name(const weir_queue_info *info, void *arg)
+{
+	struct names *to = arg;
+
+	memcpy(to->name[to->n], info->name, sizeof info->name);
+	return ++to->n == REFRESH_MAX;
+}
+
+static void refresh(const weir_ctx *ctx, struct app *app)
+{
+	struct names *names = malloc(sizeof *names);
+
+	if (!names)
+		return;
+	names->n = 0;
+	(void)weir_queue_each(app->store, note_name, names);
+	for (size_t i = 0; i < names->n; i++)
+		if (weir_queue_refresh(ctx, app->store, names->name[i]) < 0)
+			break;
+	free(names);
+}
+
 static int queue_list(const weir_ctx *ctx, weir_http *x, struct app *app)
 {
 	struct listing l = { .app = app, .x = x };
 
+	if (strstr(app->opt->store, "://"))
+		refresh(ctx, app);
 	weir__buf_str(&l.b, "{\"queues\":[");
 	if (!l.b.failed)
 		(void)weir_queue_each(app->store, list_queue, &l);

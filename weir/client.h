@@ -32,6 +32,9 @@ struct client {
 	void *arg;
 };
 
+/* engines_cmd.c: the table of engines. The exit status. */
+int show_engines(const struct options *o);
+
 /* Is --server a NATS cluster? publish, request, subscribe and reply can speak to one. */
 bool client_is_nats(const struct options *o);
 

@@ -86,6 +86,9 @@ bool wants_head(const weir_http *x);
 int reply_json(const weir_ctx *ctx, weir_http *x, int status, struct weir__buf *b);
 /* 400 with what was wrong. */
 int reply_wrong(const weir_ctx *ctx, weir_http *x, const struct params *p);
+/* The name of the store's kind, for people. What a job asks for that the store cannot do. */
+const char *store_name(const struct app *app);
+void lacks_text(char *buf, size_t n, struct app *app, const weir_job_spec *spec);
 /* The problem for what a store, bus or hub returned (< 0); stop codes are handed back to the HTTP
  * server. */
 int reply_error(const weir_ctx *ctx, weir_http *x, struct app *app, int error, const char *queue);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "handlers.h"
+#include "queue/remote.h"
 
 bool wants_head(const weir_http *x)
 {
@@ -58,6 +59,11 @@ int error_status(int error, const char **ret_detail)
 		{ -EBUSY, 409, "the job has not finished" },
 		{ -EPIPE, 503, "the server is stopping" },
 		{ -ESHUTDOWN, 503, "the server is stopping" },
+		{ -ENOTCONN, 503,
+		  "the engine of the queues cannot be reached; it is not known whether it has the "
+		  "job" },
+		{ -EOPNOTSUPP, 501,
+		  "the engine of the queues cannot do that; see weir queues --engines" },
 		{ -ENETUNREACH, 503, "nobody answers on this subject" },
 		{ -ETIMEDOUT, 504, "no answer came in time" },
 		{ -ENOMEM, 507, "no memory" },
@@ -71,6 +77,21 @@ int error_status(int error, const char **ret_detail)
 	}
 	*ret_detail = strerrordesc_np(-error);
 	return 500;
+}
+
+const char *store_name(const struct app *app)
+{
+	const struct weir__engine_row *row = weir__engine_row_of(app->opt->store);
+
+	return row ? row->name : app->opt->store;
+}
+
+void lacks_text(char *buf, size_t n, struct app *app, const weir_job_spec *spec)
+{
+	const char *lacks = weir_store_lacks(app->store, spec);
+
+	snprintf(buf, n, "the store, %s, cannot do this: %s; see weir queues --engines",
+	         store_name(app), lacks ? lacks : "what was asked for");
 }
 
 int reply_error(const weir_ctx *ctx, weir_http *x, struct app *app, int error, const char *queue)

@@ -16,6 +16,7 @@
 
 #include "handlers.h"
 #include "base/log.h"
+#include "queue/remote.h"
 
 enum { JANSSON_SEED = 0x77656972 };
 
@@ -69,7 +70,12 @@ static int configure(const weir_ctx *ctx, struct app *app)
 		if (weir_queue_info_get(app->store, o->queues[i].name, &last) == 0)
 			set.paused |= last.set.paused;
 		r = weir_queue_configure(app->store, o->queues[i].name, &set);
-		if (r < 0)
+		if (r == -EOPNOTSUPP)
+			weir__log(WEIR__ERROR, "queue",
+			          "cannot set up queue %s: rate, concurrency and paused are more "
+			          "than %s can do (weir queues --engines)",
+			          o->queues[i].name, store_name(app));
+		else if (r < 0)
 			weir__log(WEIR__ERROR, "queue", "cannot set up queue %s: %s",
 			          o->queues[i].name, strerror(-r));
 	}
@@ -81,7 +87,8 @@ static int configure(const weir_ctx *ctx, struct app *app)
 		                  strlen(payload));
 		if (r < 0)
 			weir__log(WEIR__ERROR, "queue", "cannot set up cron %s: %s", c->name,
-			          strerror(-r));
+			          r == -EOPNOTSUPP ? "the engine has none (weir queues --engines)" :
+			                             strerror(-r));
 	}
 	return r;
 }
@@ -94,6 +101,8 @@ static char *store_url(const struct options *o)
 
 	if (!strcmp(o->store, "mem"))
 		return strdup("mem:");
+	if (strstr(o->store, "://"))
+		return strdup(o->store);
 	if (!strcmp(o->store, "sqlite"))
 		n = asprintf(&url, "sqlite:%s/jobs.db", o->data);
 	else
@@ -136,7 +145,10 @@ static int open_store(const weir_ctx *ctx, void *arg)
 	if (spool && url)
 		r = weir_store_open(ctx, url, &opt, &app->store);
 	if (r == -EPROTONOSUPPORT)
-		weir__log(WEIR__ERROR, "queue", "built without SQLite: only --store mem");
+		weir__log(WEIR__ERROR, "queue", "this weir was built without %s",
+		          url ? weir__engine_row_of(url)->name : "it");
+	if (r == -ECONNREFUSED)
+		weir__log(WEIR__ERROR, "queue", "the engine of --store cannot be reached");
 	if (r == -EIO || r == -EBADMSG)
 		weir__log(WEIR__ERROR, "queue",
 		          "the jobs of the last run cannot be read; what holds them was left as it "

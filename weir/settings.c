@@ -47,12 +47,14 @@ const struct setting settings[] = {
 	          "TLS; a password in it is better given as WEIR_BUS" },
 	{ "data", 0, BOTH, SET_PATH, STORES, AT(data), .arg = "DIR", .fallback = "./weir-data",
 	  .help = "where jobs outlive a restart; one server at a time" },
-	{ "store", 0, BOTH, SET_TEXT, STORES, AT(store), .arg = "KIND|FILE", .fallback = DURABLE,
-	  .check = setting_check_store,
+	{ "store", 0, BOTH, SET_TEXT, STORES, AT(store), .arg = "KIND|FILE|URL",
+	  .fallback = DURABLE, .check = setting_check_store,
 	  .help = "how queues are kept: sqlite on disk before each answer, in the data directory "
 	          "or "
 	          "in a FILE with a / in its name; mem in memory, and in the data directory over a "
-	          "clean stop" },
+	          "clean stop; a URL such as nats://HOST:4222 in an engine that several weirs "
+	          "share "
+	          "(weir queues --engines); a password in it is better given as WEIR_STORE" },
 	{ "workers", 0, BOTH, SET_NUMBER, SERVER, AT(workers), .arg = "N", .fallback = "0",
 	  .least = 0, .most = 256, .help = "threads that run tasks; 0 is one per core" },
 	{ "log", 0, BOTH, SET_CHOICE, SERVER, AT(log_json), .arg = "FORM", .fallback = "text",
@@ -175,6 +177,8 @@ const struct setting settings[] = {
 	{ "state", 0, 0, SET_WORD, " jobs ", AT(state), .arg = "STATE",
 	  .choices = "queued|delayed|running|done|dead|cancelled",
 	  .help = "only jobs in this state" },
+	{ "engines", 0, 0, SET_SWITCH, " queues ", AT(engines),
+	  .help = "what the engines of queues can do; no server is asked" },
 	{ "limit", 0, 0, SET_NUMBER, " jobs ", AT(limit), .arg = "N", .fallback = "100", .least = 1,
 	  .most = 1000, .help = "list at most so many" },
 

@@ -375,6 +375,8 @@ int cmd_queues(const struct options *o)
 {
 	static const char *const words[] = { "pause", "resume", "redrive", NULL };
 
+	if (o->engines)
+		return show_engines(o);
 	if (o->nargs == 2 && need_word("queues", o->args[0], words))
 		return EXIT_USAGE;
 	for (const char *const *w = words; o->nargs == 1 && *w; w++)

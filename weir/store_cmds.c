@@ -19,6 +19,15 @@ static char *store_file(const struct options *o)
 	return asprintf(&path, "%s/jobs.db", o->data) < 0 ? NULL : path;
 }
 
+/* Only a file can be copied and read here. */
+static bool is_url(const struct options *o)
+{
+	if (strstr(o->store, "://"))
+		fprintf(stderr, "weir: %s is no file: its engine has its own tools for that\n",
+		        o->store);
+	return strstr(o->store, "://");
+}
+
 static int failed(int r)
 {
 	if (r == -EPROTONOSUPPORT)
@@ -28,8 +37,13 @@ static int failed(int r)
 
 int cmd_backup(const struct options *o)
 {
-	char *path = store_file(o);
-	int r = path ? weir_store_backup(path, o->args[0]) : -ENOMEM;
+	char *path;
+	int r;
+
+	if (is_url(o))
+		return EXIT_FAILED;
+	path = store_file(o);
+	r = path ? weir_store_backup(path, o->args[0]) : -ENOMEM;
 
 	if (r == 0)
 		printf("%s is a copy of %s\n", o->args[0], path);
@@ -39,9 +53,14 @@ int cmd_backup(const struct options *o)
 
 int cmd_check(const struct options *o)
 {
-	char *path = o->nargs ? strdup(o->args[0]) : store_file(o);
 	size_t jobs = 0;
-	int r = path ? weir_store_check(path, &jobs) : -ENOMEM;
+	char *path;
+	int r;
+
+	if (!o->nargs && is_url(o))
+		return EXIT_FAILED;
+	path = o->nargs ? strdup(o->args[0]) : store_file(o);
+	r = path ? weir_store_check(path, &jobs) : -ENOMEM;
 
 	if (r == 0)
 		printf("%s is whole: %zu job%s to be done\n", path, jobs, jobs == 1 ? "" : "s");

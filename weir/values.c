@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/units.h"
+#include "queue/remote.h"
 
 char *owned_copy(struct owned **owned, const char *text)
 {
@@ -146,7 +147,11 @@ bool setting_check_origin(const char *text, const char **ret_why)
 
 bool setting_check_store(const char *text, const char **ret_why)
 {
-	*ret_why = "is neither sqlite nor mem nor the path of a file, with a / in it";
+	*ret_why =
+		"is neither sqlite nor mem nor the path of a file, with a / in it, nor the URL of "
+		"an engine such as nats://HOST:4222";
+	if (strstr(text, "://"))
+		return weir__engine_row_of(text) != NULL;
 	return !strcmp(text, "sqlite") || !strcmp(text, "mem") || strchr(text, '/');
 }
 

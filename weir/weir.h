@@ -56,7 +56,7 @@ struct options {
 	const char *nats;              /* --nats; NULL: no NATS clients */
 	const char *bus;               /* --bus; "mem:" */
 	const char *data;              /* --data; "./weir-data" */
-	const char *store;             /* --store; "mem", "sqlite" or a file */
+	const char *store;             /* --store; "mem", "sqlite", a file, or an engine's URL */
 	size_t queue_max;              /* --queue-max; 100000 */
 	size_t queue_bytes;            /* --queue-bytes; 256 MiB */
 	size_t memory_max;             /* --memory-max; 1 GiB */
@@ -105,6 +105,7 @@ struct options {
 	bool insecure;          /* --insecure */
 	const char *client_cert, *client_key;
 	bool json;             /* --json: what the server said, for programs */
+	bool engines;          /* queues --engines: what each engine can do */
 	const char *from_file; /* enqueue --from-file: a job a line */
 	const char *content_type;
 	const char *key, *idempotency_key;
