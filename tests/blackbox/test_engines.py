@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: MIT
+"""Queues in an engine (serve --store nats://…): several weirs on one, an engine that dies, a weir that dies. With a real nats-server."""
+import collections
+import functools
+import random
+import socket
+
+from weirtest import *
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        return s.getsockname()[1]
+
+
+class JetStream:
+    """A nats-server with JetStream, which keeps its directory over kill() and start()."""
+
+    def __init__(self):
+        self.dir = tempfile.mkdtemp(prefix='weir-test-js-')
+        self.port = free_port()
+        self.url = f'nats://127.0.0.1:{self.port}'
+        self.start()
+
+    def start(self):
+        self.program = Program(['nats-server', '-a', '127.0.0.1', '-p', str(self.port), '-js', '-sd', self.dir])
+        self.program.wait_err('Server is ready')
+
+    def kill(self):
+        self.program.kill()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.kill()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
+@functools.cache
+def built():
+    text = subprocess.run([program(), 'queues', '--engines', '--json'], capture_output=True, check=True).stdout
+    return {e['name'] for e in json.loads(text)['engines'] if e['built']}
+
+
+def on_jetstream(fn):
+    """A test with a nats-server; without one it says so and passes."""
+    @functools.wraps(fn)
+    def wrapped():
+        if not shutil.which('nats-server') or 'JetStream' not in built():
+            print('skipped: no nats-server, or built without nats.c')
+            return
+        with JetStream() as n:
+            fn(n)
+    return test(wrapped)
+
+
+class Load:
+    """Producers and workers over HTTP on whichever of `weirs` is there, and what became of each job. A job is put again under its
+    idempotency key until it is accepted."""
+
+    def __init__(self, weirs, producers=2, workers=3):
+        self.weirs = weirs
+        self.lock = threading.Lock()
+        self.accepted = set()
+        self.runs = collections.Counter()
+        self.acked = collections.Counter()
+        self.retried = set()  # what was put more than once, since the first put was not confirmed
+        self.said = collections.Counter()  # what a refusal said
+        self.producing = self.working = True
+        self.producers = [threading.Thread(target=self.produce, args=(i,), daemon=True) for i in range(producers)]
+        self.workers = [threading.Thread(target=self.work, daemon=True) for _ in range(workers)]
+        for t in self.producers + self.workers:
+            t.start()
+
+    def one(self):
+        return random.choice(self.weirs)
+
+    def produce(self, who):
+        n = 0
+        while self.producing:
+            job = f'{who}-{n}'
+            try:
+                a = self.one().post('/v1/queues/q/jobs', job, headers={'Idempotency-Key': job})
+            except (OSError, http.client.HTTPException):
+                self.retried.add(job)
+                continue
+            with self.lock:
+                if a.status == 202:
+                    self.accepted.add(job)
+                    n += 1
+                else:
+                    self.retried.add(job)
+                    self.said[a.status] += 1
+            if a.status != 202:
+                check(a.status == 503, a)
+                check_in('retry-after', a.headers)
+                time.sleep(0.05)
+
+    def work(self):
+        while self.working:
+            try:
+                w = self.one()
+                jobs = w.take('q', wait='1s')
+                for j in jobs:
+                    name = base64.b64decode(j['payload_base64']).decode() if 'payload_base64' in j else j['payload']
+                    with self.lock:
+                        self.runs[name] += 1
+                    if w.ack(j).status == 200:
+                        with self.lock:
+                            self.acked[name] += 1
+            except (OSError, http.client.HTTPException):
+                time.sleep(0.05)
+            except Failed:
+                time.sleep(0.05)
+
+    def finish(self):
+        """All that was accepted has run; what ran more than once, and how often it was refused."""
+        self.producing = False
+        for t in self.producers:
+            t.join(LIMIT)
+        until(lambda: self.accepted <= set(self.acked), lambda: f'lost: {sorted(self.accepted - set(self.acked))[:20]}', limit=60)
+        self.working = False
+        for t in self.workers:
+            t.join(LIMIT)
+        again = sum(n - 1 for n in self.runs.values() if n > 1)
+        put_again = sum(self.runs[j] > 1 for j in self.retried)
+        print(f'# {len(self.accepted)} accepted, {dict(self.said)} refused; {again} runs were repeated, {put_again} of jobs that '
+              'were put again')
+        return again
+
+
+def short_lease(w):
+    check_eq(w.put('/v1/queues/q', {'lease': '2s'}).status, 200)
+
+
+@on_jetstream
+def jobs_go_over_the_engine_from_any_weir_to_any_worker(n):
+    with Weir('--store', n.url) as a, Weir('--store', n.url) as b:
+        check_in('jetstream', a.post('/v1/queues/q/jobs', b'hello').json['durability'])
+        job, = b.take('q', wait='10s')
+        check_eq(b.job(job['id'])['state'], 'running')
+        check_eq(a.get('/v1/queues/q').json['running'], 1)
+        check_eq(a.get(f'/v1/jobs/{job["id"]}').status, 501)
+        check_eq(b.ack(job).status, 200)
+        check_eq(b.job(job['id'])['state'], 'done')
+        check_eq(a.take('q'), [])
+
+
+@on_jetstream
+def what_the_engine_cannot_do_is_refused_with_the_word_for_it(n):
+    with Weir('--store', n.url) as w:
+        for header, value, word in (('Weir-Delay', '5s', 'delay'), ('Weir-Priority', '-1', 'priority')):
+            a = w.post('/v1/queues/q/jobs', b'x', headers={header: value})
+            check_eq(a.status, 501)
+            check_in(word, a.json['detail'])
+            check_in('JetStream', a.json['detail'])
+        lines = w.post('/v1/queues/q/jobs:batch', b'{"payload":"a"}\n{"payload":"b","priority":3}\n').lines
+        check_eq(lines[0]['state'], 'queued')
+        check_eq(lines[1]['status'], 501)
+        check_eq(w.put('/v1/queues/q', {'rate': 5}).status, 501)
+        check_eq(w.post('/v1/queues/q/pause').status, 501)
+        check_eq(w.get('/v1/queues/q/jobs').status, 501)
+        check_eq(w.put('/v1/crons/c', {'schedule': '@daily', 'queue': 'q'}).status, 501)
+
+
+@on_jetstream
+def an_engine_that_is_away_is_a_503_and_not_ready(n):
+    with Weir('--store', n.url) as w:
+        w.enqueue('q', b'1')
+        job, = w.take('q', wait='10s')
+        n.kill()
+        until(lambda: w.get('/readyz').status == 503)
+        a = w.post('/v1/queues/q/jobs', b'2')
+        check_eq(a.status, 503)
+        check_in('retry-after', a.headers)
+        n.start()
+        until(lambda: w.get('/readyz').status == 200)
+        check_eq(w.ack(job).status, 200)  # what it held goes on
+        w.enqueue('q', b'3')
+
+
+@test
+def an_engine_that_is_not_there_is_no_start():
+    if 'JetStream' not in built():
+        print('skipped: built without nats.c')
+        return
+    p = subprocess.run([program(), 'serve', '--listen', '127.0.0.1:0', '--data', tempfile.mkdtemp(prefix='weir-test-'), '--store',
+                        f'nats://127.0.0.1:{free_port()}'], capture_output=True, text=True, timeout=60)
+    check_eq(p.returncode, 1)
+    check_in('cannot be reached', p.stderr)
+    p = subprocess.run([program(), 'serve', '--store', 'kafka://x'], capture_output=True, text=True, timeout=60)
+    check_eq(p.returncode, 2)
+    check_in('engine', p.stderr)
+
+
+@on_jetstream
+def an_engine_killed_under_load_loses_nothing_it_acknowledged(n):
+    with Weir('--store', n.url) as w:
+        short_lease(w)
+        load = Load([w])
+        for i in range(50 if LONG else 10):
+            mark = len(load.accepted)
+            until(lambda: len(load.accepted) >= mark + 20, 'nothing is accepted any more', limit=60)
+            n.kill()
+            n.start()
+        load.finish()
+
+
+@on_jetstream
+def an_engine_that_stands_still_loses_nothing_either(n):
+    """As behind a network that swallows everything: no connection breaks, and nothing answers."""
+    with Weir('--store', n.url) as w:
+        short_lease(w)
+        load = Load([w])
+        for _ in range(10 if LONG else 2):
+            mark = len(load.accepted)
+            until(lambda: len(load.accepted) >= mark + 20, 'nothing is accepted any more', limit=60)
+            n.program.signal(signal.SIGSTOP)
+            time.sleep(3)  # longer than a lease
+            n.program.signal(signal.SIGCONT)
+        load.finish()
+
+
+@on_jetstream
+def three_weirs_of_which_one_is_killed_again_and_again_run_every_job(n):
+    weirs = [Weir('--store', n.url) for _ in range(3)]
+    try:
+        for w in weirs:
+            short_lease(w)
+        load = Load(weirs)
+        for i in range(60 if LONG else 6):
+            mark = len(load.accepted)
+            until(lambda: len(load.accepted) >= mark + 50, 'nothing is accepted any more', limit=60)
+            weirs[i % 3].kill()
+            weirs[i % 3] = Weir('--store', n.url)
+            short_lease(weirs[i % 3])
+        load.finish()
+        for w in weirs:
+            w.stop()
+    finally:
+        for w in weirs:
+            w.kill()
+
+
+@test
+def the_table_of_engines_is_the_one_in_the_docs():
+    printed = subprocess.run([program(), 'queues', '--engines'], capture_output=True, text=True, check=True).stdout
+    table = [l for l in printed.splitlines() if l.startswith('|')]
+    check(len(table) > 10)
+    with open(os.path.join(ROOT, 'doc/design/engines.md')) as f:
+        docs = [l.rstrip('\n') for l in f]
+    for l in table:
+        check(l in docs, f'doc/design/engines.md has not: {l}')
+
+
+if __name__ == '__main__':
+    main()
