@@ -380,6 +380,7 @@ const struct weir__remote_engine weir__engine_jetstream = {
 	.put = put,
 	.fetch = weir__js_fetch,
 	.ack = weir__js_ack,
+	.acked = weir__js_acked,
 	.nack = weir__js_nack,
 	.bury = weir__js_bury,
 	.extend = weir__js_extend,

@@ -70,6 +70,8 @@ void weir__js_headers(struct weir__buf *b, const struct weir__remote_job *job, c
 const char *weir__js_header(const weir_msg *m, const char *name, char *buf, size_t n);
 /* A job out of a message that JetStream delivered; NULL for what is none, or without memory. */
 struct weir__delivery *weir__js_delivery(const weir_msg *m, int64_t until_ns);
+/* The number of the message in its stream, from the subject it is acknowledged to. */
+uint64_t weir__js_sequence(const char *token);
 /* "name": number, the first in the text; or -1. */
 int64_t weir__js_number(const weir_msg *m, const char *name);
 
@@ -85,6 +87,8 @@ int weir__js_fetch(const weir_ctx *ctx, void *engine, const char *queue, size_t 
                    struct weir__delivery **ret);
 int weir__js_ack(const weir_ctx *ctx, void *engine, const char *queue,
                  const struct weir__delivery *d);
+int weir__js_acked(const weir_ctx *ctx, void *engine, const char *queue,
+                   const struct weir__delivery *d);
 int weir__js_nack(const weir_ctx *ctx, void *engine, const char *queue,
                   const struct weir__delivery *d, int64_t delay_ns, bool counted);
 int weir__js_bury(const weir_ctx *ctx, void *engine, const char *queue,

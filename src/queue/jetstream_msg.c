@@ -67,17 +67,27 @@ static int64_t header_number(const weir_msg *m, const char *name)
 	return strtoll(weir__js_header(m, name, buf, sizeof buf), NULL, 10);
 }
 
-/* $JS.ACK.stream.consumer.delivered.… or $JS.ACK.domain.account.stream.consumer.delivered.… */
-static unsigned attempt_of(const char *reply)
+/* $JS.ACK.stream.consumer.delivered.sequence.… or $JS.ACK.domain.account.stream.… */
+static uint64_t token_number(const char *reply, unsigned behind)
 {
 	unsigned dots = 0, at;
 
 	for (const char *c = reply; *c; c++)
 		dots += *c == '.';
-	at = dots >= 10 ? 6 : 4;
+	at = (dots >= 10 ? 6 : 4) + behind;
 	for (; at && *reply; reply++)
 		at -= *reply == '.';
-	return (unsigned)strtoul(reply, NULL, 10);
+	return strtoull(reply, NULL, 10);
+}
+
+static unsigned attempt_of(const char *reply)
+{
+	return (unsigned)token_number(reply, 0);
+}
+
+uint64_t weir__js_sequence(const char *token)
+{
+	return token_number(token, 1);
 }
 
 struct weir__delivery *weir__js_delivery(const weir_msg *m, int64_t until_ns)

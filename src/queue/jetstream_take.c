@@ -170,6 +170,28 @@ int weir__js_ack(const weir_ctx *ctx, void *engine, const char *queue,
 	return tell(ctx, engine, d, "+ACK");
 }
 
+/* In a work queue what was acknowledged is gone. */
+int weir__js_acked(const weir_ctx *ctx, void *engine, const char *queue,
+                   const struct weir__delivery *d)
+{
+	enum { NO_MESSAGE = 10037 };
+	char subject[2 * WEIR__JS_NAME], name[WEIR__JS_NAME], text[48];
+	int64_t code;
+	weir_msg m;
+	int r;
+
+	weir__js_name(name, "WEIR-", queue);
+	snprintf(subject, sizeof subject, "$JS.API.STREAM.MSG.GET.%s", name);
+	snprintf(text, sizeof text, "{\"seq\":%llu}",
+	         (unsigned long long)weir__js_sequence(d->token));
+	r = weir__js_ask(ctx, engine, subject, text, &m);
+	if (r < 0)
+		return r;
+	code = strstr(m.data, "\"error\":") ? weir__js_number(&m, "err_code") : 0;
+	weir_msg_free(&m);
+	return code == NO_MESSAGE ? 1 : code ? -ENOTCONN : 0;
+}
+
 int weir__js_nack(const weir_ctx *ctx, void *engine, const char *queue,
                   const struct weir__delivery *d, int64_t delay_ns, bool counted)
 {

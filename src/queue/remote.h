@@ -136,6 +136,10 @@ struct weir__remote_engine {
 	/* 0; -ESTALE; -ENOTCONN: not confirmed. */
 	int (*ack)(const weir_ctx *ctx, void *engine, const char *queue,
 	           const struct weir__delivery *d);
+	/* Whether an ack that was not confirmed was taken, which may be asked when the time is over
+	 * too: 1, 0, -ENOTCONN. NULL where one that is not confirmed is none. */
+	int (*acked)(const weir_ctx *ctx, void *engine, const char *queue,
+	             const struct weir__delivery *d);
 	/* counted: it was an attempt (where the engine can tell: WEIR__CAN_UNCOUNTED). */
 	int (*nack)(const weir_ctx *ctx, void *engine, const char *queue,
 	            const struct weir__delivery *d, int64_t delay_ns, bool counted);

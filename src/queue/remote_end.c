@@ -4,7 +4,9 @@
  * outbox and the keeper. remote.c tells the whole.
  *
  * A verdict of somebody who waits is said there first, again and again while the connection is
- * away, as long as the job is certain to be held; it becomes true here when it was confirmed. A
+ * away, as long as the job is certain to be held; it becomes true here when it was confirmed. When
+ * that time is over, an engine that can tell is asked whether an ack that it did not answer was
+ * taken: neither "done" nor "stale" is said of what is not known. A
  * verdict that nobody waits for (a lease that ended by time, a worker that stops) is true here at
  * once and goes to the outbox, from which the keeper says it; when it cannot before the job's time
  * is over there, the engine has it again anyway.
@@ -87,6 +89,31 @@ static int say(const weir_ctx *ctx, weir_store *s, const struct weir__hold *h, e
 	return -EINVAL;
 }
 
+/* Again and again while it is ours. Then an ack on its way may still have been taken: who is told
+ * that it was not would undo what will not be done again. */
+static int say_surely(const weir_ctx *ctx, weir_store *s, struct weir__hold *h,
+                      enum weir__verdict v, int64_t delay_ns, const char *why)
+{
+	const struct weir__remote_engine *ops = s->far->ops;
+	bool ask = ops->acked && (v == WEIR__ACK || v == WEIR__KILL);
+	int r = -ENOTCONN, slept = 0, there = 0;
+
+	while (r == -ENOTCONN && slept == 0) {
+		if (weir_now() < __atomic_load_n(&h->d->until_ns, __ATOMIC_RELAXED)) {
+			r = say(ctx, s, h, v, delay_ns, why);
+		} else if (ask) {
+			r = ops->acked(ctx, s->far->engine, h->queue, h->d);
+			there += r == 0; /* The answer may have overtaken the ack: twice. */
+			r = r > 0 ? 0 : there > 1 ? -ESTALE : -ENOTCONN;
+		} else {
+			break;
+		}
+		if (r == -ENOTCONN)
+			slept = weir_sleep(ctx, AGAIN);
+	}
+	return r;
+}
+
 /* Somebody else may have it. */
 static void lost(weir_store *s, struct weir__record *j)
 {
@@ -135,10 +162,7 @@ int weir__far_finish(const weir_ctx *ctx, weir_store *s, struct weir__record *j,
 	weir__store_leave(s);
 	/* Also for a worker that is being stopped: what was done is done. */
 	shield = weir_ctx_shield(ctx, SETTLE_MAX);
-	while ((r = say(&shield, s, h, said, delay_ns, why)) == -ENOTCONN &&
-	       weir_now() < h->d->until_ns)
-		if (weir_sleep(&shield, AGAIN) < 0)
-			break;
+	r = say_surely(&shield, s, h, said, delay_ns, why);
 	weir__store_enter(s);
 	h->settling = false;
 	if (!weir__lease_is(j, token) || j->hold != h) {
@@ -225,7 +249,7 @@ static void renew(const weir_ctx *ctx, weir_store *s, struct weir__hold *h)
 		return;
 	now = weir_now();
 	if (r == 0) {
-		h->d->until_ns = until;
+		__atomic_store_n(&h->d->until_ns, until, __ATOMIC_RELAXED);
 		h->at_ns = until == WEIR_NEVER ? WEIR_NEVER : now + (until - now) / 3;
 	} else if (r == -ESTALE && !h->settling) {
 		lost(s, h->rec);
