@@ -9,7 +9,8 @@
  * their deadline says; a client that vanished is found by the connection's keepalive.
  *
  * A call that ends without a message and without a head sent is answered by one HEADERS frame that
- * holds everything ("trailers-only").
+ * holds everything ("trailers-only"). So is what HTTP refuses before there is a call (a filter's
+ * 401, a limit's 503): many clients tell their users nothing of an HTTP status but UNKNOWN.
  */
 #include "grpc/server.h"
 
@@ -121,6 +122,20 @@ static int put_message(weir_http *x, bool trailing, const char *message)
 	return r;
 }
 
+static int put_status(weir_http *x, bool trailing, int code, const char *message)
+{
+	char digits[3];
+	int r;
+
+	digits[0] = (char)(code < 10 ? '0' + code : '1');
+	digits[1] = (char)(code < 10 ? 0 : '0' + code - 10);
+	digits[2] = 0;
+	if (!trailing)
+		weir__http_unsized(x);
+	r = put(x, trailing, "grpc-status", digits);
+	return r == 0 && *message ? put_message(x, trailing, message) : r;
+}
+
 /* What a handler's result means to the client. */
 static int code_of(const weir_ctx *ctx, weir_grpc *call, int r)
 {
@@ -148,21 +163,48 @@ static int finish(const weir_ctx *ctx, weir_grpc *call, int result)
 {
 	weir_http *x = weir__grpc_exchange(call);
 	bool trailing = call->head_sent;
-	char digits[3];
 	int r = 0, code = code_of(ctx, call, result);
 
 	if (!trailing)
 		r = set_head(call);
-	digits[0] = (char)(code < 10 ? '0' + code : '1');
-	digits[1] = (char)(code < 10 ? 0 : '0' + code - 10);
-	digits[2] = 0;
 	if (r == 0)
-		r = put(x, trailing, "grpc-status", digits);
-	if (r == 0 && *call->message)
-		r = put_message(x, trailing, call->message);
+		r = put_status(x, trailing, code, call->message);
 	for (struct weir__grpc_field *f = call->trailing.first; r == 0 && f; f = f->next)
 		r = put(x, trailing, f->name, f->value);
 	return r;
+}
+
+/* ---- what HTTP refuses ---- */
+
+static int code_of_refusal(int status)
+{
+	switch (status) {
+	case 413:
+	case 429:
+	case 431:
+		return WEIR_GRPC_RESOURCE_EXHAUSTED;
+	case 500:
+		return WEIR_GRPC_INTERNAL;
+	case 501:
+		return WEIR_GRPC_UNIMPLEMENTED;
+	default:
+		return weir__grpc_code_of_http(status);
+	}
+}
+
+static bool refusal(weir_http *x, const char *detail)
+{
+	int status = x->status;
+
+	if (!weir__grpc_type_ok(weir_http_header(x, "content-type")) ||
+	    weir_http_status(x, 200) < 0)
+		return false;
+	if (weir_http_set(x, "content-type", "application/grpc") == 0 &&
+	    put_status(x, false, code_of_refusal(status),
+	               detail ? detail : weir_http_reason(status)) == 0)
+		return true;
+	x->status = status;
+	return false;
 }
 
 /* ---- a call ---- */
@@ -278,6 +320,7 @@ struct weir__grpc_server *weir__grpc_server(weir_http_server *s)
 	if (!g)
 		return NULL;
 	g->guest.free = server_free;
+	g->guest.refusal = refusal;
 	g->recv_max = WEIR__GRPC_RECV_MAX;
 	s->guest = &g->guest;
 	weir__http_unrouted(s, unrouted, g);

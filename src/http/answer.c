@@ -452,6 +452,7 @@ int weir__answer_error(const weir_ctx *ctx, weir_http *x, int status, const char
 		add_field(x, "retry-after", "1", true);
 	r = add_field(x, "content-type", "application/problem+json", true);
 	weir__problem(&b, status, detail);
+	weir__problem_keep(x, detail);
 	if (r == 0)
 		r = b.failed ? -ENOMEM : 0;
 	if (r == 0) {

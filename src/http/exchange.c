@@ -45,7 +45,8 @@ void weir__exchange_init(weir_http *x, struct weir__http_stream *s)
 	x->body = NULL;
 	x->status = 200;
 	x->head_sent = x->chunked = x->no_body = x->close = x->broken = x->has_type = x->sized =
-		false;
+		x->unsized = false;
+	x->detail = NULL;
 	x->length = x->sent = 0;
 	x->fields = NULL;
 	x->fields_last = &x->fields;

@@ -66,6 +66,9 @@ bool weir__http_field(const weir_http *x, size_t i, const char **ret_name, const
  * then. In HTTP/1.1 dropped. 0, -EINVAL, -ENOMEM, -EALREADY after the end. */
 int weir__http_trailer(weir_http *x, const char *name, const char *value);
 
+/* No content-length is sent with an answer that is known in whole. */
+void weir__http_unsized(weir_http *x);
+
 /* The answer ends here, whatever the handler does then: with RST_STREAM and this code. */
 void weir__http_reset(weir_http *x, uint32_t code);
 

@@ -77,7 +77,7 @@ static int begin(weir_http *x, bool last, size_t total, struct weir__h2_send *wh
 		return -ETIMEDOUT;
 	if (x->sized)
 		length = (int64_t)x->length;
-	else if (last && !x->trailers)
+	else if (last && !x->trailers && !x->unsized)
 		length = (int64_t)(x->no_body ? x->sent : total);
 	h = compose(x, length, &what->head_n);
 	if (!h) {
@@ -111,6 +111,14 @@ static int end_with(weir_http *x, struct weir__h2_send *what)
 	return 0;
 }
 
+/* Does whoever lives on this server answer in words of its own? Then the body has no part in it. */
+static bool in_other_words(weir_http *x)
+{
+	const struct weir__http_guest *guest = x->conn->server->guest;
+
+	return x->status >= 400 && guest && guest->refusal && guest->refusal(x, x->detail);
+}
+
 int weir__h2_push(const weir_ctx *ctx, weir_http *x, const void *data, size_t n, bool last)
 {
 	struct weir__h2_send what = { 0 };
@@ -118,6 +126,10 @@ int weir__h2_push(const weir_ctx *ctx, weir_http *x, const void *data, size_t n,
 	struct iovec iov[2];
 	int r = 0;
 
+	if (!x->head_sent && last && in_other_words(x)) {
+		x->sized = false;
+		x->out_len = n = total = 0;
+	}
 	if (!x->head_sent)
 		r = begin(x, last, total, &what);
 	if (r == 0 && last)
@@ -198,6 +210,12 @@ int weir__http_trailer(weir_http *x, const char *name, const char *value)
 	*x->trailers_last = f;
 	x->trailers_last = &f->next;
 	return 0;
+}
+
+void weir__http_unsized(weir_http *x)
+{
+	weir__http_live(x, __func__);
+	x->unsized = true;
 }
 
 void weir__http_reset(weir_http *x, uint32_t code)

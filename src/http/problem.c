@@ -82,6 +82,19 @@ void weir__problem(struct weir__buf *b, int status, const char *detail)
 	weir__buf_str(b, "}\n");
 }
 
+void weir__problem_keep(weir_http *x, const char *detail)
+{
+	size_t n = detail ? strlen(detail) + 1 : 0;
+	char *copy;
+
+	x->detail = NULL;
+	if (!n || !x->stream->h2 || !x->conn->server->guest)
+		return;
+	copy = weir_http_alloc(x, n);
+	if (copy)
+		x->detail = memcpy(copy, detail, n);
+}
+
 int weir_http_problem(const weir_ctx *ctx, weir_http *x, int status, const char *fmt, ...)
 {
 	struct weir__buf b = WEIR__BUF_INIT, detail = WEIR__BUF_INIT;
@@ -93,6 +106,7 @@ int weir_http_problem(const weir_ctx *ctx, weir_http *x, int status, const char 
 	weir__buf_vprintf(&detail, fmt, ap);
 	va_end(ap);
 	weir__problem(&b, status, detail.failed ? NULL : detail.data);
+	weir__problem_keep(x, detail.failed ? NULL : detail.data);
 	r = b.failed ? -ENOMEM :
 	               weir_http_reply(ctx, x, status, "application/problem+json", b.data, b.len);
 	weir__buf_free(&detail);

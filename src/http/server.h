@@ -64,6 +64,9 @@ struct weir__serving {
 
 struct weir__http_guest {
 	void (*free)(struct weir__http_guest *guest);
+	/* Before a refusal (4xx, 5xx) leaves as an answer of HTTP/2: true if it has put it into the
+	 * head in its own words. `detail` is that of the problem, or NULL. */
+	bool (*refusal)(weir_http *x, const char *detail);
 };
 
 #define WEIR__HTTP_SERVER_MAGIC 0x48545053u
@@ -129,6 +132,8 @@ struct weir_http {
 	int status;
 	bool head_sent, chunked, no_body, close, broken, has_type;
 	bool sized;            /* the handler set content-length */
+	bool unsized;          /* no length is sent, whatever is known of it */
+	const char *detail;    /* of a problem, for the guest; or NULL */
 	uint64_t length, sent; /* that, and body bytes written (or collected) so far */
 	struct weir__out_field *fields, **fields_last, *trailers, **trailers_last;
 	size_t out_len;
@@ -236,6 +241,7 @@ int weir__http_send(const weir_ctx *ctx, weir_http *x, struct iovec *iov, int n)
 
 /* problem.c */
 void weir__problem(struct weir__buf *b, int status, const char *detail); /* detail may be NULL */
+void weir__problem_keep(weir_http *x, const char *detail);               /* for the guest */
 size_t weir__answer_limit(char *out, size_t cap); /* the whole answer at the handler limit */
 
 /* server.c */

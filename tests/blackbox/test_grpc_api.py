@@ -3,6 +3,7 @@
 import pathlib
 import shutil
 
+from h2wire import H2
 from weirtest import *
 
 SCRIPT = pathlib.Path(ROOT) / 'tests/interop/weir_v1.py'
@@ -88,6 +89,32 @@ def tokens_and_rights_hold_for_calls():
         os.chmod(f.name, 0o600)
         with Weir('--token-file', f.name) as w:
             check_eq(lines(w, 'denied'), ['UNAUTHENTICATED', 'ok', 'PERMISSION_DENIED'])
+
+
+@test
+def a_refusal_is_one_head_with_a_status_of_grpc():
+    with tempfile.NamedTemporaryFile('w') as f:
+        f.write('mail secret-of-mail put:mail\n')
+        f.flush()
+        os.chmod(f.name, 0o600)
+        with Weir('--token-file', f.name) as w, H2(w.port) as c:
+            def ask(stream, path, *more, type='application/grpc'):
+                c.request(stream, 'POST', path, ('te', 'trailers'), ('content-type', type), *more, body=bytes(5))
+                return c.answer(stream)
+            wrong = ('authorization', 'Bearer nobody')
+            for stream, a in (1, ask(1, '/weir.v1.Weir/Enqueue')), (3, ask(3, '/weir.v1.Weir/Enqueue', wrong)), \
+                    (5, ask(5, '/no.Such/Method')):
+                check_eq((a.status, a.header('grpc-status'), a.header('content-type')), (200, '16', 'application/grpc'))
+                check_in('token', a.header('grpc-message'))
+                check_eq((a.body, a.trailers, a.header('content-length')), (b'', None, None))
+                check_eq([f.type for f in c.log if f.stream == stream and f.type < 2], [1])
+            a = ask(7, '/weir.v1.Weir/Enqueue', ('origin', 'http://elsewhere.example'))
+            check_eq((a.status, a.header('grpc-status'), a.header('content-length')), (200, '7', None))
+            a = ask(9, '/weir.v1.Weir/Enqueue', type='application/json')
+            check_eq((a.status, a.header('grpc-status')), (401, None))
+            check(len(a.body) > 0)
+            a = ask(11, '/no.Such/Method', ('authorization', 'Bearer secret-of-mail'))
+            check_eq((a.status, a.header('grpc-status'), a.header('content-length')), (200, '12', None))
 
 
 @test
