@@ -5,8 +5,9 @@
  *
  * A worker's stream has two tasks, both on the stream's worker: this one takes jobs and sends them,
  * the other receives what became of them. What the worker holds is a list that only these two
- * touch, between waits; a place for each job that may be held is a semaphore's. When the worker has
- * gone its jobs are back at once, with their attempts ended, since the job may be what killed it;
+ * touch, between waits; a place for each job that may be held is a semaphore's. Beside each job that
+ * is held waits a guard, which tells the worker when it is cancelled or its lease is lost; it uses
+ * the job's handle, so it is over before that is given up. When the worker has gone its jobs are back at once, with their attempts ended, since the job may be what killed it;
  * when it ended its sending, or this server ends the stream, they are returned as if never taken.
  *
  * On drain no more is taken, what is held may still be finished, and the stream ends when that is
@@ -16,6 +17,7 @@
 #include <string.h>
 #include <weir/grpc_protobuf.h>
 
+#include "base/assert.h"
 #include "grpc/server.h"
 #include "grpc_api.h"
 #include "handlers.h"
@@ -91,6 +93,16 @@ static int enqueue(const weir_ctx *ctx, weir_grpc *call, void *arg)
 	return weir_grpc_send_pb(ctx, call, &out);
 }
 
+struct worker;
+
+struct held {
+	struct worker *worker;
+	weir_job *job;
+	weir_scope *scope; /* of its guard, while that waits for the job's cancel */
+	bool answered;
+	weir_latch unguarded;
+};
+
 /* A worker's stream. */
 struct worker {
 	struct app *app;
@@ -101,7 +113,8 @@ struct worker {
 	weir_mutex sending;
 	weir_sem places;
 	unsigned max, n;
-	weir_job *held[HELD_MAX];
+	weir_group tasks; /* who receives, and guards */
+	struct held *held[HELD_MAX];
 	int result; /* of the receiving task */
 };
 
@@ -116,17 +129,72 @@ static int tell(const weir_ctx *ctx, struct worker *w, const Weir__V1__TakeRespo
 	return r;
 }
 
-static weir_job *let_go(struct worker *w, const char *id)
+static int guard(const weir_ctx *ctx, void *arg)
 {
-	for (unsigned i = 0; i < w->n; i++) {
-		weir_job *job = w->held[i];
+	Weir__V1__Cancelled cancelled = WEIR__V1__CANCELLED__INIT;
+	Weir__V1__TakeResponse out = WEIR__V1__TAKE_RESPONSE__INIT;
+	struct held *h = arg;
+	weir_ctx own;
+	int r = h->answered ? -ECANCELED : weir_scope_open(ctx, &own);
 
-		if (strcmp(weir_job_id(job), id) != 0)
-			continue;
-		w->held[i] = w->held[--w->n];
-		return job;
+	if (r == 0) {
+		h->scope = own.scope;
+		r = weir_job_wait_cancel(&own, h->job);
+		h->scope = NULL;
+		weir_scope_close(own.scope);
 	}
-	return NULL;
+	if (r == 0 && !h->answered) {
+		out.kind_case = WEIR__V1__TAKE_RESPONSE__KIND_CANCELLED;
+		out.cancelled = &cancelled;
+		cancelled.id = (char *)(uintptr_t)weir_job_id(h->job);
+		(void)tell(ctx, h->worker, &out);
+	}
+	weir_latch_down(&h->unguarded);
+	return 0;
+}
+
+static int hold(struct worker *w, weir_job *job)
+{
+	struct held *h = calloc(1, sizeof *h);
+	int r;
+
+	if (!h)
+		return -ENOMEM;
+	h->worker = w;
+	h->job = job;
+	weir_latch_init(&h->unguarded, 1);
+	r = weir_group_go_on(&w->tasks, weir_worker(), guard, h);
+	if (r < 0)
+		free(h);
+	else
+		w->held[w->n++] = h;
+	return r;
+}
+
+/* The job, which is not guarded any more; or NULL. What its guard is saying just then is said. */
+static weir_job *let_go(const weir_ctx *ctx, struct worker *w, const char *id)
+{
+	weir_ctx shielded = weir_ctx_shield(ctx, WEIR_NEVER);
+	struct held *h = NULL;
+	weir_job *job;
+	int r;
+
+	for (unsigned i = 0; i < w->n && !h; i++) {
+		if (strcmp(weir_job_id(w->held[i]->job), id) != 0)
+			continue;
+		h = w->held[i];
+		w->held[i] = w->held[--w->n];
+	}
+	if (!h)
+		return NULL;
+	h->answered = true;
+	if (h->scope)
+		weir_scope_cancel(h->scope, -ECANCELED, "the worker has answered");
+	r = weir_latch_wait(&shielded, &h->unguarded);
+	weir__assert(r == 0, "a guard does not end");
+	job = h->job;
+	free(h);
+	return job;
 }
 
 static int settle(const weir_ctx *ctx, struct worker *w, const Weir__V1__TakeRequest *in)
@@ -140,7 +208,7 @@ static int settle(const weir_ctx *ctx, struct worker *w, const Weir__V1__TakeReq
 	if (!ack && in->kind_case != WEIR__V1__TAKE_REQUEST__KIND_NACK)
 		return weir_grpc_fail(w->call, WEIR_GRPC_INVALID_ARGUMENT, "neither ack nor nack");
 	settled.id = ack ? in->ack->id : in->nack->id;
-	job = let_go(w, settled.id);
+	job = let_go(ctx, w, settled.id);
 	if (!job)
 		return weir_grpc_fail(w->call, WEIR_GRPC_INVALID_ARGUMENT,
 		                      "job %.40s is not held by this stream", settled.id);
@@ -207,7 +275,11 @@ static int give_jobs(struct worker *w)
 			weir_sem_give(&w->places);
 			return r == 0 ? -ESHUTDOWN : r;
 		}
-		w->held[w->n++] = job;
+		r = hold(w, job);
+		if (r < 0) {
+			(void)weir_job_return(job);
+			return r;
+		}
 		r = send_job(&w->own, w, job);
 		if (r < 0)
 			return r;
@@ -217,7 +289,6 @@ static int give_jobs(struct worker *w)
 
 static int serve_worker(const weir_ctx *ctx, struct worker *w)
 {
-	weir_group g;
 	bool gentle;
 	int r;
 
@@ -226,20 +297,22 @@ static int serve_worker(const weir_ctx *ctx, struct worker *w)
 	r = weir_scope_open(ctx, &w->own);
 	if (r < 0)
 		return r;
-	weir_group_init(&g, ctx);
-	r = weir_group_go_on(&g, weir_worker(), receive, w);
+	weir_group_init(&w->tasks, ctx);
+	r = weir_group_go_on(&w->tasks, weir_worker(), receive, w);
 	if (r == 0)
 		r = give_jobs(w);
 	/* What is held may still be finished: each gives its place back. */
 	for (unsigned i = 0; r == -ESHUTDOWN && i < w->max; i++)
 		if (weir_sem_take(&w->own, &w->places) < 0)
 			break;
-	weir_group_cancel(&g);
-	(void)weir_group_wait(&g);
+	weir_group_cancel(&w->tasks);
+	(void)weir_group_wait(&w->tasks);
 	gentle = w->result == 0 || __atomic_load_n(&w->app->stopping, __ATOMIC_ACQUIRE);
 	while (w->n) {
-		weir_job *job = w->held[--w->n];
+		struct held *h = w->held[--w->n];
+		weir_job *job = h->job;
 
+		free(h);
 		if (gentle) {
 			(void)weir_job_return(job);
 		} else {

@@ -64,6 +64,19 @@ def a_worker_that_loses_its_stream_gives_its_lease_back_at_once():
 
 
 @test
+def a_worker_is_told_that_a_job_it_holds_is_not_wanted():
+    with Weir() as w:
+        first, second = w.enqueue('mail', b'x'), w.enqueue('mail', b'y')
+        c = client(w, 'cancelled')
+        check_eq(c.stdout.readline().strip(), 'holding')
+        check_eq(w.delete(f'/v1/jobs/{first}').json.get('cancel'), True)
+        out, err = c.communicate(timeout=3 * LIMIT)
+        check_eq(c.returncode, 0, err)
+        check_eq(out.splitlines(), ['cancelled True', 'settled True', 'settled False', '0 OK'])
+        check_eq((w.job(first)['state'], w.job(second)['state']), ('cancelled', 'done'))
+
+
+@test
 def a_drain_waits_for_what_is_held():
     with Weir() as w:
         id = w.enqueue('mail', b'x')

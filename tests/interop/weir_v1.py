@@ -92,6 +92,20 @@ def hold(channel):
         print(e.code().name)
 
 
+def cancelled(channel):
+    """Holds two jobs and hears that the first is not wanted; answers both."""
+    w = Worker(channel, 'mail', 2)
+    jobs = [w.next().job, w.next().job]
+    print('holding', flush=True)
+    print('cancelled', w.next().cancelled.id == jobs[0].id, flush=True)
+    w.nack(jobs[0], 'stopped')
+    print('settled', w.next().settled.id == jobs[0].id)
+    w.ack(jobs[1])
+    print('settled', w.next().settled.stale)
+    w.end()
+    print(sum(1 for _ in w.answers), w.answers.code().name)
+
+
 def messages(channel):
     subscribe = stub(channel, 'Subscribe', 'unary_stream', pb.SubscribeRequest, pb.Message)
     publish = stub(channel, 'Publish', 'unary_unary', pb.PublishRequest, pb.PublishResponse)
