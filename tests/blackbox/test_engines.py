@@ -244,6 +244,28 @@ def three_weirs_of_which_one_is_killed_again_and_again_run_every_job(n):
             w.kill()
 
 
+@on_jetstream
+def the_example_runs_its_jobs_in_an_engine_that_two_of_it_share(n):
+    here = os.path.dirname(program())
+    two = [Program([os.path.join(here, 'examples', 'example-jobs'), '--queue', n.url, '127.0.0.1:0', '10', '0.1', '0'])
+           for _ in range(2)]
+    try:
+        ports = [int(p.wait_err(r'listening on \S+:(\d+)').group(1)) for p in two]
+        for user in range(1, 7):
+            c = http.client.HTTPConnection('127.0.0.1', ports[user % 2], timeout=LIMIT)
+            c.request('GET', f'/?user_id={user}')
+            check_eq(c.getresponse().status, 202)
+        for user in range(1, 7):
+            until(lambda: any(f'user {user}: sent' in p.err for p in two), f'user {user} has no mail')
+        for p in two:
+            p.signal(signal.SIGTERM)
+            check_eq(p.wait(), 0)
+            p.check_clean()
+    finally:
+        for p in two:
+            p.kill()
+
+
 @test
 def the_table_of_engines_is_the_one_in_the_docs():
     printed = subprocess.run([program(), 'queues', '--engines'], capture_output=True, text=True, check=True).stdout

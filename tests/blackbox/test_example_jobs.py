@@ -11,8 +11,8 @@ class Jobs(Weir):
     def __init__(self, queue_max, job_s, limit_s=0, store='mem:'):
         self.own, self.expect = None, 0
         here = os.path.dirname(program())
-        Program.__init__(self, [os.path.join(here, 'examples', 'example-jobs'), '127.0.0.1:0',
-                                str(queue_max), str(job_s), str(limit_s), store])
+        Program.__init__(self, [os.path.join(here, 'examples', 'example-jobs'), '--queue', store, '127.0.0.1:0',
+                                str(queue_max), str(job_s), str(limit_s)])
         try:
             self.port = int(self.wait_err(r'listening on \S+:(\d+)').group(1))
         except BaseException:
