@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { API = 160, CONFIG = 1024, NOT_FOUND = 10059, IN_USE = 10058 };
+enum { API = 160, CONFIG = 1024, NOT_FOUND = 10059, IN_USE = 10058, NO_ROOM = 10047 };
 
 #define ACK_WAIT_MIN WEIR_SEC(2) /* a shorter lease is kept here */
 #define ACK_WAIT_MAX WEIR_SEC(300)
@@ -59,7 +59,7 @@ static int stream(const weir_ctx *ctx, struct weir__js *js, const char *name, co
 
 	if (r == 0 && code == IN_USE)
 		r = call(ctx, js, "STREAM.UPDATE", name, config, &code);
-	return r < 0 ? r : code ? -EIO : 0;
+	return r < 0 ? r : code == NO_ROOM ? -ENOSPC : code ? -EIO : 0;
 }
 
 static int make_streams(const weir_ctx *ctx, struct weir__js *js, const char *queue,
@@ -82,11 +82,13 @@ static int make_streams(const weir_ctx *ctx, struct weir__js *js, const char *qu
 		return r;
 	weir__js_name(name, "WEIR-DEAD-", queue);
 	weir__js_name(subject, "weir.dead.", queue);
+	/* Without a bound in bytes: JetStream sets those aside when it makes a stream. */
 	snprintf(config, sizeof config,
 	         "{\"name\":\"%s\",\"subjects\":[\"%s\"],\"retention\":\"limits\","
-	         "\"storage\":\"file\",\"discard\":\"old\",\"max_msgs\":%d,\"max_bytes\":%zu,"
-	         "\"num_replicas\":%u,\"max_consumers\":-1,\"max_age\":0,\"max_msg_size\":-1}",
-	         name, subject, WEIR__JS_DEAD, set->max_bytes, js->replicas);
+	         "\"storage\":\"file\",\"discard\":\"old\",\"max_msgs\":%d,"
+	         "\"num_replicas\":%u,\"max_consumers\":-1,\"max_age\":0,\"max_bytes\":-1,"
+	         "\"max_msg_size\":-1}",
+	         name, subject, WEIR__JS_DEAD, js->replicas);
 	return stream(ctx, js, name, config);
 }
 
