@@ -18,7 +18,7 @@ static int healthz(const weir_ctx *ctx, weir_http *x, struct app *app)
 
 static int readyz(const weir_ctx *ctx, weir_http *x, struct app *app)
 {
-	if (weir_server_ready(app->server) && !weir_store_up(app->store))
+	if (weir_server_ready(app->server) && !weir_store_up(app->store) && !app->opt->spill)
 		return weir_http_problem(ctx, x, 503, "the engine of the queues cannot be reached");
 	if (weir_server_ready(app->server))
 		return weir_http_reply(ctx, x, 200, "text/plain; charset=utf-8", "ready\n", 6);

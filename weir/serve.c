@@ -137,12 +137,18 @@ static int open_store(const weir_ctx *ctx, void *arg)
 		                   .finished_ns = o->finished_keep_ns,
 		                   .idempotency_ns = o->idempotency_window_ns,
 		                   .spool = spool };
-	char *url = store_url(o);
+	char *url = store_url(o), *spill = NULL;
 	int r = -ENOMEM;
 
+	if (o->spill && asprintf(&spill, "sqlite:%s/spill.db", o->data) < 0)
+		spill = NULL;
+	opt.spill = spill;
 	if (!strcmp(o->store, "mem"))
 		warn_of_file(o->data);
-	if (spool && url)
+	if (o->spill && !strstr(o->store, "://")) {
+		weir__log(WEIR__ERROR, "queue", "--spill is for a --store that is an engine's URL");
+		r = -EINVAL;
+	} else if (spool && url && (spill || !o->spill))
 		r = weir_store_open(ctx, url, &opt, &app->store);
 	if (r == -EPROTONOSUPPORT)
 		weir__log(WEIR__ERROR, "queue", "this weir was built without %s",
@@ -155,6 +161,7 @@ static int open_store(const weir_ctx *ctx, void *arg)
 		          "is");
 	free(url);
 	free(spool);
+	free(spill);
 	if (r < 0)
 		return r;
 	weir_store_listen(app->store, events_listen, app);

@@ -55,6 +55,9 @@ const struct setting settings[] = {
 	          "clean stop; a URL such as nats://HOST:4222 in an engine that several weirs "
 	          "share "
 	          "(weir queues --engines); a password in it is better given as WEIR_STORE" },
+	{ "spill", 0, BOTH, SET_SWITCH, SERVER, AT(spill),
+	  .help = "while the engine of --store is away, keep new jobs in the data directory, on "
+	          "disk, and forward them in order when it is back; else they are refused" },
 	{ "workers", 0, BOTH, SET_NUMBER, SERVER, AT(workers), .arg = "N", .fallback = "0",
 	  .least = 0, .most = 256, .help = "threads that run tasks; 0 is one per core" },
 	{ "log", 0, BOTH, SET_CHOICE, SERVER, AT(log_json), .arg = "FORM", .fallback = "text",

@@ -104,8 +104,9 @@ struct options {
 	const char *ca;         /* --ca; NULL: the system's */
 	bool insecure;          /* --insecure */
 	const char *client_cert, *client_key;
-	bool json;             /* --json: what the server said, for programs */
-	bool engines;          /* queues --engines: what each engine can do */
+	bool json;    /* --json: what the server said, for programs */
+	bool spill;   /* --spill: put into the data directory what the engine cannot take */
+	bool engines; /* queues --engines: what each engine can do */
 	const char *from_file; /* enqueue --from-file: a job a line */
 	const char *content_type;
 	const char *key, *idempotency_key;

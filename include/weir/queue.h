@@ -48,6 +48,9 @@ typedef struct weir_store_options { /* 0: the default */
 	int64_t idempotency_ns;     /* 24 h */
 	/* file that a clean close writes and open reads back; NULL for none */
 	const char *spool;
+	/* over an engine: a store of this machine, "sqlite:PATH", that takes jobs while the engine
+	 * is away; they are forwarded in order when it is back. NULL: puts fail meanwhile */
+	const char *spill;
 } weir_store_options;
 
 /*

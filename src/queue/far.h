@@ -31,6 +31,8 @@ struct weir__far {
 	const struct weir__engine_row *row;
 	const struct weir__remote_engine *ops;
 	void *engine;
+	weir_store *spill; /* NULL: none */
+	weir_sem spilled;  /* there is something to forward */
 
 	/* Under the store's lock. */
 	bool stopping;
@@ -56,7 +58,10 @@ int weir__far_taker_in(weir_store *s, const char *queue);
 void weir__far_taker_out(weir_store *s, const char *queue, struct weir__taker *t);
 void weir__far_drain(weir_store *s);
 void weir__far_stop(weir_store *s);
+/* When no task is left. */
+void weir__far_end(const weir_ctx *ctx, weir_store *s);
 void weir__far_fill(const struct weir__queue *q, weir_queue_info *ret);
+void weir__far_spilled(const weir_store *s, weir_queue_info *ret); /* without the lock */
 bool weir__far_refuses(const weir_store *s, const weir_queue_settings *set, const bool *paused);
 bool weir__far_can(const weir_store *s, enum weir__feature f);
 
@@ -64,6 +69,14 @@ bool weir__far_can(const weir_store *s, enum weir__feature f);
 bool weir__spec_ok(const weir_job_spec *spec); /* in put.c */
 int weir__far_put(const weir_ctx *ctx, weir_store *s, const char *queue, const weir_job_spec *specs,
                   size_t n, char (*ret_ids)[27], int *ret);
+
+/* ---- remote_spill.c ---- */
+int weir__spill_open(const weir_ctx *ctx, weir_store *s, const char *url);
+/* Those whose r is -ENOTCONN, which becomes the spill's. */
+void weir__spill_put(const weir_ctx *ctx, weir_store *s, const char *queue,
+                     const struct weir__remote_job *jobs, size_t n, int *r);
+/* How many of the queue wait in it; 0 without one. */
+size_t weir__spill_count(const weir_store *s, const char *queue);
 
 /* ---- remote_end.c ---- */
 /* A run's end by who waits for it: first there, then here. With the lock before and after. `last`:

@@ -212,7 +212,8 @@ struct weir__queue {
 	bool configured;               /* stays when it is empty */
 	size_t crons;                  /* that put into it; it stays meanwhile */
 	struct weir__fetcher *fetcher; /* of a queue in another system, while somebody takes */
-	bool made;                     /* there; it stays */
+	bool kept;                     /* it is in use, so that it stays … */
+	bool made;                     /* … and there, with its settings */
 	struct weir__remote_counts there;
 	struct weir__list all, waiting, running, finished, dead;
 	struct weir__list keys;

@@ -136,7 +136,7 @@ void weir__queue_idle(weir_store *s, struct weir__queue *q)
 	bool found;
 	size_t i;
 
-	if (q->configured || q->crons || q->made || q->fetcher || q->pending || q->held ||
+	if (q->configured || q->crons || q->kept || q->fetcher || q->pending || q->held ||
 	    !weir__list_empty(&q->all) || !weir__list_empty(&q->takers) ||
 	    !weir__list_empty(&q->cursors))
 		return;
@@ -345,6 +345,8 @@ int weir_queue_info_get(weir_store *s, const char *queue, weir_queue_info *ret)
 	if (q)
 		fill(q, ret);
 	weir__store_leave(s);
+	if (q && s->far)
+		weir__far_spilled(s, ret);
 	return q ? 0 : -ENOENT;
 }
 
@@ -365,6 +367,8 @@ int weir_queue_each(weir_store *s, int (*fn)(const weir_queue_info *, void *), v
 		if (more)
 			fill(s->queues[i], &info);
 		weir__store_leave(s);
+		if (more && s->far)
+			weir__far_spilled(s, &info);
 		if (more)
 			r = fn(&info, arg);
 	} while (more && r == 0);

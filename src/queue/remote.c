@@ -109,9 +109,9 @@ int weir__far_make(const weir_ctx *ctx, weir_store *s, const char *queue)
 	weir__store_enter(s);
 	r = weir__queue_get(s, queue, &q);
 	if (r == 0) {
+		q->kept = true;
 		made = q->made;
 		set = q->set;
-		weir__queue_idle(s, q);
 	}
 	weir__store_leave(s);
 	if (r < 0 || made)
@@ -120,11 +120,9 @@ int weir__far_make(const weir_ctx *ctx, weir_store *s, const char *queue)
 	if (r < 0)
 		return r;
 	weir__store_enter(s);
-	r = weir__queue_get(s, queue, &q);
-	if (r == 0)
-		q->made = true;
+	q->made = true;
 	weir__store_leave(s);
-	return r;
+	return 0;
 }
 
 /* ---- Fetching ---- */
@@ -413,6 +411,16 @@ void weir__far_fill(const struct weir__queue *q, weir_queue_info *ret)
 		ret->dead = known(q->there.dead);
 }
 
+void weir__far_spilled(const weir_store *s, weir_queue_info *ret)
+{
+	size_t n = weir__spill_count(s, ret->name);
+
+	if (!n)
+		return;
+	ret->queued += n;
+	ret->durability = "spilled: on this machine's disk until the engine is back";
+}
+
 int weir_queue_refresh(const weir_ctx *ctx, weir_store *s, const char *queue)
 {
 	struct weir__remote_counts c;
@@ -474,14 +482,13 @@ static int load(const weir_ctx *ctx, weir_store *s, const char *url)
 		return r;
 	}
 	s->far = f;
-	r = weir_group_go(&s->group, weir__far_keeper, s);
+	if (s->opt.spill)
+		r = weir__spill_open(ctx, s, s->opt.spill);
+	if (r == 0)
+		r = weir_group_go(&s->group, weir__far_keeper, s);
 	if (r == 0)
 		r = weir_group_hold(&s->group);
-	if (r == 0)
-		return 0;
-	weir_group_cancel(&s->group);
-	f->ops->close(ctx, f->engine);
-	return r;
+	return r; /* < 0: the store ends its tasks, and then us. */
 }
 
 void weir__far_stop(weir_store *s)
@@ -519,9 +526,19 @@ static int save(const weir_ctx *ctx, weir_store *s, size_t *ret_jobs)
 	}
 	weir__store_leave(s);
 	weir__far_flush(&shield, s);
-	f->ops->close(&shield, f->engine);
-	f->engine = NULL;
+	weir__far_end(&shield, s);
 	return 0;
+}
+
+void weir__far_end(const weir_ctx *ctx, weir_store *s)
+{
+	struct weir__far *f = s->far;
+
+	if (f->spill)
+		(void)weir_store_close(ctx, f->spill, NULL);
+	f->spill = NULL;
+	f->ops->close(ctx, f->engine);
+	f->engine = NULL;
 }
 
 const struct weir__engine weir__engine_remote = {

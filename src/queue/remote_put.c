@@ -124,6 +124,25 @@ static void count(weir_store *s, const char *queue, const struct batch *b)
 	weir__store_leave(s);
 }
 
+/* There, or behind those that could not go there. */
+static int put_there(const weir_ctx *ctx, weir_store *s, const char *queue, struct batch *b)
+{
+	struct weir__far *f = s->far;
+	int r = 0;
+
+	if (!weir__spill_count(s, queue)) {
+		r = weir__far_make(ctx, s, queue);
+		if (r == 0)
+			r = f->ops->put(ctx, f->engine, queue, b->jobs, b->n, b->r);
+		else
+			for (size_t i = 0; i < b->n; i++)
+				b->r[i] = r;
+	}
+	if (f->spill)
+		weir__spill_put(ctx, s, queue, b->jobs, b->n, b->r);
+	return r;
+}
+
 int weir__far_put(const weir_ctx *ctx, weir_store *s, const char *queue, const weir_job_spec *specs,
                   size_t n, char (*ret_ids)[27], int *ret)
 {
@@ -135,14 +154,8 @@ int weir__far_put(const weir_ctx *ctx, weir_store *s, const char *queue, const w
 	r = batch_new(s, queue, specs, n, ret_ids, ret, &b);
 	if (r < 0)
 		goto out;
-	if (b.n) {
-		r = weir__far_make(ctx, s, queue);
-		if (r == 0)
-			r = s->far->ops->put(ctx, s->far->engine, queue, b.jobs, b.n, b.r);
-		else
-			for (size_t i = 0; i < b.n; i++)
-				b.r[i] = r;
-	}
+	if (b.n)
+		r = put_there(ctx, s, queue, &b);
 	for (size_t i = 0; i < b.n; i++) {
 		/* A job without a key that is there already is our own, sent twice. */
 		if (b.r[i] == 1 && !b.jobs[i].idempotency_key)

@@ -377,6 +377,8 @@ int weir_store_open(const weir_ctx *ctx, const char *url, const weir_store_optio
 	shut(s);
 	weir_group_cancel(&s->group);
 	weir_group_wait(&s->group);
+	if (s->far)
+		weir__far_end(ctx, s);
 	empty(s);
 	weir__store_unref(s);
 	return r;

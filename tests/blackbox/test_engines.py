@@ -181,6 +181,36 @@ def an_engine_that_is_away_is_a_503_and_not_ready(n):
         w.enqueue('q', b'3')
 
 
+@on_jetstream
+def what_is_spilled_while_the_engine_is_away_arrives_in_order(n):
+    with tempfile.TemporaryDirectory() as data:
+        w = Weir('--store', n.url, '--spill', data=data)
+        try:
+            w.enqueue('q', b'0')
+            n.kill()
+            for i in range(1, 150):
+                a = w.post('/v1/queues/q/jobs', str(i), headers={'Weir-Key': f'k{i}', 'Idempotency-Key': f'i{i}'})
+                check_eq(a.status, 202)
+                check_in('spilled', a.json['durability'])
+            again = w.post('/v1/queues/q/jobs', b'7', headers={'Idempotency-Key': 'i7'})
+            check_eq(again.status, 202)
+            check(again.json.get('duplicate'), again)
+            check_eq(w.get('/readyz').status, 200)
+        finally:
+            w.kill()  # what is spilled is on disk
+        n.start()
+        with Weir('--store', n.url, '--spill', data=data) as w:
+            got = []
+            while len(got) < 150:
+                for j in w.take('q', wait='5s', max=50):
+                    got.append(int(j['payload']))
+                    check_eq(w.ack(j).status, 200)
+            check_eq(got, list(range(150)))
+            check_eq(j['id'], a.json['id'])
+            check_eq(w.take('q'), [])
+            until(lambda: 'jetstream' in w.get('/v1/queues/q').json['durability'])
+
+
 @test
 def an_engine_that_is_not_there_is_no_start():
     if 'JetStream' not in built():
