@@ -21,7 +21,7 @@ static void number(struct weir__buf *b, const char *name, int64_t n)
 
 void weir__js_headers(struct weir__buf *b, const struct weir__remote_job *job, const char *why)
 {
-	weir__buf_printf(b, "Nats-Msg-Id: %s\r\nWeir-Id: %s\r\n", job->id, job->id);
+	weir__buf_printf(b, "Nats-Msg-Id: %s\r\n", job->id);
 	text(b, "Weir-Type", job->content_type);
 	text(b, "Weir-Key", job->key);
 	number(b, "Weir-Timeout", job->timeout_ns);
@@ -94,7 +94,7 @@ struct weir__delivery *weir__js_delivery(const weir_msg *m, int64_t until_ns)
 {
 	char id[40], type[128], key[300];
 	struct weir__remote_job job = {
-		.id = weir__js_header(m, "Weir-Id", id, sizeof id),
+		.id = weir__js_header(m, "Nats-Msg-Id", id, sizeof id),
 		.content_type = weir__js_header(m, "Weir-Type", type, sizeof type),
 		.key = weir__js_header(m, "Weir-Key", key, sizeof key),
 		.data = m->data,
