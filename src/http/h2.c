@@ -480,6 +480,7 @@ static void take(struct weir__h2 *h2, const uint8_t *bytes, size_t n)
 	size_t fed = 0, at = 0;
 
 	h2->came += n;
+	h2->came_ns = weir__now_coarse();
 	while (at < n) {
 		size_t step = h2->payload < n - at ? h2->payload : n - at, begin;
 		nghttp2_frame_hd hd = { 0 };

@@ -172,6 +172,7 @@ struct weir__h2 {
 	uint8_t head[9], head_len;   /* of the frame that comes … */
 	uint32_t payload;            /* … and what is to come of it, or of the preface */
 	uint64_t came, framed, left; /* bytes */
+	int64_t came_ns;             /* when the last of them came */
 	uint64_t goaway_at;          /* `framed` behind the last GOAWAY; 0: none was sent */
 };
 

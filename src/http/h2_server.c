@@ -641,7 +641,7 @@ static int64_t keepalive(struct weir__h2_server *s, int64_t now)
 
 	if (s->h2.came != s->heard) {
 		s->heard = s->h2.came;
-		s->heard_ns = now;
+		s->heard_ns = s->h2.came_ns;
 		s->asked_ns = 0;
 	}
 	if (weir__list_empty(&s->h2.streams) || after == WEIR_NEVER)
