@@ -34,6 +34,9 @@ BUILDS = {
 OVER_TLS = {"api", "http_hostile", "shutdown",
             "http-server", "http-limits", "http-stop", "http-hub", "http-sse", "http-load"}
 
+# Fuzz targets of parts that may not be built.
+OPTIONAL_FUZZ = {"chunks", "config", "grpc", "h1", "h2", "path", "sse"}
+
 # What --quick leaves out: each takes over 15 s on a quiet machine.
 SLOW = {"check install", "check models", "check valgrind", "program idle", "program bounds"}
 
@@ -118,6 +121,10 @@ def steps(args):
         yield Step(f"program {f.stem.removeprefix('test_')}", [sys.executable, f, *mode], limit, **asan)
         if f.stem.removeprefix("test_") in OVER_TLS and not args.quick:
             yield Step(f"program {f.stem.removeprefix('test_')} (TLS)", [sys.executable, f, *mode], limit, **asan, WEIR_TEST_TLS="1")
+    for f in sorted((ROOT / "fuzz").glob("*.c")):
+        p = ROOT / "build-asan/fuzz" / f"fuzz-corpus-{f.stem}"
+        if p.exists() or f.stem not in OPTIONAL_FUZZ:
+            yield Step(f"corpus {f.stem}", [p, ROOT / "fuzz/corpus" / f.stem], 120)
     for name, p, _ in programs("build-asan"):
         yield Step(f"unit {name}", [p, *mode], limit)
         if name in OVER_TLS and not args.quick:
