@@ -54,6 +54,13 @@ const struct command commands[] = {
 	{ "check", "[FILE]", "Check a durable store", cmd_check, 0, 1, false,
 	  "Reads all of FILE, or of the store that the settings name, also while the server "
 	  "runs." },
+	{ "move", "--from URL --to URL [QUEUE]", "Move jobs from one store to another", cmd_move, 0,
+	  1, false,
+	  "Moves what is ready, in its order; what is delayed, dead or finished stays, and a moved "
+	  "job begins its attempts anew. The server of a durable store must be stopped. A move "
+	  "that "
+	  "was cut off is done again: a job leaves the one store when the other has it, and what "
+	  "comes twice is dropped there, for as long as it remembers ids (a day)." },
 	{ "config", "check [FILE] | show", "Check a configuration, or show the one in force",
 	  cmd_config, 1, 2, false,
 	  "check reads FILE (else --config, WEIR_CONFIG or weir.yaml) and names every mistake with "

@@ -180,6 +180,11 @@ const struct setting settings[] = {
 	{ "state", 0, 0, SET_WORD, " jobs ", AT(state), .arg = "STATE",
 	  .choices = "queued|delayed|running|done|dead|cancelled",
 	  .help = "only jobs in this state" },
+	{ "from", 0, 0, SET_TEXT, " move ", AT(from), .arg = "URL",
+	  .help = "the store that has the jobs: sqlite:FILE, or an engine's such as "
+	          "nats://HOST:4222" },
+	{ "to", 0, 0, SET_TEXT, " move ", AT(to), .arg = "URL",
+	  .help = "the store that gets them, the same" },
 	{ "engines", 0, 0, SET_SWITCH, " queues ", AT(engines),
 	  .help = "what the engines of queues can do; no server is asked" },
 	{ "limit", 0, 0, SET_NUMBER, " jobs ", AT(limit), .arg = "N", .fallback = "100", .least = 1,

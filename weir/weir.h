@@ -104,9 +104,10 @@ struct options {
 	const char *ca;         /* --ca; NULL: the system's */
 	bool insecure;          /* --insecure */
 	const char *client_cert, *client_key;
-	bool json;    /* --json: what the server said, for programs */
-	bool spill;   /* --spill: put into the data directory what the engine cannot take */
-	bool engines; /* queues --engines: what each engine can do */
+	bool json;  /* --json: what the server said, for programs */
+	bool spill; /* --spill: put into the data directory what the engine cannot take */
+	const char *from, *to; /* move: stores' URLs */
+	bool engines;          /* queues --engines: what each engine can do */
 	const char *from_file; /* enqueue --from-file: a job a line */
 	const char *content_type;
 	const char *key, *idempotency_key;
@@ -152,6 +153,7 @@ void options_free(struct options *o);
 
 int cmd_backup(const struct options *o);
 int cmd_check(const struct options *o);
+int cmd_move(const struct options *o);
 int cmd_serve(const struct options *o);
 int cmd_enqueue(const struct options *o);
 int cmd_work(const struct options *o);

@@ -66,23 +66,23 @@ static int make_streams(const weir_ctx *ctx, struct weir__js *js, const char *qu
                         const weir_queue_settings *set)
 {
 	char name[WEIR__JS_NAME], subject[WEIR__JS_NAME], config[CONFIG];
+	/* Bytes are set aside when a stream is made: so many mean no bound. */
+	long long bytes = set->max_bytes >= (size_t)1 << 40 ? -1 : (long long)set->max_bytes;
 	int r;
 
 	weir__js_name(name, "WEIR-", queue);
 	weir__js_name(subject, "weir.queue.", queue);
 	snprintf(config, sizeof config,
 	         "{\"name\":\"%s\",\"subjects\":[\"%s\"],\"retention\":\"workqueue\","
-	         "\"storage\":\"file\",\"discard\":\"new\",\"max_msgs\":%zu,\"max_bytes\":%zu,"
+	         "\"storage\":\"file\",\"discard\":\"new\",\"max_msgs\":%zu,\"max_bytes\":%lld,"
 	         "\"num_replicas\":%u,\"duplicate_window\":%lld,\"max_consumers\":-1,"
 	         "\"max_age\":0,\"max_msg_size\":-1}",
-	         name, subject, set->max, set->max_bytes, js->replicas,
-	         (long long)js->duplicates_ns);
+	         name, subject, set->max, bytes, js->replicas, (long long)js->duplicates_ns);
 	r = stream(ctx, js, name, config);
 	if (r < 0)
 		return r;
 	weir__js_name(name, "WEIR-DEAD-", queue);
 	weir__js_name(subject, "weir.dead.", queue);
-	/* Without a bound in bytes: JetStream sets those aside when it makes a stream. */
 	snprintf(config, sizeof config,
 	         "{\"name\":\"%s\",\"subjects\":[\"%s\"],\"retention\":\"limits\","
 	         "\"storage\":\"file\",\"discard\":\"old\",\"max_msgs\":%d,"

@@ -275,6 +275,58 @@ def three_weirs_of_which_one_is_killed_again_and_again_run_every_job(n):
 
 
 @on_jetstream
+def a_move_that_is_cut_off_again_and_again_loses_and_doubles_no_job(n):
+    jobs = 1000000 if LONG else 20000
+    with tempfile.TemporaryDirectory() as d:
+        with Weir('--store', 'sqlite', '--queue-max', '10000000', '--queue-bytes', '10GiB', data=d) as w:
+            for i in range(0, jobs, 1000):
+                lines = b''.join(b'{"payload":"%d"}\n' % k for k in range(i, i + 1000))
+                check_eq(w.post('/v1/queues/q/jobs:batch', lines).status, 202)
+        command = [program(), 'move', '--from', f'sqlite:{d}/jobs.db', '--to', n.url]
+        cut = 0
+        for seed in range(1000):
+            p = subprocess.Popen(command, stderr=subprocess.PIPE)
+            try:
+                p.wait(0.1 + random.random() * (5 if LONG else 0.3) + 0.05 * seed)
+                err = p.stderr.read().decode()
+                check_eq(p.returncode, 0, err)
+                break
+            except subprocess.TimeoutExpired:
+                p.kill()
+                p.wait()
+                cut += 1
+            finally:
+                p.stderr.close()
+        print(f'# cut off {cut} times; {err.strip()}')
+        check(cut > 0, 'it was never cut off')
+        with Weir('--store', n.url, '--queue-max', '10000000', '--queue-bytes', '10GiB') as w:
+            check_eq(w.take('q', wait='10s')[0]['payload'], '0')
+            got = w.get('/v1/queues/q').json
+            check_eq(got['queued'] + got['running'], jobs)
+        with Weir('--store', 'sqlite', data=d) as w:
+            check_eq(w.get('/v1/queues/q').json['queued'], 0)
+
+
+@on_jetstream
+def a_move_stops_at_a_job_that_the_engine_cannot_have(n):
+    with tempfile.TemporaryDirectory() as d:
+        with Weir('--store', 'sqlite', data=d) as w:
+            w.enqueue('q', b'a')
+            w.enqueue('q', b'b', Weir_Priority=5)
+            w.enqueue('r', b'c', Weir_Delay='1h')
+        p = subprocess.run([program(), 'move', '--from', f'sqlite:{d}/jobs.db', '--to', n.url], capture_output=True, text=True)
+        check_eq(p.returncode, 1)
+        check_in('asks for "priority", which JetStream cannot do', p.stderr)
+        check_in('1 of 2 jobs moved', p.stderr)
+        check_in('1 delayed jobs stay', p.stderr)
+        # And back again.
+        p = subprocess.run([program(), 'move', '--from', n.url, '--to', f'sqlite:{d}/jobs.db', 'q'], capture_output=True, text=True)
+        check_eq(p.returncode, 0, p.stderr)
+        with Weir('--store', 'sqlite', data=d) as w:
+            check_eq([w.take('q')[0]['payload'] for _ in range(2)], ['a', 'b'])
+
+
+@on_jetstream
 def the_example_runs_its_jobs_in_an_engine_that_two_of_it_share(n):
     here = os.path.dirname(program())
     two = [Program([os.path.join(here, 'examples', 'example-jobs'), '--queue', n.url, '127.0.0.1:0', '10', '0.1', '0'])
