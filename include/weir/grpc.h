@@ -184,6 +184,13 @@ WEIR_API int weir_grpc_channel_intercept(weir_grpc_channel *ch, weir_grpc_fn *fn
 
 typedef struct weir_grpc_call_options {
 	bool wait_for_ready; /* wait for a connection instead of failing with the last error */
+	/*
+	 * weir_grpc_unary(): so often, at most 10 times, a call that ended with UNAVAILABLE before
+	 * any head came is made again, if it does no harm when the server did see the first: after
+	 * 0.2 s, then twice as long each time up to 5 s, varied by a fifth, or when the server says
+	 * (grpc-retry-pushback-ms); never beyond the deadline.
+	 */
+	unsigned retries;
 	/* "name: value" lines of metadata, NULL at the end; or NULL */
 	const char *const *metadata;
 } weir_grpc_call_options;
@@ -222,7 +229,7 @@ WEIR_API void weir_grpc_free(weir_grpc *call);
 /*
  * A call with one message each way: 0, or the code that the server gave, and the call, which has to
  * be freed; on 0 its answer is *ret_msg and lives as long as it. Or as weir_grpc_start(), with *ret
- * NULL. Repeated by itself when the server refused it unseen. Waits.
+ * NULL. Repeated by itself when the server refused it unseen, and by `opt->retries`. Waits.
  */
 WEIR_API int weir_grpc_unary(const weir_ctx *ctx, weir_grpc_channel *ch, const char *method,
                              const weir_grpc_call_options *opt, const void *msg, size_t n,

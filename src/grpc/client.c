@@ -4,21 +4,26 @@
  *
  * The stream is opened by the first message, or the first wait for one; until then a lost
  * connection costs nothing, since the next one is taken. After that only a call whose one message
- * is still at hand is repeated (weir_grpc_unary), and only when the server cannot have seen it.
+ * is still at hand is repeated (weir_grpc_unary): by itself when the server cannot have seen it, else
+ * as often as its maker allows, since then it may have run.
  *
  * A call is over once its status is known: the trailers say it, or what ended it does (a reset, a
  * lost connection, the deadline, weir_grpc_cancel). The stream stays until weir_grpc_free(), since
  * metadata lives in it.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <weir/sim.h>
 
 #include "base/assert.h"
 #include "base/units.h"
 #include "grpc/channel.h"
 
-enum { TRIES = 5 };
+enum { TRIES = 5, RETRIES_MAX = 10 };
+#define PAUSE_NS     WEIR_MS(200)
+#define PAUSE_MAX_NS WEIR_SEC(5)
 
 struct client_call {
 	weir_grpc call; /* first */
@@ -26,6 +31,7 @@ struct client_call {
 	weir__h2s *stream;
 	int64_t deadline_ns;
 	bool wait_for_ready, head_seen, trailers_only;
+	unsigned before; /* how often it was made before */
 	char *path;
 };
 
@@ -87,14 +93,14 @@ static size_t put(struct weir__h2_field *f, size_t n, const char *name, const ch
 static int open_stream(struct client_call *cc, weir__h2c *conn)
 {
 	weir_grpc *call = &cc->call;
-	char timeout[WEIR__GRPC_TIMEOUT_MAX];
+	char timeout[WEIR__GRPC_TIMEOUT_MAX], before[12];
 	struct weir__h2_field *f;
 	size_t n = 0, more = 0;
 	int r;
 
 	for (struct weir__grpc_field *m = call->initial.first; m; m = m->next)
 		more++;
-	f = weir_grpc_alloc(call, (10 + more) * sizeof *f);
+	f = weir_grpc_alloc(call, (11 + more) * sizeof *f);
 	if (!f)
 		return -ENOMEM;
 	n = put(f, n, ":method", "POST");
@@ -108,6 +114,10 @@ static int open_stream(struct client_call *cc, weir__h2c *conn)
 	if (cc->deadline_ns != WEIR_NEVER) {
 		weir__grpc_timeout_format(timeout, cc->deadline_ns - weir_now());
 		n = put(f, n, "grpc-timeout", timeout);
+	}
+	if (cc->before) {
+		snprintf(before, sizeof before, "%u", cc->before);
+		n = put(f, n, "grpc-previous-rpc-attempts", before);
 	}
 	if (call->announce)
 		n = put(f, n, "grpc-encoding", "gzip");
@@ -343,6 +353,7 @@ int weir_grpc_start(const weir_ctx *ctx, weir_grpc_channel *ch, const char *meth
 	cc->deadline_ns = ctx->deadline_ns;
 	cc->wait_for_ready = opt && opt->wait_for_ready;
 	cc->head_seen = cc->trailers_only = false;
+	cc->before = 0;
 	cc->call.out_gzip = true;
 	r = add_lines(&cc->call, opt ? opt->metadata : NULL);
 	for (unsigned i = 0; r == 0 && i < ch->interceptors.n; i++)
@@ -455,30 +466,77 @@ static int once(const weir_ctx *ctx, weir_grpc *call, const void *msg, size_t n,
 	return call->status;
 }
 
+/* What the server asks for (gRPC's A6): 0 and the pause, -ENOENT if nothing, -ECANCELED: no more. */
+static int pushback(struct client_call *cc, int64_t *ret_ns)
+{
+	int64_t ms;
+	size_t n;
+	const char *text = client_field(&cc->call, true, "grpc-retry-pushback-ms", &n);
+
+	if (!text)
+		return -ENOENT;
+	if (weir__parse_int(text, &ms) < 0 || ms < 0 || ms > INT32_MAX)
+		return -ECANCELED;
+	*ret_ns = WEIR_MS(ms);
+	return 0;
+}
+
+struct tries {
+	unsigned refused, retried;
+};
+
+/* After a call has ended with UNAVAILABLE: is it to be made again, and after which pause? */
+static bool again(const weir_ctx *ctx, struct client_call *cc, unsigned retries, struct tries *t,
+                  int64_t *ret_ns)
+{
+	int64_t ns = PAUSE_NS << (t->retried < 5 ? t->retried : 5);
+	int r;
+
+	*ret_ns = 0;
+	if (cc->stream && weir__h2s_refused(cc->stream) && t->refused < TRIES - 1) {
+		t->refused++;
+		return true;
+	}
+	if (t->retried == retries || (cc->head_seen && !cc->trailers_only))
+		return false;
+	t->retried++;
+	r = pushback(cc, ret_ns);
+	if (r == -ENOENT)
+		*ret_ns = (ns < PAUSE_MAX_NS ? ns : PAUSE_MAX_NS) / 1000 * (800 + weir_random(400));
+	return r != -ECANCELED && *ret_ns < weir_ctx_left(ctx);
+}
+
 int weir_grpc_unary(const weir_ctx *ctx, weir_grpc_channel *ch, const char *method,
                     const weir_grpc_call_options *opt, const void *msg, size_t n, weir_grpc **ret,
                     const void **ret_msg, size_t *ret_len)
 {
+	unsigned retries = opt ? opt->retries : 0;
+	struct tries t = { 0 };
 	struct client_call *cc;
 	weir_grpc *call;
+	int64_t ns;
 	int r;
 
 	*ret = NULL;
-	for (int i = 1;; i++) {
+	if (retries > RETRIES_MAX)
+		return -EINVAL;
+	for (;;) {
 		r = weir_grpc_start(ctx, ch, method, opt, &call);
 		if (r)
 			return r;
+		cc = (struct client_call *)call;
+		cc->before = t.retried;
 		r = once(ctx, call, msg, n, ret_msg, ret_len);
-		if (r >= 0) {
-			cc = (struct client_call *)call;
-			if (r != WEIR_GRPC_UNAVAILABLE || i == TRIES || !cc->stream ||
-			    !weir__h2s_refused(cc->stream)) {
-				*ret = call;
-				return r;
-			}
-		}
+		if (r != WEIR_GRPC_UNAVAILABLE || !again(ctx, cc, retries, &t, &ns))
+			break;
 		weir_grpc_free(call);
+		r = ns ? weir_sleep(ctx, ns) : 0;
 		if (r < 0)
 			return r;
 	}
+	if (r < 0)
+		weir_grpc_free(call);
+	else
+		*ret = call;
+	return r;
 }
