@@ -85,7 +85,18 @@ static bool add(struct weir__move *m, struct room *room, weir_job *j)
 	return true;
 }
 
-/* As many as are ready, without waiting but for an engine to answer. */
+/* How long to wait for the first: an engine brings it, and how long that takes says that there is
+ * none; here it may have to be read from the disk. */
+static int64_t patience(struct weir__move *m, const char *queue)
+{
+	weir_queue_info info;
+
+	if (m->from->far)
+		return WEIR_SEC(3);
+	return weir_queue_info_get(m->from, queue, &info) == 0 && info.queued ? WEIR_SEC(30) : 0;
+}
+
+/* As many as are ready. */
 static int take_some(const weir_ctx *ctx, struct weir__move *m, const char *queue,
                      struct room *room)
 {
@@ -94,14 +105,13 @@ static int take_some(const weir_ctx *ctx, struct weir__move *m, const char *queu
 
 	room->n = 0;
 	while (room->n < SOME && r > 0) {
-		/* An engine brings them one by one: how long it takes says that there are none. */
-		weir_ctx soon = weir_ctx_timeout(ctx, m->from->far ? WEIR_SEC(3) : 0);
+		weir_ctx soon = weir_ctx_timeout(ctx, room->n ? 0 : patience(m, queue));
 		weir_job *j;
 
 		r = weir_job_take(&soon, m->from, queue, &opt, &j);
 		if (r > 0 && !add(m, room, j))
 			return -EOPNOTSUPP;
-		if (m->from->far && room->n)
+		if (m->from->far) /* They come one by one. */
 			break;
 	}
 	if (r == -ETIMEDOUT && weir_now() < ctx->deadline_ns)
