@@ -15,29 +15,28 @@ gdb's registers for the time of one command. So they need a live process whose t
 import gdb
 
 
-def list_of(head, type_name, member):
-    """The structs of a struct weir__list (src/base/list.h)."""
-    kind = gdb.lookup_type(type_name)
-    offset = next(f.bitpos // 8 for f in kind.fields() if f.name == member)
-    node = head["next"]
-    while node != head.address:
-        yield (node.cast(gdb.lookup_type("char").pointer()) - offset).cast(kind.pointer())
-        node = node["next"]
-
-
 def tasks():
+    """A task lies at the top of its stack; stacks are carved from slabs (src/rt/stack.c) and never go away."""
     rt = gdb.parse_and_eval("weir__rt")
     if int(rt["workers"]) == 0:
         raise gdb.GdbError("no Weir runtime is running in this process")
-    for i in range(int(rt["count"])):
-        worker = rt["workers"][i]
-        for task in list_of(worker["all"], "struct weir__task", "all"):
-            yield i, worker, task
+    unit, colors, line, usable = (
+        int(gdb.parse_and_eval("WEIR__" + n)) for n in ("STACK_UNIT", "STACK_COLORS", "CACHE_LINE", "STACK_USABLE"))
+    task_type = gdb.lookup_type("struct weir__task")
+    slab_type = gdb.lookup_type("struct slab").pointer()
+    slabs = gdb.parse_and_eval("slabs")
+    for i in range(int(gdb.parse_and_eval("slab_count"))):
+        slab = slabs[i].cast(slab_type).dereference()
+        for k in range(int(slab["carved"])):
+            bottom = int(slabs[i]) + int(slab["first"]) + k * int(slab["stride"])
+            top = bottom + usable + (colors - bottom // unit % colors) * line
+            task = gdb.Value(top - task_type.sizeof).cast(task_type.pointer())
+            if int(task["id"]):
+                yield int(task["worker"]["index"]), task["worker"], task
 
 
 def name_of(task):
-    own = task["name"].string()
-    return own if own else task["given"].string()
+    return task["name" if task["named"] else "given"].string()
 
 
 def state_of(worker, task):

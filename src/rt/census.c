@@ -77,17 +77,17 @@ static struct site *site_of(const char *place)
 
 void weir__census_note(const weir__task *t)
 {
-	const char *low = t->lowest, *top = (const char *)t->stack + WEIR__STACK_SIZE;
+	const char *bottom = weir__stack_bottom(t), *low = t->lowest;
 	struct site *s = site_of(t->place);
 	uint32_t deepest, depth;
 
 	if (!s)
 		return;
 	if (t->sampled) {
-		const char *written = lowest_written(t->stack);
+		const char *written = lowest_written(bottom);
 		low = written < low ? written : low;
 	}
-	depth = (uint32_t)(top - low);
+	depth = (uint32_t)(bottom + WEIR__STACK_SIZE - low);
 	deepest = __atomic_load_n(&s->deepest, __ATOMIC_RELAXED);
 	while (depth > deepest)
 		if (__atomic_compare_exchange_n(&s->deepest, &deepest, depth, true,

@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* The list of tasks, and the last words of a wrong program. Any thread: the lists are read under
- * their workers' short locks. */
+/*
+ * The list of tasks, and the last words of a wrong program.
+ *
+ * No list is kept: a task lies at the top of its stack, and stacks are never unmapped. So any thread
+ * may look at all of them, whether a task lives there or not; its number, which is 0 between two
+ * lives, tells whether what was read between two looks at it is of one task.
+ */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -13,6 +18,8 @@
 #include "rt/census.h"
 #include "rt/task.h"
 
+static weir__lock names; /* guards tasks' own names */
+
 void weir_task_name(const char *fmt, ...)
 {
 	weir__task *t = weir__current();
@@ -24,40 +31,90 @@ void weir_task_name(const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(name, sizeof name, fmt, ap);
 	va_end(ap);
-	weir__bias_acquire(&t->worker->all_lock, weir__here());
+	weir__lock_acquire(&names);
 	memcpy(t->name, name, sizeof name);
-	weir__bias_release(&t->worker->all_lock, weir__here());
+	__atomic_store_n(&t->named, true, __ATOMIC_RELAXED);
+	weir__lock_release(&names);
+}
+
+/* Every load is an acquire, so that the last comes after all others: what was seen of a later task
+ * was written after the end of the first. */
+bool weir__task_look(const weir__task *t, struct weir__task_view *ret)
+{
+	struct weir__worker *w;
+
+	ret->id = __atomic_load_n(&t->id, __ATOMIC_ACQUIRE);
+	if (!ret->id)
+		return false;
+	ret->place = __atomic_load_n(&t->place, __ATOMIC_ACQUIRE);
+	ret->what = __atomic_load_n(&t->what, __ATOMIC_ACQUIRE);
+	ret->wait_flags = __atomic_load_n(&t->wait_flags, __ATOMIC_ACQUIRE);
+	ret->since_ns = __atomic_load_n(&t->since_ns, __ATOMIC_ACQUIRE);
+	ret->until_ns = ret->what ? __atomic_load_n(&t->until_ns, __ATOMIC_ACQUIRE) : WEIR_NEVER;
+	w = __atomic_load_n(&t->worker, __ATOMIC_ACQUIRE);
+	if (w < weir__rt.workers || w >= weir__rt.workers + weir__rt.count)
+		return false; /* Left over from a simulation that was given up. */
+	ret->worker = w->index;
+	ret->runs = __atomic_load_n(&w->current, __ATOMIC_ACQUIRE) == t;
+	ret->name = __atomic_load_n(&t->given, __ATOMIC_ACQUIRE);
+	weir__lock_acquire(&names);
+	if (__atomic_load_n(&t->named, __ATOMIC_RELAXED))
+		ret->name = memcpy(ret->own_name, t->name, sizeof t->name);
+	weir__lock_release(&names);
+	return __atomic_load_n(&t->id, __ATOMIC_RELAXED) == ret->id;
+}
+
+struct each {
+	void (*fn)(const struct weir__task_view *t, void *arg);
+	void *arg;
+};
+
+static void look_at(char *top, void *arg)
+{
+	const struct each *e = arg;
+	struct weir__task_view view;
+
+	if (weir__task_look(weir__task_at(top), &view))
+		e->fn(&view, e->arg);
+}
+
+void weir__tasks_each(void (*fn)(const struct weir__task_view *t, void *arg), void *arg)
+{
+	struct each e = { fn, arg };
+
+	weir__stacks_each(look_at, &e);
+}
+
+struct each_info {
+	void (*fn)(const weir_task_info *info, void *arg);
+	void *arg;
+	int64_t now;
+};
+
+static void tell_info(const struct weir__task_view *t, void *arg)
+{
+	const struct each_info *e = arg;
+	weir_task_info info = {
+		.id = t->id,
+		.name = t->name,
+		.place = t->place,
+		.state = t->what ? "waiting" :
+		         t->runs ? "running" :
+		                   "ready",
+		.waits_on = t->what,
+		.worker = t->worker,
+		.since_ns = e->now - t->since_ns,
+		.left_ns = t->until_ns != WEIR_NEVER ? t->until_ns - e->now : WEIR_NEVER,
+	};
+
+	e->fn(&info, e->arg);
 }
 
 void weir_each_task(void (*fn)(const weir_task_info *info, void *arg), void *arg)
 {
-	int64_t now = weir_now();
+	struct each_info e = { fn, arg, weir_now() };
 
-	for (int i = 0; i < weir__rt.count; i++) {
-		struct weir__worker *w = &weir__rt.workers[i];
-
-		weir__bias_acquire(&w->all_lock, weir__here());
-		weir__list_each (node, &w->all) {
-			weir__task *t = weir__container(node, weir__task, all);
-			const char *what = __atomic_load_n(&t->what, __ATOMIC_ACQUIRE);
-			int64_t until = __atomic_load_n(&t->until_ns, __ATOMIC_RELAXED);
-			bool running = __atomic_load_n(&w->current, __ATOMIC_RELAXED) == t;
-			weir_task_info info = {
-				.id = t->id,
-				.name = weir__task_name(t),
-				.place = t->place,
-				.state = what    ? "waiting" :
-				         running ? "running" :
-				                   "ready",
-				.waits_on = what,
-				.worker = i,
-				.since_ns = now - __atomic_load_n(&t->since_ns, __ATOMIC_RELAXED),
-				.left_ns = what && until != WEIR_NEVER ? until - now : WEIR_NEVER,
-			};
-			fn(&info, arg);
-		}
-		weir__bias_release(&w->all_lock, weir__here());
-	}
+	weir__tasks_each(tell_info, &e);
 }
 
 static void print(const weir_task_info *i, void *arg)

@@ -5,10 +5,6 @@
 #include <stdint.h>
 #include <string.h>
 
-#ifdef WEIR__ASAN
-#include <sanitizer/asan_interface.h>
-#endif
-
 /*
  * Where a new fiber goes on: its entry and the argument are the first words on its stack. The
  * zero frame pointer and the undefined return address end every backtrace.
@@ -33,8 +29,6 @@ __asm__("	.text\n"
         "	brk	#0\n"
 #endif
         "	.cfi_endproc\n");
-void weir__fiber_start(void);
-
 void weir__fiber_init_thread(struct weir__fiber *f)
 {
 	memset(f, 0, sizeof *f);
@@ -50,28 +44,4 @@ void weir__fiber_init_thread(struct weir__fiber *f)
 #ifdef WEIR__TSAN
 	f->tsan = __tsan_get_current_fiber();
 #endif
-}
-
-void weir__fiber_init(struct weir__fiber *f, void *bottom, void *top, void (*entry)(void *),
-                      void *arg)
-{
-	uintptr_t *sp = (uintptr_t *)((uintptr_t)top & ~(uintptr_t)15);
-
-	sp -= 2;
-	sp[0] = (uintptr_t)entry;
-	sp[1] = (uintptr_t)arg;
-	f->sp = sp;
-	f->fp = NULL;
-	f->pc = (void *)weir__fiber_start;
-#ifdef WEIR__ASAN
-	__asan_unpoison_memory_region(bottom, (size_t)((char *)top - (char *)bottom));
-	f->bottom = bottom;
-	f->size = (size_t)((char *)top - (char *)bottom);
-	f->fake = NULL;
-#endif
-#ifdef WEIR__TSAN
-	f->tsan = __tsan_create_fiber(0);
-	f->tsan_own = true;
-#endif
-	(void)bottom;
 }

@@ -14,6 +14,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #if defined(__SANITIZE_ADDRESS__)
 #define WEIR__ASAN 1
@@ -31,6 +32,7 @@
 #endif
 
 #ifdef WEIR__ASAN
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 #ifdef WEIR__TSAN
@@ -54,8 +56,29 @@ struct weir__fiber {
 void weir__fiber_init_thread(struct weir__fiber *f);
 
 /* A new one on [bottom, top): the first switch to it calls entry(arg), which must not return. */
-void weir__fiber_init(struct weir__fiber *f, void *bottom, void *top, void (*entry)(void *),
-                      void *arg);
+void weir__fiber_start(void);
+static inline void weir__fiber_init(struct weir__fiber *f, void *bottom, void *top,
+                                    void (*entry)(void *), void *arg)
+{
+	uintptr_t *sp = (uintptr_t *)((uintptr_t)top & ~(uintptr_t)15) - 2;
+
+	sp[0] = (uintptr_t)entry;
+	sp[1] = (uintptr_t)arg;
+	f->sp = sp;
+	f->fp = NULL;
+	f->pc = (void *)weir__fiber_start;
+#ifdef WEIR__ASAN
+	__asan_unpoison_memory_region(bottom, (size_t)((char *)top - (char *)bottom));
+	f->bottom = bottom;
+	f->size = (size_t)((char *)top - (char *)bottom);
+	f->fake = NULL;
+#endif
+#ifdef WEIR__TSAN
+	f->tsan = __tsan_create_fiber(0);
+	f->tsan_own = true;
+#endif
+	(void)bottom;
+}
 
 static inline void weir__fiber_fini(struct weir__fiber *f)
 {

@@ -34,7 +34,7 @@ static bool works;
 /* The callers lie between the frame and the top of the task's stack, each above the one it called. */
 static void walk(const weir__task *t, uintptr_t frame)
 {
-	uintptr_t low = (uintptr_t)t->stack, high = (uintptr_t)t - 2 * sizeof frame;
+	uintptr_t low = (uintptr_t)weir__stack_bottom(t), high = (uintptr_t)t - 2 * sizeof frame;
 
 	while (answer.n < FRAMES && frame >= low && frame <= high && frame % sizeof frame == 0) {
 		const uintptr_t *f = (const uintptr_t *)frame;
@@ -125,28 +125,17 @@ static void describe(char *out, size_t size)
 
 void weir__hog_report(struct weir__worker *w)
 {
-	char name[WEIR__TASK_NAME] = "", at[512] = "";
-	const char *place = "";
-	uint64_t id = 0;
+	weir__task *t = __atomic_load_n(&w->current, __ATOMIC_RELAXED);
+	struct weir__task_view is;
+	char at[512] = "";
 
-	weir__bias_acquire(&w->all_lock, weir__here());
-	weir__list_each (node, &w->all) {
-		weir__task *t = weir__container(node, weir__task, all);
-
-		if (__atomic_load_n(&w->current, __ATOMIC_RELAXED) != t)
-			continue;
-		snprintf(name, sizeof name, "%s", weir__task_name(t));
-		place = t->place;
-		id = t->id;
-	}
-	weir__bias_release(&w->all_lock, weir__here());
-	if (!id)
+	if (!t || !weir__task_look(t, &is))
 		return; /* It has waited meanwhile. */
-	if (works && ask(w, id))
+	if (works && ask(w, is.id))
 		describe(at, sizeof at);
 	__atomic_store_n(&answer.state, IDLE, __ATOMIC_RELEASE);
 	weir__log(WEIR__WARN, "rt",
-	          "task %s (%s) has kept worker %d for a second without waiting%s%s", name, place,
-	          w->index, at[0] ? ", in " : "", at);
+	          "task %s (%s) has kept worker %d for a second without waiting%s%s", is.name,
+	          is.place, w->index, at[0] ? ", in " : "", at);
 	weir__count(&w->counts.hogs, 1);
 }

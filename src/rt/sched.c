@@ -37,15 +37,7 @@
 #include "rt/super.h"
 #include "rt/task.h"
 
-enum {
-	STEAL_MAX = 64,
-	ID_BLOCK = 64,
-	COLORS = 16,
-	CACHE_LINE = 64,
-	LOOK_EVERY = 4,
-	SPIN_MISSES = 3,
-	SPIN_PAUSES = 4
-};
+enum { STEAL_MAX = 64, ID_BLOCK = 64, LOOK_EVERY = 4, SPIN_MISSES = 3, SPIN_PAUSES = 4 };
 #define SPIN_NS        WEIR_US(50)
 #define SPIN_GAP_NS    WEIR_US(10)
 #define SPIN_PAUSE_NS  WEIR_MS(10)
@@ -167,36 +159,42 @@ static bool run_inbox(struct weir__worker *w)
 
 /* ---- new tasks ---- */
 
-/* Tasks begin at different lines of their pages, or all would meet in a few sets of the caches. */
-static char *top_of(char *stack)
+/* The task at `t` and its first frame will be wanted next: have the lines here by then. */
+static inline void expect(weir__task *t)
 {
-	return stack + WEIR__STACK_SIZE - (((uintptr_t)stack >> 12) % COLORS) * CACHE_LINE;
+	char *line = (char *)t - WEIR__CACHE_LINE;
+
+	for (size_t at = 0; at <= offsetof(weir__task, name); at += WEIR__CACHE_LINE)
+		__builtin_prefetch(line + at, 1);
 }
 
-/* The task that ends below `top` and its first frame will be wanted next: have the lines here by
- * then. */
-static void expect(char *top)
+static void unmark(struct weir__worker *w, weir__task *t)
 {
-	for (size_t at = CACHE_LINE; at <= sizeof(weir__task) + CACHE_LINE; at += CACHE_LINE)
-		__builtin_prefetch(top - at, 1);
+	w->dead = NULL;
+	weir__fiber_fini(&t->fiber);
+	__atomic_store_n(&t->id, 0, __ATOMIC_RELAXED);
+	weir__stack_put(&w->stacks, (char *)(t + 1), t->lowest);
 }
 
-static void bury(struct weir__worker *w)
+static __attribute__((noinline)) void bury_noted(struct weir__worker *w, weir__task *t)
+{
+	weir__census_note(t);
+	w->census_place = t->place;
+	w->census_depth = (size_t)((char *)t - (char *)t->lowest);
+	unmark(w, t);
+}
+
+/* The stack of the task that ended last is free now that it was left. Most end like the one
+ * before. */
+static inline void bury(struct weir__worker *w)
 {
 	weir__task *t = w->dead;
-	void *stack = t->stack, *lowest = t->lowest;
-	size_t depth = (size_t)((char *)t - (char *)lowest);
 
-	w->dead = NULL;
-	t->magic = 0;
-	weir__fiber_fini(&t->fiber);
-	/* Most tasks end like the one before. */
-	if (weir__unlikely(t->sampled || t->place != w->census_place || depth > w->census_depth)) {
-		weir__census_note(t);
-		w->census_place = t->place;
-		w->census_depth = depth;
-	}
-	weir__stack_put(&w->stacks, stack, lowest);
+	if (weir__likely(t->place == w->census_place && !t->sampled &&
+	                 (size_t)((char *)t - (char *)t->lowest) <= w->census_depth))
+		unmark(w, t);
+	else
+		bury_noted(w, t);
 }
 
 static void task_entry(void *arg)
@@ -206,14 +204,12 @@ static void task_entry(void *arg)
 
 	weir__fiber_arrived(&t->fiber);
 	t->result = t->fn(&t->ctx, t->arg);
-	weir__assert(t->open_groups == 0, "task %s (%s) ended with a group that was not joined",
-	             weir__task_name(t), t->place);
-	weir__assert(t->open_scopes == 0, "task %s (%s) ended with a scope that it did not close",
-	             weir__task_name(t), t->place);
-	weir__scope_leave(&t->member);
-	weir__bias_acquire(&w->all_lock, w->index);
-	weir__list_remove(&t->all);
-	weir__bias_release(&w->all_lock, w->index);
+	if (weir__unlikely(t->open_groups | t->open_scopes))
+		weir__die("task %s (%s) ended with a %s", weir__task_name(t), t->place,
+		          t->open_groups ? "group that was not joined" :
+		                           "scope that it did not close");
+	if (weir__list_linked(&t->member.link))
+		weir__list_remove(&t->member.link);
 	__atomic_store_n(&w->ended, w->ended + 1, __ATOMIC_RELEASE);
 	t->end(t);
 	if (w->dead)
@@ -223,35 +219,23 @@ static void task_entry(void *arg)
 	__builtin_unreachable();
 }
 
-/* A new task becomes this worker's for good. */
-static void settle(struct weir__worker *w, weir__task *t)
-{
-	t->worker = w;
-	weir__scope_enter(&t->member);
-}
-
 /* Hands to a worker a task that nobody else may take. */
 static void placed(struct weir__msg *m)
 {
 	weir__task *t = weir__container(m, weir__task, msg);
 	struct weir__worker *w = weir__self();
 
-	weir__bias_acquire(&w->all_lock, weir__here());
-	weir__list_append(&w->all, &t->all);
-	weir__bias_release(&w->all_lock, weir__here());
 	m->fn = task_woken;
-	settle(w, t);
 	t->next = NULL;
 	*w->ready_last = t;
 	w->ready_last = &t->next;
 }
 
-static void wake_a_thief(struct weir__worker *not_this)
+static __attribute__((noinline)) void wake_one(struct weir__worker *not_this)
 {
 	int64_t now;
 
-	if (!__atomic_load_n(&weir__rt.idle, __ATOMIC_SEQ_CST) ||
-	    __atomic_load_n(&weir__rt.searching, __ATOMIC_RELAXED))
+	if (__atomic_load_n(&weir__rt.searching, __ATOMIC_RELAXED))
 		return;
 	/* Waking costs a system call; while a burst of small tasks is spawned, one in a while is
 	 * enough. */
@@ -268,23 +252,16 @@ static void wake_a_thief(struct weir__worker *not_this)
 	}
 }
 
-static void fresh_push(struct weir__worker *w, weir__task *t)
+/* Under the lock. */
+static uint32_t fresh_append(struct weir__worker *w, weir__task *t)
 {
-	int here = weir__here();
-	uint32_t count;
+	uint32_t count = w->fresh_count + 1;
 
-	weir__bias_acquire(&w->all_lock, here);
-	weir__list_append(&w->all, &t->all);
 	t->next = NULL;
 	*w->fresh_last = t;
 	w->fresh_last = &t->next;
-	count = w->fresh_count + 1;
 	__atomic_store_n(&w->fresh_count, count, __ATOMIC_RELEASE);
-	weir__bias_release(&w->all_lock, here);
-	if (w->index != here)
-		weir__worker_kick(w);
-	else if (count > 1)
-		wake_a_thief(w);
+	return count;
 }
 
 /* Under the lock. */
@@ -292,31 +269,77 @@ static weir__task *fresh_take(struct weir__worker *w)
 {
 	weir__task *t = w->fresh_first;
 
-	if (!t)
+	if (weir__unlikely(!t))
 		return NULL;
 	w->fresh_first = t->next;
 	if (!w->fresh_first)
 		w->fresh_last = &w->fresh_first;
 	else
-		expect((char *)(w->fresh_first + 1));
+		expect(w->fresh_first);
 	__atomic_store_n(&w->fresh_count, w->fresh_count - 1, __ATOMIC_RELEASE);
 	return t;
 }
 
-static weir__task *fresh_pop(struct weir__worker *w)
+static __attribute__((noinline)) uint32_t append_locked(struct weir__worker *w, weir__task *t)
+{
+	uint32_t count;
+
+	weir__bias_acquire(&w->fresh_lock, weir__here());
+	count = fresh_append(w, t);
+	weir__bias_release(&w->fresh_lock, weir__here());
+	if (w != weir__self())
+		weir__worker_kick(w);
+	return count;
+}
+
+static inline void fresh_push(struct weir__worker *w, weir__task *t)
+{
+	uint32_t count;
+
+	if (weir__likely(weir__bias_enter(&w->fresh_lock, weir__here()))) {
+		count = fresh_append(w, t);
+		weir__bias_exit(&w->fresh_lock);
+	} else {
+		count = append_locked(w, t);
+	}
+	if (count > 1 && __atomic_load_n(&weir__rt.idle, __ATOMIC_SEQ_CST))
+		wake_one(w);
+}
+
+static __attribute__((noinline)) weir__task *take_locked(struct weir__worker *w)
+{
+	weir__task *t;
+
+	weir__bias_acquire(&w->fresh_lock, w->index);
+	t = fresh_take(w);
+	weir__bias_release(&w->fresh_lock, w->index);
+	return t;
+}
+
+static __attribute__((noinline)) weir__task *wake_one_and(struct weir__worker *w, weir__task *t)
+{
+	wake_one(w);
+	return t;
+}
+
+static inline weir__task *fresh_pop(struct weir__worker *w)
 {
 	weir__task *t;
 
 	if (!__atomic_load_n(&w->fresh_count, __ATOMIC_RELAXED))
 		return NULL;
-	weir__bias_acquire(&w->all_lock, w->index);
-	t = fresh_take(w);
-	weir__bias_release(&w->all_lock, w->index);
-	if (!t)
+	if (weir__likely(weir__bias_enter(&w->fresh_lock, w->index))) {
+		t = fresh_take(w);
+		weir__bias_exit(&w->fresh_lock);
+	} else {
+		t = take_locked(w);
+	}
+	if (weir__unlikely(!t))
 		return NULL;
-	settle(w, t);
-	if (__atomic_load_n(&w->fresh_count, __ATOMIC_RELAXED) > 1)
-		wake_a_thief(w);
+	__atomic_store_n(&t->worker, w, __ATOMIC_RELAXED); /* For good. */
+	if (weir__unlikely(__atomic_load_n(&weir__rt.idle, __ATOMIC_SEQ_CST)) &&
+	    __atomic_load_n(&w->fresh_count, __ATOMIC_RELAXED) > 1)
+		return wake_one_and(w, t);
 	return t;
 }
 
@@ -332,7 +355,7 @@ static bool steal_from(struct weir__worker *w, struct weir__worker *from)
 	weir__task *first = NULL, **last = &first, *t;
 	uint32_t n;
 
-	weir__bias_acquire(&from->all_lock, weir__here());
+	weir__bias_acquire(&from->fresh_lock, weir__here());
 	n = (from->fresh_count + 1) / 2;
 	if (n > STEAL_MAX)
 		n = STEAL_MAX;
@@ -345,22 +368,19 @@ static bool steal_from(struct weir__worker *w, struct weir__worker *from)
 		t = fresh_take(from);
 		t->member.part = part;
 		weir__count(&w->counts.steals, 1);
-		weir__list_remove(&t->all);
 		t->next = NULL;
 		*last = t;
 		last = &t->next;
 	}
-	weir__bias_release(&from->all_lock, weir__here());
+	weir__bias_release(&from->fresh_lock, weir__here());
 	if (!first)
 		return false;
-	weir__bias_acquire(&w->all_lock, weir__here());
-	for (t = first; t; t = t->next) {
-		weir__list_append(&w->all, &t->all);
+	weir__bias_acquire(&w->fresh_lock, weir__here());
+	for (t = first; t; t = t->next)
 		__atomic_store_n(&w->fresh_count, w->fresh_count + 1, __ATOMIC_RELEASE);
-	}
 	*w->fresh_last = first;
 	w->fresh_last = last;
-	weir__bias_release(&w->all_lock, weir__here());
+	weir__bias_release(&w->fresh_lock, weir__here());
 	return true;
 }
 
@@ -406,66 +426,81 @@ size_t weir_task_count(void)
 	return n + __atomic_load_n(&weir__rt.started, __ATOMIC_RELAXED);
 }
 
-int weir__spawn(const weir_ctx *ctx, int worker, weir_task_fn *fn, void *arg, const char *name,
-                const char *place, void (*end)(weir__task *t), void *owner)
+static __attribute__((noinline)) struct weir__worker *choose(int worker)
 {
-	struct weir__worker *w = weir__self(), *to = w;
-	struct weir__part *part;
-	char *stack;
-	weir__task *t;
-	bool sampled;
-
 	weir__assert(worker < weir__rt.count, "there is no worker %d", worker);
-	if (worker >= 0)
-		to = &weir__rt.workers[worker];
-	else if (!to)
-		to = &weir__rt.workers[__atomic_fetch_add(&weir__rt.next_worker, 1,
-		                                          __ATOMIC_RELAXED) %
-		                       (uint32_t)weir__rt.count];
+	if (worker < 0)
+		worker = (int)(__atomic_fetch_add(&weir__rt.next_worker, 1, __ATOMIC_RELAXED) %
+		               (uint32_t)weir__rt.count);
+	return &weir__rt.workers[worker];
+}
+
+/* By the worker w or (NULL) a foreign thread, for the worker `to`. */
+static inline __attribute__((always_inline)) weir__task *
+task_new(struct weir__worker *w, struct weir__worker *to, const weir_ctx *ctx)
+{
 	/* Whatever may fail fails here: an accepted task always runs. */
-	part = weir__scope_part(ctx->scope, to->index);
-	if (!part)
-		return -ENOMEM;
+	struct weir__part *part = weir__scope_part(ctx->scope, to->index);
+	weir__task *t;
+	char *top;
+
+	if (weir__unlikely(!part))
+		return NULL;
 	if (w && w->dead)
 		bury(w); /* The stack that is still warm. */
-	stack = weir__stack_get(w ? &w->stacks : NULL);
-	if (!stack)
-		return -ENOMEM;
+	top = weir__stack_get(w ? &w->stacks : NULL);
+	if (weir__unlikely(!top))
+		return NULL;
 	if (w && w->stacks.count)
-		expect(top_of(w->stacks.free[w->stacks.count - 1]));
-	sampled = w && weir__census_sample(w->started, stack);
-	t = (weir__task *)((uintptr_t)(top_of(stack) - sizeof *t) & ~(uintptr_t)63);
-	weir__fiber_init(&t->fiber, stack, t, task_entry, t);
-	t->magic = WEIR__TASK_MAGIC;
-	t->stack = stack;
-	t->spent = 0;
-	t->worker = w;
-	t->wait = NULL;
-	t->open_groups = t->open_scopes = 0;
-	t->checked = NULL;
+		expect(weir__task_at(w->stacks.free[w->stacks.count - 1]));
+	t = weir__task_at(top);
+	t->sampled = w && weir__census_sample(w->started, weir__stack_bottom(top));
+	__atomic_thread_fence(__ATOMIC_RELEASE); /* After the end of the one before: its id. */
+	weir__fiber_init(&t->fiber, weir__stack_bottom(top), t, task_entry, t);
+	__atomic_store_n(&t->worker, to, __ATOMIC_RELAXED);
 	t->msg.fn = task_woken;
-	t->member.kind = WEIR__A_TASK;
+	t->wait = NULL;
+	t->checked = NULL;
+	__atomic_store_n(&t->what, NULL, __ATOMIC_RELAXED);
+	t->open_groups = t->open_scopes = 0;
 	t->member.link.next = NULL;
+	t->member.kind = WEIR__A_TASK;
 	t->member.part = part;
-	t->fn = fn;
-	t->arg = arg;
 	t->ctx = *ctx;
-	t->end = end;
-	t->owner = owner;
 	t->lowest = t;
-	t->sampled = sampled;
-	t->id = next_id(w);
-	t->place = place;
-	t->what = NULL;
-	t->on = NULL;
-	t->since_ns = w ? w->now_ns : weir__now_coarse();
-	t->until_ns = WEIR_NEVER;
-	t->given = name;
-	t->name[0] = 0;
+	__atomic_store_n(&t->since_ns, w ? w->now_ns : weir__now_coarse(), __ATOMIC_RELAXED);
+	__atomic_store_n(&t->named, false, __ATOMIC_RELAXED);
 	if (w)
 		__atomic_store_n(&w->started, w->started + 1, __ATOMIC_RELAXED);
 	else
 		__atomic_add_fetch(&weir__rt.started, 1, __ATOMIC_RELAXED);
+	return t;
+}
+
+static inline void describe(weir__task *t, uint64_t id, weir_task_fn *fn, void *arg,
+                            const char *name, const char *place, void (*end)(weir__task *t),
+                            void *owner)
+{
+	t->fn = fn;
+	t->arg = arg;
+	t->end = end;
+	t->owner = owner;
+	__atomic_store_n(&t->place, place, __ATOMIC_RELAXED);
+	__atomic_store_n(&t->given, name, __ATOMIC_RELAXED);
+	__atomic_store_n(&t->id, id, __ATOMIC_RELEASE);
+}
+
+/* From a foreign thread, or for a certain worker. */
+static __attribute__((noinline)) int spawn_away(const weir_ctx *ctx, int worker, weir_task_fn *fn,
+                                                void *arg, const char *name, const char *place,
+                                                void (*end)(weir__task *t), void *owner)
+{
+	struct weir__worker *w = weir__self(), *to = choose(worker);
+	weir__task *t = task_new(w, to, ctx);
+
+	if (!t)
+		return -ENOMEM;
+	describe(t, next_id(w), fn, arg, name, place, end, owner);
 	if (worker < 0) {
 		fresh_push(to, t);
 		return 0;
@@ -478,6 +513,22 @@ int weir__spawn(const weir_ctx *ctx, int worker, weir_task_fn *fn, void *arg, co
 	return 0;
 }
 
+int weir__spawn(const weir_ctx *ctx, int worker, weir_task_fn *fn, void *arg, const char *name,
+                const char *place, void (*end)(weir__task *t), void *owner)
+{
+	struct weir__worker *w = weir__self();
+	weir__task *t;
+
+	if (weir__unlikely(worker >= 0 || !w))
+		return spawn_away(ctx, worker, fn, arg, name, place, end, owner);
+	t = task_new(w, w, ctx);
+	if (weir__unlikely(!t))
+		return -ENOMEM;
+	describe(t, next_id(w), fn, arg, name, place, end, owner);
+	fresh_push(w, t);
+	return 0;
+}
+
 /* ---- the loop ---- */
 
 static bool time_to_look(const struct weir__worker *w)
@@ -487,19 +538,28 @@ static bool time_to_look(const struct weir__worker *w)
 	return weir__cycles() - w->looked >= weir__cycles_per_ms() / 4;
 }
 
-static weir__task *pick(struct weir__worker *w)
+/* Puts run_next, which has had its share, behind the others. */
+static void yield_run_next(struct weir__worker *w)
 {
 	weir__task *t = w->run_next;
 
 	w->run_next = NULL;
-	if (t && ++w->run_next_used <= WEIR__RUN_NEXT_MAX)
+	t->next = NULL;
+	*w->ready_last = t;
+	w->ready_last = &t->next;
+}
+
+static inline weir__task *pick(struct weir__worker *w)
+{
+	weir__task *t = w->run_next;
+
+	if (t && ++w->run_next_used <= WEIR__RUN_NEXT_MAX) {
+		w->run_next = NULL;
 		return t;
-	w->run_next_used = 0;
-	if (t) {
-		t->next = NULL;
-		*w->ready_last = t;
-		w->ready_last = &t->next;
 	}
+	w->run_next_used = 0;
+	if (t)
+		yield_run_next(w);
 	if (weir__simulating ? weir_random(2) == 0 : w->yielded || w->direct >= WEIR__DIRECT_MAX) {
 		w->yielded = false;
 		if ((t = fresh_pop(w)))
@@ -510,12 +570,19 @@ static weir__task *pick(struct weir__worker *w)
 	return fresh_pop(w);
 }
 
+static __attribute__((noinline)) weir__task *look_or_pick(struct weir__worker *w)
+{
+	return time_to_look(w) ? NULL : pick(w);
+}
+
+/* The counter of time_to_look() costs as much as the rest: not each time. */
 weir__task *weir__pick(struct weir__worker *w)
 {
-	/* The counter costs as much as the rest: not each time. */
-	bool look = weir__simulating || w->direct % LOOK_EVERY == 0;
-
-	return look && time_to_look(w) ? NULL : pick(w);
+	if (weir__unlikely(weir__simulating || w->direct % LOOK_EVERY == 0 || w->run_next ||
+	                   w->yielded))
+		return look_or_pick(w);
+	w->run_next_used = 0;
+	return w->ready_first ? ready_pop(w) : fresh_pop(w);
 }
 
 static void run(struct weir__worker *w, weir__task *t)
@@ -651,8 +718,7 @@ int weir__worker_init(struct weir__worker *w, int index)
 	w->late_last = &w->late_first;
 	w->ready_last = &w->ready_first;
 	w->fresh_last = &w->fresh_first;
-	weir__list_init(&w->all);
-	weir__bias_init_owned(&w->all_lock, index);
+	weir__bias_init_owned(&w->fresh_lock, index);
 	w->now_ns = weir_now();
 	w->rng = ((uint64_t)index + 1) * 0x9e3779b97f4a7c15u ^ (uint64_t)w->now_ns;
 	w->epoll = w->event = -1;

@@ -45,10 +45,12 @@ static struct hook_priv *hook_priv(weir_hook *h)
 	return (struct hook_priv *)h->priv;
 }
 
-static void part_init(struct weir__part *p, weir_scope *s, int worker)
+static void part_init(struct weir__part *p, struct weir__part *next, weir_scope *s, int worker)
 {
+	p->next = next;
 	p->scope = s;
 	p->worker = worker;
+	p->queued = 0;
 	weir__list_init(&p->members);
 }
 
@@ -95,16 +97,20 @@ weir_scope *weir__scope_new(weir_scope *parent, weir__task *maker)
 
 	if (!s)
 		return NULL;
-	memset(s, 0, sizeof *s);
+	/* Field by field: a memset() of this size costs as much as all the rest. */
 	s->magic = WEIR__SCOPE_MAGIC;
+	s->state = 0;
 	s->refs = 1;
+	s->cause = 0;
+	s->why = NULL;
+	s->parent = parent;
 	s->maker = maker;
-	part_init(&s->home, s, weir__here());
-	s->parts = &s->home;
+	s->member.link.next = NULL;
 	s->member.kind = WEIR__A_SCOPE;
+	s->parts = &s->home;
+	part_init(&s->home, NULL, s, weir__here());
 	if (!parent)
 		return s;
-	s->parent = parent;
 	if (weir__scope_join(parent, &s->member) < 0) {
 		scope_put(s);
 		return NULL;
@@ -129,7 +135,7 @@ void weir__scope_unref(weir_scope *s)
 		next = p->next;
 		weir__assert(weir__list_empty(&p->members),
 		             "a scope ended while it still had members");
-		if (p != &s->home)
+		if (weir__unlikely(p != &s->home))
 			free(p);
 	}
 	s->magic = 0;
@@ -160,10 +166,10 @@ struct weir__part *weir__scope_part_away(weir_scope *s, int worker)
 	for (p = first; p; p = p->next)
 		if (p->worker == worker)
 			return p;
-	mine = calloc(1, sizeof *mine);
+	mine = malloc(sizeof *mine);
 	if (!mine)
 		return NULL;
-	part_init(mine, s, worker);
+	part_init(mine, first, s, worker);
 	for (;;) {
 		mine->next = first;
 		weir__point();

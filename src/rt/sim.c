@@ -232,7 +232,7 @@ int weir_sim(uint64_t seed, weir_task_fn *fn, void *arg)
 {
 	static __attribute__((aligned(64))) struct weir__worker workers[WORKERS_MAX];
 	weir_ctx ctx = { .deadline_ns = WEIR_NEVER };
-	void *stacks[WORKERS_MAX];
+	char *stacks[WORKERS_MAX];
 	struct weir__worker *w;
 	int r;
 
@@ -255,8 +255,9 @@ int weir_sim(uint64_t seed, weir_task_fn *fn, void *arg)
 		workers[i].error = &errno;
 		stacks[i] = weir__stack_get(NULL);
 		weir__assert(stacks[i] != NULL, "no memory for a simulation");
-		weir__fiber_init(&workers[i].fiber, stacks[i], (char *)stacks[i] + WEIR__STACK_SIZE,
-		                 worker_entry, &workers[i]);
+		/* Below the place of a task, where those who look see that none lives. */
+		weir__fiber_init(&workers[i].fiber, weir__stack_bottom(stacks[i]),
+		                 weir__task_at(stacks[i]), worker_entry, &workers[i]);
 		workers[i].sim_at = &workers[i].fiber;
 	}
 	weir__self_tls = &workers[0];
@@ -285,7 +286,7 @@ int weir_sim(uint64_t seed, weir_task_fn *fn, void *arg)
 	for (int i = 0; i < weir__rt.count; i++) {
 		weir__fiber_fini(&workers[i].fiber);
 		weir__worker_fini(&workers[i]);
-		weir__stack_put(NULL, stacks[i], stacks[i]);
+		weir__stack_put(NULL, stacks[i], weir__stack_bottom(stacks[i]));
 	}
 	weir__rt.workers = NULL;
 	weir__rt.count = 0;

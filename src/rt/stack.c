@@ -34,6 +34,7 @@
 #if __has_include(<valgrind/memcheck.h>)
 #include <valgrind/memcheck.h>
 #else
+#define RUNNING_ON_VALGRIND                    0
 #define VALGRIND_STACK_REGISTER(low, high)     0
 #define VALGRIND_MAKE_MEM_UNDEFINED(low, size) 0
 #endif
@@ -56,13 +57,13 @@ enum {
 	SLABS_MAX = 1 << 15,
 	MOVE = WEIR__STACKS_KEPT / 2, /* between a cache and the slabs at a time */
 	FREE_KEEP = 4096,             /* free stacks whose pages stay */
-	KEEP = 16 * 1024,
-	UNIT = 4096, /* stacks begin at multiples of it; a slab has fewer than 2^16 */
+	UNIT = WEIR__STACK_UNIT,      /* a slab has fewer than 2^16 */
 };
 #define TRIM_NS WEIR_SEC(5)
 
 struct slab {
 	struct weir__list link; /* in free_slabs; unlinked: nothing is free */
+	uint32_t first, stride; /* where the first stack begins, and how far it is to the next */
 	uint32_t carved, free_count;
 	bool kept;          /* free stacks have pages */
 	int64_t free_since; /* all of them */
@@ -78,6 +79,11 @@ static uint32_t idle_slabs; /* kept, and all their stacks are free */
 static char *slabs[SLABS_MAX];
 static uint32_t slab_count;
 static bool guard_by_mprotect;
+#ifdef WEIR__ASAN
+bool weir__stack_watched = true;
+#else
+bool weir__stack_watched;
+#endif
 
 size_t weir__page_size(void)
 {
@@ -119,9 +125,15 @@ static struct slab *slab_of(const void *stack)
 	return (struct slab *)((uintptr_t)stack & ~((uintptr_t)SLAB - 1));
 }
 
-static void *numbered(struct slab *s, uint32_t number)
+static char *numbered(struct slab *s, uint32_t number)
 {
-	return (char *)s + head() + number * stride() + guard_size();
+	return (char *)s + s->first + (size_t)number * s->stride;
+}
+
+static char *top_of(const char *bottom)
+{
+	return (char *)bottom + WEIR__STACK_SIZE -
+	       (uintptr_t)bottom / UNIT % WEIR__STACK_COLORS * WEIR__CACHE_LINE;
 }
 
 static bool install_guard(char *at, size_t size)
@@ -159,8 +171,8 @@ static char *map_slab(void)
 	return at + before;
 }
 
-/* Under the lock: a stack that never was one. */
-static void *carve(void)
+/* Under the lock: the top of a stack that never was one. */
+static char *carve(void)
 {
 	struct slab *s = slab_count ? (struct slab *)slabs[slab_count - 1] : NULL;
 	char *at;
@@ -175,7 +187,11 @@ static void *carve(void)
 			               "vm.max_map_count)");
 			return NULL;
 		}
+		if (RUNNING_ON_VALGRIND)
+			weir__stack_watched = true;
 		s = (struct slab *)at;
+		s->first = (uint32_t)(head() + guard_size());
+		s->stride = (uint32_t)stride();
 		slabs[slab_count] = at;
 		__atomic_store_n(&slab_count, slab_count + 1, __ATOMIC_RELEASE);
 	}
@@ -184,11 +200,11 @@ static void *carve(void)
 		return NULL;
 	s->carved++;
 	(void)VALGRIND_STACK_REGISTER(at, at + WEIR__STACK_SIZE); /* Never unmapped. */
-	return at;
+	return top_of(at);
 }
 
 /* Under the lock. */
-static void *take(void)
+static char *take(void)
 {
 	struct slab *s;
 
@@ -201,15 +217,16 @@ static void *take(void)
 		weir__list_remove(&s->link);
 	s->kept = true;
 	free_count--;
-	return (char *)s + (size_t)s->free[--s->free_count] * UNIT;
+	return top_of((char *)s + (size_t)s->free[--s->free_count] * UNIT);
 }
 
 /* Under the lock. */
-static void give(void *stack)
+static void give(char *top)
 {
-	struct slab *s = slab_of(stack);
+	char *bottom = weir__stack_bottom(top);
+	struct slab *s = slab_of(bottom);
 
-	s->free[s->free_count++] = (uint16_t)((size_t)((char *)stack - (char *)s) / UNIT);
+	s->free[s->free_count++] = (uint16_t)((size_t)(bottom - (char *)s) / UNIT);
 	s->kept = true;
 	free_count++;
 	if (s->free_count == 1)
@@ -224,15 +241,15 @@ static __attribute__((noinline)) bool refill(struct weir__stack_cache *cache)
 {
 	/* How many are free depends on earlier runs; a simulation must not. */
 	unsigned most = weir__simulating ? 1 : MOVE;
-	void *stack;
+	char *top;
 
 	weir__lock_acquire(&lock);
 	/* Only what is free already: a stack that is carved costs memory. */
 	do {
-		stack = take();
-		if (!stack)
+		top = take();
+		if (!top)
 			break;
-		cache->free[cache->count++] = stack;
+		cache->free[cache->count++] = top;
 	} while (cache->count < most && !weir__list_empty(&free_slabs));
 	weir__lock_release(&lock);
 	return cache->count > 0;
@@ -246,43 +263,44 @@ static __attribute__((noinline)) void flush(struct weir__stack_cache *cache, uns
 	weir__lock_release(&lock);
 }
 
-void *weir__stack_get(struct weir__stack_cache *cache)
+char *weir__stack_get_slow(struct weir__stack_cache *cache)
 {
-	void *stack;
+	char *top;
 
 	if (weir__refused())
 		return NULL;
 	if (!cache) {
 		weir__lock_acquire(&lock);
-		stack = take();
+		top = take();
 		weir__lock_release(&lock);
-		return stack;
+		return top;
 	}
-	if (weir__unlikely(cache->count == 0) && !refill(cache))
+	if (!cache->count && !refill(cache))
 		return NULL;
 	return cache->free[--cache->count];
 }
 
-void weir__stack_put(struct weir__stack_cache *cache, void *stack, void *deepest)
+void weir__stack_put_slow(struct weir__stack_cache *cache, char *top, void *deepest)
 {
-	char *top = (char *)stack + WEIR__STACK_SIZE;
+	char *bottom = weir__stack_bottom(top);
+	size_t below = WEIR__STACK_SIZE - WEIR__STACK_KEEP;
 
 #ifdef WEIR__ASAN
-	__asan_unpoison_memory_region(stack, WEIR__STACK_SIZE);
+	__asan_unpoison_memory_region(bottom, WEIR__STACK_SIZE);
 #endif
 	/* What lay below the last stack pointer it takes for no memory. */
-	(void)VALGRIND_MAKE_MEM_UNDEFINED(stack, WEIR__STACK_SIZE);
-	if (weir__unlikely((char *)deepest < top - KEEP))
-		madvise(stack, WEIR__STACK_SIZE - KEEP, MADV_DONTNEED);
+	(void)VALGRIND_MAKE_MEM_UNDEFINED(bottom, WEIR__STACK_SIZE);
+	if ((char *)deepest < bottom + below)
+		madvise(bottom, below, MADV_DONTNEED);
 	if (!cache) {
 		weir__lock_acquire(&lock);
-		give(stack);
+		give(top);
 		weir__lock_release(&lock);
 		return;
 	}
-	if (weir__unlikely(cache->count == WEIR__STACKS_KEPT))
+	if (cache->count == WEIR__STACKS_KEPT)
 		flush(cache, WEIR__STACKS_KEPT - MOVE);
-	cache->free[cache->count++] = stack;
+	cache->free[cache->count++] = top;
 }
 
 void weir__stack_cache_flush(struct weir__stack_cache *cache)
@@ -327,6 +345,21 @@ int64_t weir__stacks_trim(int64_t now_ns)
 		free_count += s->free_count;
 		weir__list_append(&free_slabs, &s->link);
 		weir__lock_release(&lock);
+	}
+}
+
+void weir__stacks_each(void (*fn)(char *top, void *arg), void *arg)
+{
+	uint32_t n = __atomic_load_n(&slab_count, __ATOMIC_ACQUIRE), carved;
+
+	for (uint32_t i = 0; i < n; i++) {
+		struct slab *s = (struct slab *)slabs[i];
+
+		weir__lock_acquire(&lock);
+		carved = s->carved;
+		weir__lock_release(&lock);
+		for (uint32_t k = 0; k < carved; k++)
+			fn(top_of(numbered(s, k)), arg);
 	}
 }
 

@@ -263,30 +263,30 @@ static bool watch(void)
 	return active;
 }
 
+static void note_drain(const struct weir__task_view *t, void *arg)
+{
+	*(bool *)arg |= t->what && (t->wait_flags & WEIR__UNTIL_DRAIN);
+}
+
 /* All workers sleep, no timer is armed, and nothing outside can wake a task: then only a signal's
  * drain is left as a way out, and only for who waits until drain. */
 static void check_deadlock(void)
 {
+	bool waits_for_drain = false;
+
 	if (super.told_deadlock || super.stop_at ||
 	    __atomic_load_n(&weir__outsiders, __ATOMIC_RELAXED) || !weir_task_count())
 		return;
 	for (int i = 0; i < weir__rt.count; i++) {
 		struct weir__worker *w = &weir__rt.workers[i];
-		bool waits_for_drain = false;
 
 		if (!__atomic_load_n(&w->sleeping, __ATOMIC_SEQ_CST) ||
 		    __atomic_load_n(&w->sleeps_until, __ATOMIC_RELAXED) != WEIR_NEVER)
 			return;
-		weir__bias_acquire(&w->all_lock, weir__here());
-		weir__list_each (node, &w->all)
-			waits_for_drain |=
-				__atomic_load_n(&weir__container(node, weir__task, all)->wait_flags,
-			                        __ATOMIC_RELAXED) &
-				WEIR__UNTIL_DRAIN;
-		weir__bias_release(&w->all_lock, weir__here());
-		if (waits_for_drain)
-			return;
 	}
+	weir__tasks_each(note_drain, &waits_for_drain);
+	if (waits_for_drain)
+		return;
 	super.told_deadlock = true;
 	weir__log(WEIR__ERROR, "rt", "deadlock: every task waits for another");
 	weir_dump(STDERR_FILENO);

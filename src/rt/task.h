@@ -20,7 +20,6 @@
 #include "rt/timer.h"
 #include "rt/wait.h"
 
-#define WEIR__TASK_MAGIC 0x7a5c0001u
 enum {
 	WEIR__TASK_NAME = 32,
 	WEIR__BUDGET = 128,
@@ -30,43 +29,66 @@ enum {
 
 struct weir__worker;
 
+/* By lines of the cache, those of a switch and a wait first; the last is for tasks with a name. */
 struct weir__task {
-	uint32_t magic;
-	uint32_t spent; /* operations since it was switched to */
 	struct weir__fiber fiber;
 	struct weir__worker *worker; /* its home, once it has run or was placed */
 	struct weir__task *next;     /* in a run queue */
-	struct weir__wait *wait;     /* what it is parked on */
-	weir_scope *wait_scope;
+	uint32_t spent;              /* operations since it was switched to */
 	unsigned wait_flags;
+	struct weir__wait *wait; /* what it is parked on */
+	const char *what;        /* what it waits on; NULL: ready or running */
+
+	weir_ctx ctx; /* what fn gets */
+	void *lowest; /* the deepest stack pointer seen at a switch */
+	weir_scope *wait_scope;
+	const void *on;
+	int64_t since_ns, until_ns; /* for those who look; until only while it waits */
+
+	weir_scope *checked;  /* the last scope found fit for its waits */
+	struct weir__msg msg; /* its wake-up from another worker; its start when placed */
 	unsigned open_groups, open_scopes;
-	weir_scope *checked;        /* the last scope found fit for its waits */
-	struct weir__msg msg;       /* its wake-up from another worker; its start when placed */
-	struct weir__member member; /* in its scope */
+	struct weir__member member; /* in its scope, from its first wait on */
+
+	uint64_t id; /* atomic: 0, no task lives here; see weir__task_look() */
 	weir_task_fn *fn;
 	void *arg;
-	weir_ctx ctx; /* what fn gets */
-	int result;
 	void (*end)(
 		weir__task *t); /* called on its worker after fn, as the last act on its stack */
 	void *owner;            /* for end: its group */
-	void *stack;            /* its lowest byte */
-	void *lowest;           /* the deepest stack pointer seen at a switch */
-	bool sampled;           /* its stack was zeroed for the census */
-	/* For the dump; `all` and name under the worker's all_lock. */
-	struct weir__list all;
-	uint64_t id;
+	int result;
+	bool sampled; /* its stack was zeroed for the census */
+	bool named;   /* atomic: by itself */
 	const char *place;
-	const char *what; /* what it waits on; NULL: ready or running */
-	const void *on;
+	const char *given; /* the name of its function … */
+
+	char name[WEIR__TASK_NAME]; /* … and its own, if it is named */
+} __attribute__((aligned(WEIR__CACHE_LINE)));
+
+/* The task whose stack has this top: there, whether it lives or not. */
+static inline weir__task *weir__task_at(char *top)
+{
+	return (weir__task *)(void *)top - 1;
+}
+
+/* What others see of a task. */
+struct weir__task_view {
+	uint64_t id;
+	const char *name, *place, *what;
+	char own_name[WEIR__TASK_NAME];
+	int worker;
+	bool runs;
+	unsigned wait_flags;
 	int64_t since_ns, until_ns;
-	const char *given;          /* the name of its function … */
-	char name[WEIR__TASK_NAME]; /* … until it names itself */
 };
+
+/* False: no task lives there. Any thread. */
+bool weir__task_look(const weir__task *t, struct weir__task_view *ret);
+void weir__tasks_each(void (*fn)(const struct weir__task_view *t, void *arg), void *arg);
 
 static inline const char *weir__task_name(const weir__task *t)
 {
-	return t->name[0] ? t->name : t->given;
+	return t->named ? t->name : t->given;
 }
 
 struct weir__worker {
@@ -106,9 +128,8 @@ struct weir__worker {
 	/* Read by others. */
 	__attribute__((aligned(64))) uint64_t turn; /* atomic, relaxed: switches so far */
 	uint64_t started, ended;                    /* atomic, relaxed: tasks, by this worker */
-	weir_worker_info counts;    /* relaxed; its own, but for hogs: the supervisor's */
-	struct weir__bias all_lock; /* its own, seldom taken by others; guards all of: */
-	struct weir__list all;      /* the tasks that live here or are queued here */
+	weir_worker_info counts;      /* relaxed; its own, but for hogs: the supervisor's */
+	struct weir__bias fresh_lock; /* its own, seldom taken by others; guards: */
 	weir__task *fresh_first, **fresh_last; /* new tasks that may be stolen */
 	uint32_t fresh_count;                  /* atomic too, for a look without the lock */
 

@@ -52,6 +52,14 @@ void weir__wait_init(struct weir__wait *w)
 	w->claim = WEIR__OPEN;
 }
 
+/* A stop must find the task from its first park on. One that comes while it is linked, or before,
+ * is seen by its look at the scope or sends this worker a message that arrives after the park. */
+static void be_found(weir__task *t)
+{
+	if (!weir__list_linked(&t->member.link))
+		weir__list_append(&t->member.part->members, &t->member.link);
+}
+
 static void expired(struct weir__timer *timer)
 {
 	struct deadline *d = weir__container(timer, struct deadline, timer);
@@ -68,6 +76,7 @@ static __attribute__((noinline)) int park_until(struct weir__wait *w, const weir
 	struct deadline d = { .wait = w, .value = value };
 	int r;
 
+	be_found(w->task);
 	weir__timer_start(&d.timer, at_ns, expired);
 	r = weir__park(w->task, w, ctx->scope, ctx->flags, at_ns, what, on);
 	if (weir__timer_armed(&d.timer))
@@ -84,6 +93,7 @@ static __attribute__((noinline)) int park_unless_stopped(struct weir__wait *w, c
 		return r;
 	if (ctx->deadline_ns != WEIR_NEVER)
 		return park_until(w, ctx, ctx->deadline_ns, -ETIMEDOUT, what, on);
+	be_found(w->task);
 	return weir__park(w->task, w, ctx->scope, ctx->flags, WEIR_NEVER, what, on);
 }
 
@@ -91,7 +101,8 @@ static __attribute__((noinline)) int park_unless_stopped(struct weir__wait *w, c
  * for between a wake-up and the next park no stop can claim anything. */
 int weir__wait_park(struct weir__wait *w, const weir_ctx *ctx, const char *what, const void *on)
 {
-	if (!weir__may_wait(w->task, ctx) || ctx->deadline_ns != WEIR_NEVER)
+	if (!weir__may_wait(w->task, ctx) || ctx->deadline_ns != WEIR_NEVER ||
+	    weir__unlikely(!weir__list_linked(&w->task->member.link)))
 		return park_unless_stopped(w, ctx, what, on);
 	return weir__park(w->task, w, ctx->scope, ctx->flags, WEIR_NEVER, what, on);
 }

@@ -130,7 +130,7 @@ static inline __attribute__((always_inline)) int wait_in(const weir_ctx *ctx, we
 		weir__chan_unlock(c);
 	if (WEIR__PLANT(MISSED_CANCEL))
 		r = weir__wait_park_hard(&wait, what, c);
-	else if (weir__likely(ctx->deadline_ns == WEIR_NEVER))
+	else if (weir__likely(ctx->deadline_ns == WEIR_NEVER && weir__list_linked(&t->member.link)))
 		/* The stop was looked at just now, and comes between tasks only. */
 		r = weir__park(t, &wait, ctx->scope, ctx->flags, WEIR_NEVER, what, c);
 	else

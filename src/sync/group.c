@@ -61,16 +61,16 @@ static void add_one(struct inner *p)
 		__atomic_add_fetch(&p->away, ONE, __ATOMIC_RELAXED);
 }
 
-/* With what `away` was a moment ago: has the last one ended? */
-static bool is_over(const struct inner *p, int32_t away)
+/* At home, with what `away` was a moment ago: how many have not ended. */
+static int32_t sum(const struct inner *p, int32_t away)
 {
-	return p->here + (away & ~(ONE - 1)) / ONE == 0;
+	return p->here + (away & ~(ONE - 1)) / ONE;
 }
 
 /* At home: the joiner returns if all have ended. */
 static void look(struct inner *p, int32_t away)
 {
-	if (!(away & QUEUED) && is_over(p, away) && weir__wait_claim_local(&p->wait, 0))
+	if (!(away & QUEUED) && sum(p, away) == 0 && weir__wait_claim_local(&p->wait, 0))
 		weir__wait_wake(&p->wait);
 }
 
@@ -82,12 +82,12 @@ static void look_arrived(struct weir__msg *m)
 }
 
 /* One has ended. */
-static void put(struct inner *p)
+static __attribute__((noinline)) void put(struct inner *p)
 {
 	int32_t old, new;
 
 	weir__point();
-	if (weir__likely(at_home(p))) {
+	if (at_home(p)) {
 		add_here(p, -1);
 		old = __atomic_load_n(&p->away, __ATOMIC_ACQUIRE);
 		if (old & JOINING)
@@ -143,13 +143,23 @@ static void note_error(struct inner *p, int error)
 		weir_scope_cancel(p->scope, error, "a task of the group failed");
 }
 
+static __attribute__((noinline)) void failed(weir__task *t)
+{
+	note_error(t->owner, t->result);
+	put(t->owner);
+}
+
 static void task_ended(weir__task *t)
 {
 	struct inner *p = t->owner;
 
-	if (t->result < 0)
-		note_error(p, t->result);
-	put(p);
+	if (weir__unlikely(t->result < 0))
+		failed(t);
+	else if (weir__likely(at_home(p) && !weir__simulating) &&
+	         sum(p, __atomic_load_n(&p->away, __ATOMIC_RELAXED)) > 1)
+		add_here(p, -1); /* Others will end after it, so nobody need look. */
+	else
+		put(p);
 }
 
 int weir_group_go_(weir_group *g, int worker, weir_task_fn *fn, void *arg, const char *name,
@@ -178,10 +188,13 @@ int weir_group_wait(weir_group *g)
 	if (t && t->owner == p && t->end == task_ended)
 		return -EDEADLK;
 	weir__assert(t == p->maker, "a group was joined by another task than its maker");
-	weir__wait_init(&p->wait);
 	weir__point();
-	if (!is_over(p, __atomic_or_fetch(&p->away, JOINING, __ATOMIC_ACQ_REL)))
-		weir__wait_park_hard(&p->wait, "group wait", g);
+	if (sum(p, __atomic_load_n(&p->away, __ATOMIC_ACQUIRE)) > 0) {
+		p->wait = (struct weir__wait){ .task = t, .claim = WEIR__OPEN };
+		weir__point();
+		if (sum(p, __atomic_or_fetch(&p->away, JOINING, __ATOMIC_ACQ_REL)) > 0)
+			weir__wait_park_hard(&p->wait, "group wait", g);
+	}
 	t->open_groups--;
 	r = __atomic_load_n(&p->error, __ATOMIC_ACQUIRE);
 	if (p->scope)

@@ -7,7 +7,7 @@
 
 enum { MANY = 6000 };
 
-static void *stacks[MANY];
+static char *stacks[MANY]; /* tops */
 
 static size_t resident_pages(void)
 {
@@ -19,9 +19,9 @@ static size_t resident_pages(void)
 	return resident;
 }
 
-static void use(void *stack)
+static void use(char *top)
 {
-	memset((char *)stack + WEIR__STACK_SIZE - 256, 1, 256);
+	memset(top - 256, 1, 256);
 }
 
 TEST(stacks_free_for_long_give_their_memory_back_and_work_again)
@@ -38,7 +38,7 @@ TEST(stacks_free_for_long_give_their_memory_back_and_work_again)
 	with = resident_pages();
 	CHECK(with - before > MANY / 2);
 	for (int i = 0; i < MANY; i++)
-		weir__stack_put(NULL, stacks[i], (char *)stacks[i] + WEIR__STACK_SIZE - 256);
+		weir__stack_put(NULL, stacks[i], stacks[i] - 256);
 	/* Not yet: they were free for a moment only. */
 	CHECK(weir__stacks_trim(weir_now()) != WEIR_NEVER);
 	CHECK(resident_pages() + 100 > with);
@@ -50,8 +50,9 @@ TEST(stacks_free_for_long_give_their_memory_back_and_work_again)
 		stacks[i] = weir__stack_get(NULL);
 		use(stacks[i]);
 		/* Guards survive. */
-		CHECK(weir__stack_of_guard((char *)stacks[i] - 1) == stacks[i]);
-		CHECK(weir__stack_of_guard(stacks[i]) == NULL);
+		CHECK(weir__stack_of_guard(weir__stack_bottom(stacks[i]) - 1) ==
+		      weir__stack_bottom(stacks[i]));
+		CHECK(weir__stack_of_guard(weir__stack_bottom(stacks[i])) == NULL);
 	}
 	for (int i = 1; i < MANY; i++)
 		CHECK(stacks[i] != stacks[i - 1]);
@@ -61,14 +62,14 @@ TEST(stacks_free_for_long_give_their_memory_back_and_work_again)
 
 TEST(a_stack_that_went_deep_gives_back_all_but_its_top)
 {
-	char *stack = weir__stack_get(NULL);
+	char *top = weir__stack_get(NULL), *bottom = weir__stack_bottom(top);
 	unsigned char in[WEIR__STACK_SIZE / 4096];
 	size_t pages = 0;
 
-	CHECK(stack != NULL);
-	memset(stack, 1, WEIR__STACK_SIZE);
-	weir__stack_put(NULL, stack, stack);
-	CHECK(mincore(stack, WEIR__STACK_SIZE, in) == 0);
+	CHECK(top != NULL);
+	memset(bottom, 1, WEIR__STACK_SIZE);
+	weir__stack_put(NULL, top, bottom);
+	CHECK(mincore(bottom, WEIR__STACK_SIZE, in) == 0);
 	for (size_t i = 0; i < sizeof in; i++)
 		pages += in[i] & 1;
 	CHECK(pages <= 4);
@@ -76,9 +77,9 @@ TEST(a_stack_that_went_deep_gives_back_all_but_its_top)
 
 static void write_below(void)
 {
-	volatile char *stack = weir__stack_get(NULL);
+	volatile char *bottom = weir__stack_bottom(weir__stack_get(NULL));
 
-	stack[-1] = 1;
+	bottom[-1] = 1;
 }
 
 TEST(below_a_stack_is_a_guard)
