@@ -14,7 +14,9 @@
  * Stealing: only what never ran, and only from a queue of two or more, since the owner takes a
  * single one soon (a sleeper is woken when such a queue grows or shrinks, but not more often than
  * every THIEF_EVERY_NS); if it does not, the supervisor notices and lets a sleeper take it
- * (steal_any).
+ * (steal_any). Stealing costs both some microseconds: if all that was stolen ended in less than that,
+ * nobody steals for STEAL_PAUSE_NS. (What waits for something instead of ending lives on here: that is
+ * worth a theft.)
  *
  * Spinning: a worker that has just had messages from others looks for the next for up to 50 µs
  * before it sleeps, since waking a sleeping processor takes about as long. At most one more than
@@ -42,6 +44,8 @@ enum { STEAL_MAX = 64, ID_BLOCK = 64, LOOK_EVERY = 4, SPIN_MISSES = 3, SPIN_PAUS
 #define SPIN_GAP_NS    WEIR_US(10)
 #define SPIN_PAUSE_NS  WEIR_MS(10)
 #define THIEF_EVERY_NS WEIR_US(50)
+#define STEAL_PAYS_NS  1000 /* a task */
+#define STEAL_PAUSE_NS WEIR_MS(1)
 
 struct weir__runtime weir__rt;
 uint32_t weir__outsiders;
@@ -231,6 +235,13 @@ static void placed(struct weir__msg *m)
 	w->ready_last = &t->next;
 }
 
+/* A queue of so many tasks has just changed. Looking at the clock costs as much as that: of a long
+ * one, each eighth change will do. */
+static bool worth_a_thief(uint32_t count)
+{
+	return count > 1 && (count < 8 || count % 8 == 0);
+}
+
 static __attribute__((noinline)) void wake_one(struct weir__worker *not_this)
 {
 	int64_t now;
@@ -240,7 +251,8 @@ static __attribute__((noinline)) void wake_one(struct weir__worker *not_this)
 	/* Waking costs a system call; while a burst of small tasks is spawned, one in a while is
 	 * enough. */
 	now = weir__now_coarse();
-	if (now < not_this->no_wake_until)
+	if (now < not_this->no_wake_until ||
+	    now < __atomic_load_n(&weir__rt.no_steal_until, __ATOMIC_RELAXED))
 		return;
 	not_this->no_wake_until = now + THIEF_EVERY_NS;
 	for (int i = 0; i < weir__rt.count; i++) {
@@ -302,7 +314,8 @@ static inline void fresh_push(struct weir__worker *w, weir__task *t)
 	} else {
 		count = append_locked(w, t);
 	}
-	if (count > 1 && __atomic_load_n(&weir__rt.idle, __ATOMIC_SEQ_CST))
+	if (weir__unlikely(__atomic_load_n(&weir__rt.idle, __ATOMIC_SEQ_CST)) &&
+	    worth_a_thief(count))
 		wake_one(w);
 }
 
@@ -338,7 +351,7 @@ static inline weir__task *fresh_pop(struct weir__worker *w)
 		return NULL;
 	__atomic_store_n(&t->worker, w, __ATOMIC_RELAXED); /* For good. */
 	if (weir__unlikely(__atomic_load_n(&weir__rt.idle, __ATOMIC_SEQ_CST)) &&
-	    __atomic_load_n(&w->fresh_count, __ATOMIC_RELAXED) > 1)
+	    worth_a_thief(__atomic_load_n(&w->fresh_count, __ATOMIC_RELAXED)))
 		return wake_one_and(w, t);
 	return t;
 }
@@ -360,6 +373,7 @@ static bool steal_from(struct weir__worker *w, struct weir__worker *from)
 	if (n > STEAL_MAX)
 		n = STEAL_MAX;
 	/* Without memory for a part of its scope here, leave it where it is. */
+	w->loot_ended = w->ended;
 	while (n-- && from->fresh_first) {
 		struct weir__part *part = weir__scope_part(from->fresh_first->ctx.scope, w->index);
 
@@ -368,6 +382,7 @@ static bool steal_from(struct weir__worker *w, struct weir__worker *from)
 		t = fresh_take(from);
 		t->member.part = part;
 		weir__count(&w->counts.steals, 1);
+		w->loot++;
 		t->next = NULL;
 		*last = t;
 		last = &t->next;
@@ -375,6 +390,7 @@ static bool steal_from(struct weir__worker *w, struct weir__worker *from)
 	weir__bias_release(&from->fresh_lock, weir__here());
 	if (!first)
 		return false;
+	w->loot_at = weir__now_coarse();
 	weir__bias_acquire(&w->fresh_lock, weir__here());
 	for (t = first; t; t = t->next)
 		__atomic_store_n(&w->fresh_count, w->fresh_count + 1, __ATOMIC_RELEASE);
@@ -384,13 +400,35 @@ static bool steal_from(struct weir__worker *w, struct weir__worker *from)
 	return true;
 }
 
+/* Out of work: did the last theft pay? */
+static void judge_loot(struct weir__worker *w)
+{
+	int64_t now;
+
+	if (!w->loot || weir__simulating)
+		return;
+	now = weir__now_coarse();
+	if (w->ended - w->loot_ended >= w->loot && now - w->loot_at < w->loot * STEAL_PAYS_NS)
+		__atomic_store_n(&weir__rt.no_steal_until, now + STEAL_PAUSE_NS, __ATOMIC_RELAXED);
+	w->loot = 0;
+}
+
+static bool may_steal(void)
+{
+	int64_t until = __atomic_load_n(&weir__rt.no_steal_until, __ATOMIC_RELAXED);
+
+	return weir__likely(!until) || weir__now_coarse() >= until;
+}
+
 static weir__task *steal(struct weir__worker *w)
 {
-	uint32_t least =
-		__atomic_exchange_n(&w->steal_any, 0, __ATOMIC_RELAXED) || weir__simulating ? 1 : 2;
+	bool any = __atomic_exchange_n(&w->steal_any, 0, __ATOMIC_RELAXED), got = false;
+	uint32_t least = any || weir__simulating ? 1 : 2;
 	uint32_t start = weir_random((uint32_t)weir__rt.count);
-	bool got = false;
 
+	judge_loot(w);
+	if (!any && !may_steal())
+		return NULL;
 	__atomic_add_fetch(&weir__rt.searching, 1, __ATOMIC_RELAXED);
 	for (int i = 0; i < weir__rt.count && !got; i++) {
 		struct weir__worker *from =
@@ -600,7 +638,7 @@ static bool work_around(const struct weir__worker *w)
 	    __atomic_load_n(&w->fresh_count, __ATOMIC_SEQ_CST) ||
 	    __atomic_load_n(&weir__rt.stopping, __ATOMIC_SEQ_CST))
 		return true;
-	for (int i = 0; i < weir__rt.count; i++)
+	for (int i = 0; i < weir__rt.count && may_steal(); i++)
 		if (can_steal_from(&weir__rt.workers[i], 2))
 			return true;
 	return false;

@@ -101,7 +101,11 @@ struct weir__worker {
 	unsigned run_next_used, direct;
 	uint64_t looked;     /* at descriptors and timers; the counter's value */
 	uint64_t id, id_end; /* for new tasks */
-	int *error;          /* errno of its thread: each task has its own value */
+	/* What it stole last: how many tasks, when, and how many had ended here before. */
+	uint32_t loot;
+	int64_t loot_at;
+	uint64_t loot_ended;
+	int *error; /* errno of its thread: each task has its own value */
 	struct weir__stack_cache stacks;
 	weir_scope *scopes; /* free ones, linked through parent */
 	uint32_t scope_count;
@@ -142,13 +146,14 @@ struct weir__worker {
 struct weir__runtime {
 	struct weir__worker *workers;
 	int count;
-	uint32_t idle;        /* atomic: workers asleep */
-	uint32_t spinning;    /* atomic: workers that spin */
-	uint32_t searching;   /* atomic: workers looking for work to steal */
-	uint32_t next_worker; /* atomic: for spawns from foreign threads */
-	uint32_t stopping;    /* atomic: workers leave when set */
-	uint64_t next_id;     /* atomic */
-	uint64_t started;     /* atomic: tasks, by foreign threads */
+	uint32_t idle;          /* atomic: workers asleep */
+	uint32_t spinning;      /* atomic: workers that spin */
+	uint32_t searching;     /* atomic: workers looking for work to steal */
+	uint32_t next_worker;   /* atomic: for spawns from foreign threads */
+	uint32_t stopping;      /* atomic: workers leave when set */
+	int64_t no_steal_until; /* atomic: stealing has not paid */
+	uint64_t next_id;       /* atomic */
+	uint64_t started;       /* atomic: tasks, by foreign threads */
 	weir_scope *root;
 	weir_options opt;
 	int64_t grace_ns;
