@@ -10,13 +10,13 @@
 
 #include "base/log.h"
 
-enum { JOBS = 48, LIVES = 3, TASKS = 3 };
+enum { JOBS = 48, LIVES = 3, SEARCHED = 6, TASKS = 3 }; /* jobs at most in a life */
 
 static struct { /* what was answered */
 	char id[27];
 	bool kept, acked, tried; /* put answered; ack answered; an ack was tried */
-} jobs[JOBS];
-static int jobs_n;
+} jobs[JOBS * (SEARCHED + 1)];
+static int jobs_n, jobs_max;
 static const char *wrong; /* the first thing that was not as it should be */
 
 static void say(const char *what)
@@ -29,7 +29,7 @@ static int producer(const weir_ctx *ctx, void *arg)
 {
 	weir_store *s = arg;
 
-	while (!disk_crashed() && jobs_n < JOBS) {
+	while (!disk_crashed() && jobs_n < jobs_max) {
 		int n = jobs_n++;
 		char payload[700];
 		size_t len = 4 + weir_random(sizeof payload - 4);
@@ -98,7 +98,7 @@ static void check(weir_store *s)
 	}
 }
 
-static void lives(const weir_ctx *ctx, uint64_t seed)
+static void lives(const weir_ctx *ctx, uint64_t seed, int n)
 {
 	weir_store *s;
 
@@ -107,13 +107,14 @@ static void lives(const weir_ctx *ctx, uint64_t seed)
 	weir__sqlite_log_frames = seed % 3 ? 12 : 30;
 	weir__sqlite_log_cap = seed % 3 ? 1 << 20 : 20;
 	memset(jobs, 0, sizeof jobs);
-	jobs_n = 0;
+	jobs_n = jobs_max = 0;
 	wrong = NULL;
-	for (int life = 0; life <= LIVES && !wrong; life++) {
+	for (int life = 0; life <= n && !wrong; life++) {
 		int r;
 		weir_group g;
 
-		if (life < LIVES)
+		jobs_max += JOBS;
+		if (life < n)
 			disk_crash_after((int)weir_random(life ? 120 : 200));
 		r = weir_store_open(ctx, "sqlite:jobs.db", NULL, &s);
 		if (r < 0) {
@@ -151,14 +152,14 @@ SIM(power_may_be_lost_at_any_moment, 10000)
 	if (!test_long && *test_seed > 300)
 		return; /* A thousand take too long under a sanitizer. */
 	quiet();
-	lives(ctx, *test_seed);
+	lives(ctx, *test_seed, LIVES);
 	if (wrong)
 		test_fail(__FILE__, __LINE__, "%s", wrong);
 }
 
 static int one(const weir_ctx *ctx, void *arg)
 {
-	lives(ctx, *(uint64_t *)arg);
+	lives(ctx, *(uint64_t *)arg, SEARCHED);
 	return 0;
 }
 
