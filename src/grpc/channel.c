@@ -21,7 +21,6 @@
 #include "base/assert.h"
 #include "rt/msg.h"
 #include "rt/wait.h"
-#include "sync/waiter.h"
 
 static void failed(weir_grpc_channel *ch, struct weir__grpc_slot *slot, int error)
 {
@@ -41,6 +40,7 @@ static int dial(const weir_ctx *ctx, weir_grpc_channel *ch, weir__h2c **ret)
 {
 	struct weir__h2c_options opt = { ch->opt.keepalive_ns, ch->opt.keepalive_timeout_ns };
 	weir_ctx soon = weir_ctx_timeout(ctx, ch->opt.connect_ns);
+	const char *protocol;
 	weir_conn *io;
 	int r;
 
@@ -54,41 +54,26 @@ static int dial(const weir_ctx *ctx, weir_grpc_channel *ch, weir__h2c **ret)
 		return -EHOSTUNREACH;
 	if (r < 0)
 		return r;
-	r = weir__h2c_new(io, &opt, ret);
+	protocol = weir_conn_alpn(io);
+	if (ch->host && (!protocol || strcmp(protocol, "h2") != 0))
+		r = -EPROTONOSUPPORT;
+	else
+		r = weir__h2c_new(io, &opt, ret);
 	if (r < 0)
 		weir_conn_free(io);
 	return r;
 }
 
-/* Until who dials has done so: 0, or the context's error. */
-static int wait_for_dial(const weir_ctx *ctx, struct weir__grpc_slot *slot)
-{
-	struct weir__wait wait;
-	struct weir__waiter me = { .wait = &wait };
-	int r;
-
-	weir__wait_init(&wait);
-	weir__list_append(&slot->waiting, &me.link);
-	r = weir__wait_park(&wait, ctx, "grpc connect", slot);
-	if (weir__list_linked(&me.link))
-		weir__list_remove(&me.link);
-	return r < 0 ? r : 0;
-}
-
 static int try_to_dial(const weir_ctx *ctx, weir_grpc_channel *ch, struct weir__grpc_slot *slot)
 {
-	struct weir__list won;
 	int r;
 
-	slot->dialing = true;
+	slot->turn.taken = true;
 	r = dial(ctx, ch, &slot->conn);
-	slot->dialing = false;
 	/* The context's end says nothing about the server: somebody else goes on. */
 	if (r < 0 && r != -ECANCELED && r != -ETIMEDOUT && r != -ESHUTDOWN)
 		failed(ch, slot, r);
-	weir__list_init(&won);
-	weir__waiter_claim_all(&slot->waiting, 0, &won);
-	weir__waiter_wake_all(&won);
+	weir__h2_turn_give(&slot->turn);
 	return r;
 }
 
@@ -114,8 +99,8 @@ int weir__grpc_connection(const weir_ctx *ctx, weir_grpc_channel *ch, bool wait,
 			slot->conn = NULL;
 		}
 		left = slot->not_before_ns - weir_now();
-		if (slot->dialing) {
-			r = wait_for_dial(ctx, slot);
+		if (slot->turn.taken) {
+			r = weir__h2_turn_wait(ctx, &slot->turn);
 		} else if (left > 0 && !wait) {
 			return slot->error;
 		} else if (left > 0) {
@@ -181,7 +166,7 @@ int weir_grpc_channel_new(const char *target, const weir_grpc_channel_options *o
 		                   .workers = workers };
 	for (int i = 0; i < workers; i++) {
 		ch->slots[i] = (struct weir__grpc_slot){ 0 };
-		weir__list_init(&ch->slots[i].waiting);
+		weir__list_init(&ch->slots[i].turn.waiting);
 	}
 	ch->address = copy(target);
 	ch->authority = copy(o.authority         ? o.authority :

@@ -5,13 +5,12 @@
 
 #include "base/list.h"
 #include "grpc/call.h"
-#include "http/h2_client.h"
+#include "http/h2_call.h"
 
 /* Touched on its worker only. */
 struct weir__grpc_slot {
 	weir__h2c *conn;
-	bool dialing;
-	struct weir__list waiting; /* for who dials */
+	struct weir__h2_turn turn;
 	int64_t not_before_ns;
 	unsigned failures;
 	int error; /* of the last try */

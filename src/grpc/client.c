@@ -60,9 +60,11 @@ static void broken(struct client_call *cc, int error)
 		return;
 	}
 	over(&cc->call, WEIR_GRPC_UNAVAILABLE,
-	     error == -ECONNREFUSED ? "nobody listens there" :
-	     error == -EHOSTUNREACH ? "the server cannot be reached" :
-	                              "the connection was lost");
+	     error == -ECONNREFUSED    ? "nobody listens there" :
+	     error == -EHOSTUNREACH    ? "the server cannot be reached" :
+	     error == -EKEYREJECTED    ? "the certificate of the server, or ours, is not trusted" :
+	     error == -EPROTONOSUPPORT ? "the server speaks no HTTP/2" :
+	                                 "the connection was lost");
 }
 
 /* Of a context under which the call was used: 0, or the error as it is to be passed on. The end of

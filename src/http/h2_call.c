@@ -11,8 +11,9 @@
 #include <strings.h>
 
 #include "base/assert.h"
-#include "base/list.h"
 #include "rt/msg.h"
+#include "rt/wait.h"
+#include "sync/waiter.h"
 
 enum { FIELDS_MAX = 256 };
 
@@ -20,7 +21,37 @@ struct slot {
 	struct weir__msg msg;
 	struct weir__h2_shared *all;
 	weir__h2c *conn;
+	struct weir__h2_turn turn;
+	int error; /* of who had the turn last; 0: it was called away */
 };
+
+/* ---- one dials ---- */
+
+int weir__h2_turn_wait(const weir_ctx *ctx, struct weir__h2_turn *t)
+{
+	struct weir__wait wait;
+	struct weir__waiter me = { .wait = &wait };
+	int r;
+
+	weir__wait_init(&wait);
+	weir__list_append(&t->waiting, &me.link);
+	r = weir__wait_park(&wait, ctx, "h2 connect", t);
+	if (weir__list_linked(&me.link))
+		weir__list_remove(&me.link);
+	return r < 0 ? r : 0;
+}
+
+void weir__h2_turn_give(struct weir__h2_turn *t)
+{
+	struct weir__list won;
+
+	t->taken = false;
+	weir__list_init(&won);
+	weir__waiter_claim_all(&t->waiting, 0, &won);
+	weir__waiter_wake_all(&won);
+}
+
+/* ---- shared connections ---- */
 
 #define SHARED_MAGIC 0x68327368u
 struct weir__h2_shared {
@@ -44,8 +75,10 @@ int weir__h2_shared_new(struct weir__h2_shared **ret)
 		free(h);
 		return -ENOMEM;
 	}
-	for (int i = 0; i < h->count; i++)
+	for (int i = 0; i < h->count; i++) {
 		h->slots[i].all = h;
+		weir__list_init(&h->slots[i].turn.waiting);
+	}
 	*ret = h;
 	return 0;
 }
@@ -186,15 +219,35 @@ static int connect_slot(const weir_ctx *ctx, struct slot *slot, weir__h2_dial_fn
 		weir_conn_free(io);
 		return r;
 	}
-	/* Another task may have been faster. */
-	if (slot->conn && weir__h2c_state(slot->conn) == 0) {
-		weir__h2c_close(conn);
-		return 0;
-	}
 	if (slot->conn)
 		weir__h2c_close(slot->conn);
 	slot->conn = conn;
 	return 0;
+}
+
+/* Until the slot has a connection: 1 if it had, 0 if it is new, or an error. What went wrong for who
+ * dialled, and not by its own context's end, goes wrong for all who waited. */
+static int have_connection(const weir_ctx *ctx, struct slot *slot, weir__h2_dial_fn *dial,
+                           void *arg)
+{
+	int r;
+
+	if (slot->conn && weir__h2c_state(slot->conn) == 0)
+		return 1;
+	while (slot->turn.taken) {
+		r = weir__h2_turn_wait(ctx, &slot->turn);
+		if (r < 0)
+			return r;
+		if (slot->conn && weir__h2c_state(slot->conn) == 0)
+			return 0;
+		if (!slot->turn.taken && slot->error)
+			return slot->error;
+	}
+	slot->turn.taken = true;
+	r = connect_slot(ctx, slot, dial, arg);
+	slot->error = r < 0 && weir_ctx_err(ctx) == 0 ? r : 0;
+	weir__h2_turn_give(&slot->turn);
+	return r;
 }
 
 /* Sends it and waits for the head; *ret is there whenever the result is not that of opening it. */
@@ -224,12 +277,12 @@ int weir__h2_request(const weir_ctx *ctx, struct weir__h2_shared *h, weir__h2_di
 	slot = &h->slots[weir_worker()];
 	for (int try = 0; try < 2; try++) {
 		weir__h2s *s = NULL;
-		bool kept = slot->conn && weir__h2c_state(slot->conn) == 0, again;
+		bool kept, again;
 
-		if (!kept)
-			r = connect_slot(ctx, slot, dial, arg);
+		r = have_connection(ctx, slot, dial, arg);
 		if (r < 0)
 			return r;
+		kept = r > 0;
 		r = ask(ctx, slot->conn, scheme, host, req, &s);
 		if (r == 0) {
 			*ret = s;

@@ -8,7 +8,20 @@
 
 #include <weir/http_client.h>
 
+#include "base/list.h"
 #include "http/h2_client.h"
+
+/* Whose turn it is to connect: one task of a worker at a time, the others wait for what comes of
+ * it. All zero at first but for the list. Touched on its worker only. */
+struct weir__h2_turn {
+	bool taken;
+	struct weir__list waiting;
+};
+
+/* Until who has the turn gives it back: 0, or the context's error. */
+int weir__h2_turn_wait(const weir_ctx *ctx, struct weir__h2_turn *t);
+/* Wakes all who wait. */
+void weir__h2_turn_give(struct weir__h2_turn *t);
 
 struct weir__h2_shared;
 

@@ -668,7 +668,7 @@ static int asks(const weir_ctx *ctx, void *arg)
 	return 0;
 }
 
-TASK(clients_that_share_ask_at_once_on_one_connection_per_worker)
+static void share(const weir_ctx *ctx, const char *scheme)
 {
 	struct site s;
 	weir_http_client *c;
@@ -684,8 +684,10 @@ TASK(clients_that_share_ask_at_once_on_one_connection_per_worker)
 	CHECK_EQ(weir_listen("127.0.0.1:0", &s.listener), 0);
 	weir_group_init(&s.group, ctx);
 	CHECK_EQ(weir_group_go(&s.group, site_serve, &s), 0);
-	snprintf(base, sizeof base, "http2://%s", weir_listener_addr(s.listener));
+	snprintf(base, sizeof base, "%s://localhost:%s", scheme,
+	         strrchr(weir_listener_addr(s.listener), ':') + 1);
 	CHECK_EQ(weir_http_client_new(base, &c), 0);
+	weir_http_client_tls(c, site_tls.client);
 	a.first = c;
 	weir_group_init(&g, ctx);
 	for (int i = 0; i < 6; i++)
@@ -702,4 +704,19 @@ TASK(clients_that_share_ask_at_once_on_one_connection_per_worker)
 	CHECK_EQ(weir_http_client_event(ctx, c, &e), 0);
 	weir_http_client_free(c);
 	site_stop(&s);
+}
+
+TASK(clients_that_share_ask_at_once_on_one_connection_per_worker)
+{
+	share(ctx, "http2");
+}
+
+TASK(so_they_do_over_tls)
+{
+	if (!tls_built())
+		return;
+	if (!site_tls.server)
+		site_tls = tls_make_both(weir_http_protocols());
+	share(ctx, "https2");
+	tls_free_both(&site_tls);
 }
