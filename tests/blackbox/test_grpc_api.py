@@ -31,13 +31,14 @@ def generated():
     return into
 
 
-def client(w, case):
-    return subprocess.Popen([PYTHON, str(SCRIPT), f'127.0.0.1:{w.port}', case], env={**os.environ, 'PYTHONPATH': MESSAGES},
+def client(w, case, **env):
+    return subprocess.Popen([PYTHON, str(SCRIPT), f'127.0.0.1:{w.port}', case],
+                            env={**os.environ, 'PYTHONPATH': MESSAGES, **env},
                             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def lines(w, case):
-    c = client(w, case)
+def lines(w, case, **env):
+    c = client(w, case, **env)
     out, err = c.communicate(timeout=3 * LIMIT)
     check_eq(c.returncode, 0, err)
     return out.splitlines()
@@ -165,6 +166,26 @@ def the_command_line_speaks_grpc_when_the_url_says_so():
         r.terminate()
         r.communicate()
     check_eq(says(cli(w, 'publish', 'news', 'x'))[0], 4)
+
+
+@test
+def over_tls_it_is_the_same():
+    pair = certificate()
+    with Weir('--tls-cert', pair + '.crt', '--tls-key', pair + '.key') as w:
+        check_eq(lines(w, 'enqueue', WEIR_TEST_CA=pair + '.crt'), ['True False True', 'INVALID_ARGUMENT'])
+        check_eq(lines(w, 'work', WEIR_TEST_CA=pair + '.crt')[-1], '0 OK')
+        check_eq(lines(w, 'messages', WEIR_TEST_CA=pair + '.crt')[1], 'ticks.a 1')
+        status, id, err = says(cli(w, 'enqueue', 'mail', 'hello', scheme='grpcs'))
+        check_eq((status, err), (0, ''))
+        s = cli(w, 'subscribe', 'news.*', '--count', '1', scheme='grpcs')
+        until(lambda: says(cli(w, 'publish', 'news.today', 'rain', scheme='grpcs')) == (0, '1', ''))
+        check_eq(says(s), (0, 'rain', ''))
+        # Without TLS, and without trust.
+        check_eq(says(cli(w, 'publish', 'news', 'x'))[0], 4)
+        p = cli(w, 'publish', 'news', 'x', scheme='grpcs', env={k: v for k, v in os.environ.items() if k != 'WEIR_CA'})
+        status, _, err = says(p)
+        check_eq(status, 4)
+        check_in('certificate', err)
 
 
 if __name__ == '__main__':

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""The service weir.v1 as a client of Python's gRPC library sees it: weir_v1.py ADDRESS CASE. Prints what came."""
+"""The service weir.v1 as a client of Python's gRPC library sees it: weir_v1.py ADDRESS CASE. Prints what came. TLS when
+WEIR_TEST_CA names who vouches for the server."""
 import os
 import queue
 import sys
@@ -158,5 +159,13 @@ def around(channel):
         print(len(b.file_descriptor_response.file_descriptor_proto), c.error_response.error_code)
 
 
-with grpc.insecure_channel(sys.argv[1]) as channel:
+def connect(address):
+    ca = os.environ.get('WEIR_TEST_CA')
+    if not ca:
+        return grpc.insecure_channel(address)
+    with open(ca, 'rb') as f:
+        return grpc.secure_channel(address, grpc.ssl_channel_credentials(f.read()))
+
+
+with connect(sys.argv[1]) as channel:
     globals()[sys.argv[2]](channel)
