@@ -4,9 +4,11 @@
  * 256 in flight. Both put the same bytes with a message id into the same stream and wait for the
  * server's answer to each.
  *
- *	bench-engines nats://127.0.0.1:4222     nanoseconds each, "name weir|nats.c n"
+ *	bench-engines nats://127.0.0.1:4222     nanoseconds each, "name weir|nats.c n"; with -cpu those of
+ *	                                        this process, the rest is the server and waiting
  */
 #include <nats/nats.h>
+#include <time.h>
 #include <weir/queue.h>
 
 #include "bench.h"
@@ -17,23 +19,42 @@ enum { PAYLOAD = 128, BATCH = 256 };
 static char payload[PAYLOAD];
 static const char *url;
 
-static void report(const char *name, const char *who, uint64_t n, int64_t since)
+/* What a measurement began with: the clock, and this process's CPU time. */
+struct start {
+	int64_t at, cpu;
+};
+
+static int64_t cpu_ns(void)
 {
-	printf("%s %s %.0f\n", name, who, (double)(weir_now() - since) / (double)n);
+	struct timespec t;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static struct start begin(void)
+{
+	return (struct start){ weir_now(), cpu_ns() };
+}
+
+static void report(const char *name, const char *who, uint64_t n, struct start since)
+{
+	printf("%s %s %.0f\n", name, who, (double)(weir_now() - since.at) / (double)n);
+	printf("%s-cpu %s %.0f\n", name, who, (double)(cpu_ns() - since.cpu) / (double)n);
 	fflush(stdout);
 }
 
 static void weir_puts(const weir_ctx *ctx, weir_store *s, const char *name, size_t batch)
 {
 	weir_job_spec specs[BATCH];
-	int64_t since = weir_now();
+	struct start since = begin();
 	char ids[BATCH][27];
 	int each[BATCH];
 	uint64_t n = 0;
 
 	for (size_t i = 0; i < batch; i++)
 		specs[i] = (weir_job_spec){ .data = payload, .len = PAYLOAD };
-	for (; weir_now() < since + TIME; n += batch) {
+	for (; weir_now() < since.at + TIME; n += batch) {
 		MUST(weir_job_put_many(ctx, s, "bench", specs, batch, ids, each));
 		for (size_t i = 0; i < batch; i++)
 			MUST(each[i]);
@@ -81,13 +102,13 @@ static void through_nats_c(void)
 	jsCtx *js;
 	jsOptions opt;
 	uint64_t n = 0, from;
-	int64_t since;
+	struct start since;
 
 	ok(natsConnection_ConnectTo(&nc, url));
 	jsOptions_Init(&opt);
 	opt.PublishAsync.MaxPending = BATCH;
 	ok(natsConnection_JetStream(&js, nc, &opt));
-	for (since = weir_now(); weir_now() < since + TIME; n++) {
+	for (since = begin(); weir_now() < since.at + TIME; n++) {
 		natsMsg *m = message(n);
 
 		ok(js_PublishMsg(NULL, js, m, NULL, NULL));
@@ -95,7 +116,7 @@ static void through_nats_c(void)
 	}
 	report("put-one-at-a-time", "nats.c", n, since);
 	from = n;
-	for (since = weir_now(); weir_now() < since + TIME;) {
+	for (since = begin(); weir_now() < since.at + TIME;) {
 		for (int i = 0; i < BATCH; i++, n++) {
 			natsMsg *m = message(n);
 
