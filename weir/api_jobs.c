@@ -263,6 +263,8 @@ static int reply_job(const weir_ctx *ctx, weir_http *x, struct app *app, int sta
 	if (p.error[0])
 		return reply_wrong(ctx, x, &p);
 	r = weir_job_get(app->store, weir_http_path(x, "id"), true, &job);
+	if (r == -EOPNOTSUPP && !payload && shares_jobs(app))
+		return far_job_get(ctx, x, app);
 	if (r < 0)
 		return reply_error(ctx, x, app, r, NULL);
 	render_job(&b, &job);
@@ -479,6 +481,8 @@ static int job_events(const weir_ctx *ctx, weir_http *x, struct app *app)
 
 	last = last ? last : weir_http_query(x, "last_event_id");
 	r = weir_job_get(app->store, f.id, false, &job);
+	if (r == -EOPNOTSUPP && shares_jobs(app))
+		return far_job_events(ctx, x, app);
 	if (r < 0)
 		return reply_error(ctx, x, app, r, NULL);
 	if (last && weir__parse_int(last, &n) == 0 && n > 0 && (uint64_t)n <= job.changes)

@@ -205,6 +205,8 @@ static int with_lease(const weir_ctx *ctx, struct ask *a, struct params *p, cons
 		r = v->fn(ctx, a, p, id, lease);
 	if (p->error[0])
 		return answer_error(ctx, a->app, a->reply, 400, p->error);
+	if (r == -ENOENT && shares_jobs(a->app))
+		return 0; /* Another weir gave that lease, and answers. */
 	if (r < 0) {
 		status = error_status(r, &detail);
 		return answer_error(ctx, a->app, a->reply, status, detail);
@@ -217,6 +219,20 @@ static int with_lease(const weir_ctx *ctx, struct ask *a, struct params *p, cons
 		weir_job_info_free(&job);
 	}
 	weir__buf_byte(&b, '}');
+	return answer(ctx, a->app, a->reply, &b);
+}
+
+/* Another weir asks for a job that it does not know: only who knows it answers. */
+static int look(const weir_ctx *ctx, struct ask *a, struct params *p)
+{
+	const char *id = member(p, "id");
+	struct weir__buf b = WEIR__BUF_INIT;
+	weir_job_info job;
+
+	if (!id || weir_job_get(a->app->store, id, true, &job) < 0)
+		return 0;
+	render_job(&b, &job);
+	weir_job_info_free(&job);
 	return answer(ctx, a->app, a->reply, &b);
 }
 
@@ -241,6 +257,8 @@ static int serve_ask(const weir_ctx *ctx, void *arg)
 	if (!strncmp(a->what, "take.", 5)) {
 		snprintf(queue, sizeof queue, "%s", a->what + 5);
 		(void)take(ctx, a, &p, queue);
+	} else if (!strcmp(a->what, "get") && shares_jobs(a->app)) {
+		(void)look(ctx, a, &p);
 	} else if (verb) {
 		(void)with_lease(ctx, a, &p, verb);
 	} else {
@@ -330,11 +348,13 @@ static int close_doors(const weir_ctx *ctx, void *arg)
 /* They are live before the first client is let in. */
 static int open_doors(const weir_ctx *ctx, void *arg)
 {
-	const weir_sub_options opt = { .pending_max = PENDING, .pending_bytes = PENDING_BYTES };
+	weir_sub_options opt = { .pending_max = PENDING, .pending_bytes = PENDING_BYTES };
 	struct app *app = arg;
 	int r = 0;
 
-	for (size_t i = 0; i < DOORS && r == 0; i++)
+	/* Of those that share the queues one gives a job; a lease is for who gave it. */
+	opt.queue = shares_jobs(app) ? "weir" : NULL;
+	for (size_t i = 0; i < DOORS && r == 0; i++, opt.queue = NULL)
 		r = weir_bus_follow(ctx, app->bus, subjects[i], &opt, &app->doors[i]);
 	if (r < 0)
 		close_doors(ctx, arg);

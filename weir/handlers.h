@@ -86,6 +86,12 @@ bool wants_head(const weir_http *x);
 int reply_json(const weir_ctx *ctx, weir_http *x, int status, struct weir__buf *b);
 /* 400 with what was wrong. */
 int reply_wrong(const weir_ctx *ctx, weir_http *x, const struct params *p);
+/* api_far.c: jobs that another weir on the same engine and bus runs. Are there such? Then what
+ * GET /v1/jobs/{id} and its events do with a job that is not known here. */
+bool shares_jobs(const struct app *app);
+int far_job_get(const weir_ctx *ctx, weir_http *x, struct app *app);
+int far_job_events(const weir_ctx *ctx, weir_http *x, struct app *app);
+
 /* The name of the store's kind, for people. What a job asks for that the store cannot do. */
 const char *store_name(const struct app *app);
 void lacks_text(char *buf, size_t n, struct app *app, const weir_job_spec *spec);

@@ -327,6 +327,41 @@ def a_move_stops_at_a_job_that_the_engine_cannot_have(n):
 
 
 @on_jetstream
+def any_weir_on_the_bus_is_asked_for_any_job(n):
+    with Weir('--store', n.url, '--bus', n.url) as a, Weir('--store', n.url, '--bus', n.url) as b:
+        id = a.enqueue('q', b'x')
+        check_eq(a.get(f'/v1/jobs/{id}').status, 404)  # it waits in the engine
+        job, = b.take('q', wait='10s')
+        check_eq(a.job(id)['state'], 'running')
+        check_eq(b.ack(job, b'42').status, 200)
+        check_eq(a.job(id)['state'], 'done')
+        check_eq(a.job(id)['result'], '42')
+
+
+@on_jetstream
+def a_jobs_events_that_were_cut_go_on_at_another_weir(n):
+    weirs = [Weir('--store', n.url, '--bus', n.url) for _ in range(3)]
+    a, b, c = weirs
+    try:
+        id = a.enqueue('q', b'x')
+        with a.events(f'/v1/jobs/{id}/events') as events:
+            job, = b.take('q', wait='10s')
+            check_eq(events.next()['event'], 'running')
+            a.kill()
+        with c.events(f'/v1/jobs/{id}/events') as events:
+            check_eq(events.next()['event'], 'running')
+            check_eq(b.ack(job, b'42').status, 200)
+            last = events.next()
+            check_eq(last['event'], 'done')
+            check_in('42', last['data'])
+        b.stop()
+        c.stop()
+    finally:
+        for w in weirs:
+            w.kill()
+
+
+@on_jetstream
 def the_example_runs_its_jobs_in_an_engine_that_two_of_it_share(n):
     here = os.path.dirname(program())
     two = [Program([os.path.join(here, 'examples', 'example-jobs'), '--queue', n.url, '127.0.0.1:0', '10', '0.1', '0'])
