@@ -390,9 +390,10 @@ SIM(nothing_is_left_when_clients_come_and_go, 3000)
 static int crowd(const weir_ctx *ctx, void *arg)
 {
 	char text[64], sink[4096];
-	weir_conn *c = client(ctx, "SUB a 1\r\n");
+	weir_conn *c = client(ctx, "");
 
 	(void)arg;
+	send(ctx, c, "SUB a 1\r\n");
 	for (int i = 0; i < 200; i++) {
 		weir_ctx now = weir_ctx_timeout(ctx, WEIR_US(10));
 
