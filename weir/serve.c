@@ -323,6 +323,7 @@ int serve(const weir_ctx *ctx, void *arg)
 		          .write_ns = o->write_ns,
 		          .handler_ns = o->handler_ns,
 		          .body_max = o->body_max,
+		          .bodies_max = o->bodies_max,
 		          .conns_max = o->conns_max },
 		.drain_wait_ns = o->drain_wait_ns,
 	};

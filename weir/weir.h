@@ -65,6 +65,7 @@ struct options {
 	int64_t finished_keep_ns;      /* --finished-keep; 24 h */
 	int64_t idempotency_window_ns; /* --idempotency-window; 24 h */
 	size_t body_max;               /* --body-max: bytes of a payload or message; 1 MiB */
+	size_t bodies_max;             /* --bodies-max: of all requests together; 256 MiB */
 	unsigned conns_max;            /* --conns-max; 100000 */
 	/* --streams-max: event streams of each kind at a time; 10000 */
 	unsigned streams_max;

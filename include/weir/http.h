@@ -48,6 +48,9 @@ typedef struct weir_http_limits {
 	unsigned requests_max; /* at a time, per route; beyond: 503. Default 10000 */
 	/* connections of the server; beyond it the listener waits. Default 100000 */
 	unsigned conns_max;
+	/* Of the server: bytes of bodies and of gRPC's messages that wait in memory to be whole, all
+	 * requests together, but for the first 16 KiB of each; beyond: 503. Default 256 MiB. */
+	size_t bodies_max;
 	/* Of an HTTP/2 connection: streams at a time (100); how long it may live before it is told to
 	 * go, give or take a tenth (WEIR_NEVER); how long a client with open streams may be silent
 	 * before it is asked whether it is still there (60 s; it has 20 s to say so). */
@@ -147,8 +150,8 @@ WEIR_API ssize_t weir_http_read(const weir_ctx *ctx, weir_http *x, void *buf, si
  * Waits. */
 WEIR_API ssize_t weir_http_read_all(const weir_ctx *ctx, weir_http *x, void *buf, size_t cap);
 
-/* The whole body in the exchange's memory, NUL-terminated; once. 0 or as weir_http_read().
- * Waits. */
+/* The whole body in the exchange's memory, NUL-terminated; once. 0, as weir_http_read(), or
+ * -ENOBUFS beyond the server's bodies_max (503 if it is returned). Waits. */
 WEIR_API int weir_http_body(const weir_ctx *ctx, weir_http *x, char **ret, size_t *ret_len);
 
 /* ---- The answer. ---- */

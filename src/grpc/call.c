@@ -144,12 +144,15 @@ const char *weir_grpc_peer(const weir_grpc *call)
 
 /* ---- receiving ---- */
 
+enum { FREE_BYTES = 16 * 1024 }; /* of each call, which nobody counts */
+
 /* Makes room for a message of `need` bytes, prefix included: all of it if it is small, else twice
  * what has arrived. */
 static int make_room(weir_grpc *call, size_t need)
 {
 	size_t have = call->in_len - call->in_pos, cap;
 	char *in;
+	int r;
 
 	if (call->in_pos) {
 		memmove(call->in, call->in + call->in_pos, have);
@@ -158,9 +161,15 @@ static int make_room(weir_grpc *call, size_t need)
 	}
 	if (call->in_cap >= need || call->in_len < call->in_cap)
 		return 0;
-	cap = 2 * call->in_cap < 16384 ? 16384 : 2 * call->in_cap;
-	if (cap > need && need > 16384)
+	cap = 2 * call->in_cap < FREE_BYTES ? FREE_BYTES : 2 * call->in_cap;
+	if (cap > need && need > FREE_BYTES)
 		cap = need;
+	if (cap > FREE_BYTES && call->io->charge) {
+		r = call->io->charge(call,
+		                     cap - (call->in_cap > FREE_BYTES ? call->in_cap : FREE_BYTES));
+		if (r < 0)
+			return r;
+	}
 	in = call->in == call->in_here ? malloc(cap) : realloc(call->in, cap);
 	if (!in)
 		return -ENOMEM;

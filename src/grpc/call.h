@@ -34,6 +34,9 @@ struct weir__grpc_io {
 	const char *(*field)(weir_grpc *call, bool trailing, const char *name, size_t *ret_len);
 	/* The messages have ended, or cannot go on (error < 0): what weir_grpc_recv() is to say. */
 	int (*ended)(const weir_ctx *ctx, weir_grpc *call, int error);
+	/* Memory for what arrives: 0, or -ENOBUFS when that is too much. NULL: whoever called asked
+	 * for it. */
+	int (*charge)(weir_grpc *call, size_t bytes);
 };
 
 struct weir__grpc_field {

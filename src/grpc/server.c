@@ -89,8 +89,13 @@ static int server_ended(const weir_ctx *ctx, weir_grpc *call, int error)
 	return error;
 }
 
+static int server_charge(weir_grpc *call, size_t bytes)
+{
+	return weir__http_charge(weir__grpc_exchange(call), bytes);
+}
+
 static const struct weir__grpc_io server_io = { server_read, server_write, server_field,
-	                                        server_ended };
+	                                        server_ended, server_charge };
 
 int weir_grpc_send_head(const weir_ctx *ctx, weir_grpc *call)
 {

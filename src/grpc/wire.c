@@ -175,6 +175,7 @@ int weir__grpc_code_of(int r)
 		return WEIR_GRPC_PERMISSION_DENIED;
 	case -EMSGSIZE:
 	case -ENOMEM:
+	case -ENOBUFS:
 	case -ENOSPC:
 		return WEIR_GRPC_RESOURCE_EXHAUSTED;
 	case -ENOSYS:

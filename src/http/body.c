@@ -188,19 +188,53 @@ ssize_t weir_http_read_all(const weir_ctx *ctx, weir_http *x, void *buf, size_t 
 	return r > 0 ? -EMSGSIZE : r < 0 ? r : (ssize_t)len;
 }
 
+int weir__http_charge(weir_http *x, size_t bytes)
+{
+	weir_http_server *s = x->conn->server;
+	size_t all = __atomic_add_fetch(&s->bodies, bytes, __ATOMIC_RELAXED);
+
+	if (all > s->limits.bodies_max) {
+		__atomic_fetch_sub(&s->bodies, bytes, __ATOMIC_RELAXED);
+		return body_fail(x, -ENOBUFS);
+	}
+	x->charged += bytes;
+	return 0;
+}
+
+/* Twice as much, or the rest of a length that is known, once what there was has been filled: so a
+ * length that is only announced costs nothing. */
+static int grow(weir_http *x, size_t *cap)
+{
+	uint64_t left = x->head.sized ? x->head.length - x->body_read : 0;
+	size_t more = left && left < *cap ? (size_t)left : *cap;
+	char *bigger;
+	int r;
+
+	r = weir__http_charge(x, more);
+	if (r < 0)
+		return r;
+	bigger = realloc(x->body, *cap + more);
+	if (!bigger)
+		return -ENOMEM;
+	x->body = bigger;
+	*cap += more;
+	return 0;
+}
+
 int weir_http_body(const weir_ctx *ctx, weir_http *x, char **ret, size_t *ret_len)
 {
-	size_t len = 0, cap, max = x->limits->body_max;
+	size_t len = 0, cap = WEIR__HTTP_BODY_FREE;
 	ssize_t r;
 
 	weir__http_live(x, __func__);
 	weir__assert(!x->body, "weir_http_body() was called twice (route \"%s\")",
 	             x->route ? x->route->pattern : "none");
-	cap = x->head.sized && x->head.length <= max ? (size_t)x->head.length + 1 : 4096;
+	if (x->head.sized && x->head.length < cap)
+		cap = (size_t)x->head.length + 1;
 	x->body = malloc(cap);
+	if (!x->body)
+		return -ENOMEM;
 	for (;;) {
-		if (!x->body)
-			return -ENOMEM;
 		r = weir_http_read(ctx, x, x->body + len, cap - 1 - len);
 		if (r < 0)
 			return (int)r;
@@ -208,12 +242,9 @@ int weir_http_body(const weir_ctx *ctx, weir_http *x, char **ret, size_t *ret_le
 		if (x->body_done)
 			break;
 		if (len == cap - 1) {
-			char *bigger = realloc(x->body, cap * 2);
-
-			if (!bigger)
-				return -ENOMEM;
-			x->body = bigger;
-			cap *= 2;
+			r = grow(x, &cap);
+			if (r < 0)
+				return (int)r;
 		}
 	}
 	x->body[len] = 0;

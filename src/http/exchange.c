@@ -43,6 +43,7 @@ void weir__exchange_init(weir_http *x, struct weir__http_stream *s)
 	x->wants_continue = false;
 	x->body_error = 0;
 	x->body = NULL;
+	x->charged = 0;
 	x->status = 200;
 	x->head_sent = x->chunked = x->no_body = x->close = x->broken = x->has_type = x->sized =
 		x->unsized = false;
@@ -73,6 +74,9 @@ void weir__exchange_fini(weir_http *x)
 	x->heap = NULL;
 	free(x->body);
 	x->body = NULL;
+	if (x->charged)
+		__atomic_fetch_sub(&x->conn->server->bodies, x->charged, __ATOMIC_RELAXED);
+	x->charged = 0;
 }
 
 void *weir_http_alloc(weir_http *x, size_t n)
@@ -370,6 +374,7 @@ static int status_of(const weir_http *x, int r)
 	case -ETIMEDOUT:
 		return x->body_error == r ? 408 : 504;
 	case -EAGAIN:
+	case -ENOBUFS:
 	case -ESHUTDOWN:
 		return 503;
 	case -EMSGSIZE:
@@ -410,7 +415,7 @@ static int answer(const weir_ctx *ctx, weir_http *x, int r)
 		               r < 0 ? strerror(-r) : "not a status");
 	if (x->head_sent)
 		return -ECANCELED; /* Too late to say so: the answer is cut. */
-	if (r == -EAGAIN || r == -ESHUTDOWN)
+	if (status == 503)
 		detail = "Try again later.";
 	return weir__answer_error(ctx, x, status, detail);
 }

@@ -28,6 +28,7 @@ static const weir_http_limits defaults = {
 	.body_max = 1024 * 1024,
 	.requests_max = 10000,
 	.conns_max = 100000,
+	.bodies_max = (size_t)256 << 20,
 	.streams_max = 100,
 	.age_ns = WEIR_NEVER,
 	.keepalive_ns = WEIR_SEC(60),
@@ -52,6 +53,7 @@ static weir_http_limits merge(const weir_http_limits *l, const weir_http_limits 
 	TAKE(body_max);
 	TAKE(requests_max);
 	TAKE(conns_max);
+	TAKE(bodies_max);
 	TAKE(streams_max);
 	TAKE(age_ns);
 	TAKE(keepalive_ns);

@@ -32,9 +32,10 @@
 #include "rt/timer.h"
 
 enum {
-	WEIR__HTTP_OUT = 16 * 1024, /* collected bytes of an answer */
-	WEIR__HTTP_ARENA = 2048,    /* of an exchange, before malloc */
-	WEIR__HTTP_BLOCKS = 64,     /* blocks a worker keeps */
+	WEIR__HTTP_OUT = 16 * 1024,       /* collected bytes of an answer */
+	WEIR__HTTP_ARENA = 2048,          /* of an exchange, before malloc */
+	WEIR__HTTP_BLOCKS = 64,           /* blocks a worker keeps */
+	WEIR__HTTP_BODY_FREE = 16 * 1024, /* bytes of a body that bodies_max does not count */
 	WEIR__HTTP_DISCARD =
 		256 *
 		1024, /* unread bytes of a body that are read to keep or end a connection well */
@@ -88,6 +89,7 @@ struct weir_http_server {
 	size_t in_cap;
 	uint32_t goodbye; /* atomic: every answer is its connection's last */
 	uint64_t limited; /* atomic: answers that the handler limit gave */
+	size_t bodies;    /* atomic: bytes of weir__http_charge() */
 };
 
 /* ---- an exchange ---- */
@@ -126,7 +128,8 @@ struct weir_http {
 	uint64_t body_left, body_read;
 	bool body_done, wants_continue;
 	int body_error;
-	char *body; /* malloc: weir_http_body() */
+	char *body;     /* malloc: weir_http_body() */
+	size_t charged; /* of server->bodies */
 
 	/* The answer. */
 	int status;
@@ -226,6 +229,9 @@ enum weir__verdict weir__exchange_refuse(weir_http *x, int status); /* the head 
 void weir__exchange_fini(weir_http *x);
 bool weir__http_discard(const weir_ctx *ctx,
                         weir_http *x); /* the rest of the body; false: it is too much */
+/* Counts memory that holds what the client sent against the server's bodies_max, until the exchange
+ * is over. 0 or -ENOBUFS, which stays the body's error. body.c. */
+int weir__http_charge(weir_http *x, size_t bytes);
 void weir__http_live(const weir_http *x, const char *call); /* aborts after the handler returned */
 
 /* answer.c */

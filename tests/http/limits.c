@@ -156,6 +156,47 @@ SIM(a_body_that_trickles_behind_its_answer_is_not_waited_for, 50)
 	site_stop(&s);
 }
 
+SIM(bodies_that_wait_to_be_whole_have_one_bound, 50)
+{
+	static const char big[] = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n";
+	static const char small[] = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nsmall";
+	static char half[50000], rest[50000];
+	struct site s;
+	weir_conn *held, *c;
+
+	memset(half, 'x', sizeof half);
+	memset(rest, 'x', sizeof rest);
+	site_new(&s, &(weir_http_limits){ .bodies_max = 90000 });
+	site_route(&s, "POST /", echo, NULL);
+	site_start(ctx, &s);
+	held = dial(ctx);
+	say(ctx, held, big);
+	CHECK_EQ(weir_conn_write(ctx, held, half, sizeof half), 0);
+	CHECK_EQ(weir_sleep(ctx, WEIR_SEC(1)), 0);
+	/* What is only announced costs nothing, small bodies neither. */
+	for (int i = 0; i < 2; i++) {
+		c = dial(ctx);
+		say(ctx, c, i ? big : small);
+		if (i)
+			CHECK_EQ(weir_conn_write(ctx, c, half, sizeof half), 0);
+		HAS(hear(ctx, c, i ? NULL : "small"), i ? "HTTP/1.1 503 " : "HTTP/1.1 200 ");
+		weir_conn_free(c);
+	}
+	CHECK_EQ(weir_conn_write(ctx, held, rest, sizeof rest), 0);
+	HAS(hear(ctx, held, "\r\n\r\nxxx"), "HTTP/1.1 200 ");
+	weir_conn_free(held);
+	/* All of it came back. */
+	for (int i = 0; i < 3; i++) {
+		c = dial(ctx);
+		say(ctx, c, big);
+		CHECK_EQ(weir_conn_write(ctx, c, half, sizeof half), 0);
+		CHECK_EQ(weir_conn_write(ctx, c, rest, sizeof rest), 0);
+		HAS(hear(ctx, c, "\r\n\r\nxxx"), "HTTP/1.1 200 ");
+		weir_conn_free(c);
+	}
+	site_stop(&s);
+}
+
 /* ---- the handler limit ---- */
 
 struct seen {
