@@ -66,6 +66,7 @@ class Load:
         self.accepted = set()
         self.runs = collections.Counter()
         self.acked = collections.Counter()
+        self.unsure = set()  # their weir died under the ack: the engine has it or not, and only then they run again
         self.retried = set()  # what was put more than once, since the first put was not confirmed
         self.said = collections.Counter()  # what a refusal said
         self.producing = self.working = True
@@ -107,27 +108,48 @@ class Load:
                     name = base64.b64decode(j['payload_base64']).decode() if 'payload_base64' in j else j['payload']
                     with self.lock:
                         self.runs[name] += 1
-                    if w.ack(j).status == 200:
-                        with self.lock:
-                            self.acked[name] += 1
+                    self.end(w, j, name)
             except (OSError, http.client.HTTPException):
                 time.sleep(0.05)
             except Failed:
                 time.sleep(0.05)
 
+    def end(self, w, j, name):
+        try:
+            status = w.ack(j).status
+        except (OSError, http.client.HTTPException):
+            with self.lock:
+                self.unsure.add(name)
+            raise
+        if status == 200:
+            with self.lock:
+                self.acked[name] += 1
+
+    def left(self):
+        with self.lock:
+            return self.accepted - set(self.acked) - self.unsure
+
+    def empty(self):
+        try:
+            q = self.one().get('/v1/queues/q').json
+            return q['queued'] + q['running'] == 0
+        except (OSError, http.client.HTTPException):
+            return False
+
     def finish(self):
-        """All that was accepted has run; what ran more than once, and how often it was refused."""
+        """All that was accepted has run and nothing is left in the engine; what ran more than once, and how often it was refused."""
         self.producing = False
         for t in self.producers:
             t.join(LIMIT)
-        until(lambda: self.accepted <= set(self.acked), lambda: f'lost: {sorted(self.accepted - set(self.acked))[:20]}', limit=60)
+        until(lambda: not self.left(), lambda: f'lost: {sorted(self.left())[:20]}', limit=60)
+        until(self.empty, 'jobs are left in the engine', limit=60)
         self.working = False
         for t in self.workers:
             t.join(LIMIT)
         again = sum(n - 1 for n in self.runs.values() if n > 1)
         put_again = sum(self.runs[j] > 1 for j in self.retried)
         print(f'# {len(self.accepted)} accepted, {dict(self.said)} refused; {again} runs were repeated, {put_again} of jobs that '
-              'were put again')
+              f'were put again; {len(self.unsure)} acks had no answer, {len(self.unsure - set(self.acked))} of them were taken')
         return again
 
 
