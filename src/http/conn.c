@@ -270,8 +270,8 @@ static void stopped(weir_hook *hook, int step)
 /* ---- requests ---- */
 
 /* 1: the block's exchange holds a request; 0: none is there or on its way; < 0: minus the status to
- * refuse it with, or -1000 for an end without an answer, -1001 for HTTP/2. */
-enum { QUIET_END = -1000, OTHER_PROTOCOL = -1001 };
+ * refuse it with, or for an end without an answer, or for HTTP/2. */
+enum { QUIET_END = -WEIR__H1_FOREIGN, OTHER_PROTOCOL = QUIET_END - 1 };
 
 /* The beginning of HTTP/2 (RFC 9113 §3.4), or of that; at the beginning of a connection only. */
 static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -282,7 +282,7 @@ static bool is_preface(const struct weir__http_conn *c)
 	size_t n = b->in_len < sizeof preface - 1 ? b->in_len : sizeof preface - 1;
 
 	/* The claim counts exchanges. */
-	return n > 3 && !c->stream.claim && memcmp(b->in, preface, n) == 0;
+	return (n > 3 || c->only_h2) && !c->stream.claim && memcmp(b->in, preface, n) == 0;
 }
 
 static int next_request(struct weir__http_conn *c)
@@ -307,6 +307,8 @@ static int next_request(struct weir__http_conn *c)
 		if (b->in_len && is_preface(c)) {
 			if (b->in_len >= sizeof preface - 1)
 				return OTHER_PROTOCOL;
+		} else if (b->in_len && c->only_h2) {
+			return QUIET_END; /* RFC 9113 §3.4: GOAWAY would not be understood. */
 		} else if (b->in_len) {
 			r = weir__h1_head(&x->head, b->in, b->in_len);
 			if (r < 0)
@@ -335,7 +337,7 @@ static int next_request(struct weir__http_conn *c)
 		}
 		if (r == -ETIMEDOUT) {
 			weir__stat_add(c->worker, timeouts, 1);
-			return -408;
+			return c->only_h2 ? QUIET_END : -408;
 		}
 		if (r == 0)
 			c->stream.peer_left = true;
@@ -380,9 +382,12 @@ static int secure(const weir_ctx *ctx, struct weir__http_conn *c)
 				    "This port speaks TLS: write https://...";
 	struct iovec iov = { (void *)(uintptr_t)plain, sizeof plain - 1 };
 	int r = weir_tls_accept(ctx, c->serving->tls, &c->io);
+	const char *alpn;
 
 	if (r == -EPROTOTYPE)
 		(void)weir__conn_try_writev(c->io, &iov, 1);
+	alpn = r == 0 ? weir_conn_alpn(c->io) : NULL;
+	c->only_h2 = alpn && !strcmp(alpn, "h2");
 	return r;
 }
 

@@ -212,6 +212,13 @@ static int framing(struct weir__h1_head *h, const struct weir__h1_field *f, bool
 	}
 }
 
+/* Three words of which none is HTTP's: no form of a target (RFC 9112 §3.2), and no version. */
+static bool is_foreign(const char *target, size_t t, const char *version, size_t v)
+{
+	return target[0] != '/' && target[0] != '*' && !memchr(target, ':', t) &&
+	       !memchr(version, '/', v);
+}
+
 static int request_line(struct weir__h1_head *h, char *p, size_t n)
 {
 	size_t m = span(p, n < WEIR__H1_METHOD_MAX + 1 ? n : WEIR__H1_METHOD_MAX + 1, TOKEN), t;
@@ -229,6 +236,8 @@ static int request_line(struct weir__h1_head *h, char *p, size_t n)
 		return -400;
 	h->target_len = t;
 	v = h->target + t + 1;
+	if (is_foreign(h->target, t, v, n - (size_t)(v - p)))
+		return -WEIR__H1_FOREIGN;
 	if (n - (size_t)(v - p) != 8 || memcmp(v, "HTTP/", 5) != 0 || v[5] < '0' || v[5] > '9' ||
 	    v[6] != '.' || v[7] < '0' || v[7] > '9')
 		return -400;

@@ -17,6 +17,7 @@ enum {
 	WEIR__H1_METHOD_MAX = 32,
 	WEIR__H1_EXT_MAX = 4096, /* chunk extensions of one body */
 	WEIR__H1_TRAILER_MAX = 8192,
+	WEIR__H1_FOREIGN = 1000, /* in the place of a status: who speaks no HTTP gets no answer */
 };
 
 struct weir__h1_field {

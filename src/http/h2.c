@@ -23,7 +23,7 @@
 
 #include "rt/task.h"
 
-enum { READS = 8, SPARES = 64 };
+enum { READS = 8, SPARES = 64, FRAME_HEAD = 9 };
 
 static void work(struct weir__msg *m);
 static void readable(weir_conn *io, void *arg);
@@ -474,7 +474,34 @@ static void feed(struct weir__h2 *h2, const uint8_t *bytes, size_t n)
 	h2->deaf = true;
 }
 
-/* Finds the frames of DATA, of which nghttp2 tells nothing on streams that it has forgotten. */
+static uint32_t number(const uint8_t *p)
+{
+	return (uint32_t)(p[0] & 0x7f) << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+/* How much of the next frame is looked at. PRIORITY of another length is refused by nghttp2. */
+static size_t head_wanted(const struct weir__h2 *h2)
+{
+	return h2->head_len < FRAME_HEAD || h2->head[3] != NGHTTP2_PRIORITY || h2->head[0] ||
+	                       h2->head[1] || h2->head[2] != 5 ?
+	               FRAME_HEAD :
+	               FRAME_HEAD + 4;
+}
+
+/* What nghttp2 does not tell or look at: DATA on streams that it has forgotten, and a stream that
+ * depends on itself (RFC 7540 §5.3.1). */
+static void head_came(struct weir__h2 *h2)
+{
+	nghttp2_frame_hd hd = { .type = h2->head[3], .stream_id = (int32_t)number(h2->head + 5) };
+
+	if (hd.type == NGHTTP2_DATA)
+		on_begin_frame(h2->session, &hd, h2);
+	else if (h2->head_len > FRAME_HEAD &&
+	         number(h2->head + FRAME_HEAD) == (uint32_t)hd.stream_id)
+		nghttp2_session_terminate_session(h2->session, NGHTTP2_PROTOCOL_ERROR);
+}
+
+/* Goes along with the frames, and gives nghttp2 what lies before one that is to be looked at. */
 static void take(struct weir__h2 *h2, const uint8_t *bytes, size_t n)
 {
 	size_t fed = 0, at = 0;
@@ -483,25 +510,22 @@ static void take(struct weir__h2 *h2, const uint8_t *bytes, size_t n)
 	h2->came_ns = weir__now_coarse();
 	while (at < n) {
 		size_t step = h2->payload < n - at ? h2->payload : n - at, begin;
-		nghttp2_frame_hd hd = { 0 };
 
 		at += step;
 		h2->payload -= (uint32_t)step;
-		while (at < n && !h2->payload && h2->head_len < sizeof h2->head)
+		while (at < n && !h2->payload && h2->head_len < head_wanted(h2))
 			h2->head[h2->head_len++] = bytes[at++];
-		if (h2->payload || h2->head_len < sizeof h2->head)
+		if (h2->payload || h2->head_len < head_wanted(h2))
 			continue;
+		h2->payload = (uint32_t)(h2->head[0] << 16 | h2->head[1] << 8 | h2->head[2]) +
+		              FRAME_HEAD - h2->head_len;
+		if (h2->head[3] == NGHTTP2_DATA || h2->head_len > FRAME_HEAD) {
+			begin = at > h2->head_len ? at - h2->head_len : 0;
+			feed(h2, bytes + fed, begin - fed);
+			fed = begin;
+			head_came(h2);
+		}
 		h2->head_len = 0;
-		h2->payload = (uint32_t)(h2->head[0] << 16 | h2->head[1] << 8 | h2->head[2]);
-		if (h2->head[3] != NGHTTP2_DATA)
-			continue;
-		begin = at > sizeof h2->head ? at - sizeof h2->head : 0;
-		feed(h2, bytes + fed, begin - fed);
-		fed = begin;
-		hd.type = NGHTTP2_DATA;
-		hd.stream_id = (h2->head[5] & 0x7f) << 24 | h2->head[6] << 16 | h2->head[7] << 8 |
-		               h2->head[8];
-		on_begin_frame(h2->session, &hd, h2);
 	}
 	feed(h2, bytes + fed, n - fed);
 }

@@ -169,8 +169,8 @@ struct weir__h2 {
 	int64_t write_ns, stalls_at; /* the socket has to take bytes in that time; until then */
 	struct weir__timer timer;
 	int64_t deadline_ns;
-	uint8_t head[9], head_len;   /* of the frame that comes … */
-	uint32_t payload;            /* … and what is to come of it, or of the preface */
+	uint8_t head[13], head_len; /* of the frame that comes (and what PRIORITY depends on) … */
+	uint32_t payload;           /* … and what is to come of it, or of the preface */
 	uint64_t came, framed, left; /* bytes */
 	int64_t came_ns;             /* when the last of them came */
 	uint64_t goaway_at;          /* `framed` behind the last GOAWAY; 0: none was sent */

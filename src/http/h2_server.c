@@ -14,10 +14,12 @@
  * told where not to come back to. For this the connection's scope has a hook that holds the drain.
  *
  * Floods. A handler that was reset may still run, so running tasks are bounded apart from open
- * streams. All that makes work without being a request (resets from either side, PING, SETTINGS,
- * PRIORITY, empty DATA, window updates beyond what was sent) is paid from an allowance that grows
- * with time; who has used it up gets GOAWAY(ENHANCE_YOUR_CALM). CONTINUATION is bounded by nghttp2
- * and by the bytes of the head.
+ * streams. Who has used up the allowance of h2_flood.h gets GOAWAY(ENHANCE_YOUR_CALM). CONTINUATION
+ * is bounded by nghttp2 and by the bytes of the head.
+ *
+ * An answer may be whole before its request is. The stream then stays a moment (LATE_NS), so that
+ * what is on its way is judged as ever, and a client that is about to end its request needs no
+ * reset.
  */
 #include "http/h2_server.h"
 
@@ -25,14 +27,14 @@
 #include <string.h>
 
 #include "base/buf.h"
-#include "http/h2.h"
+#include "http/h2_flood.h"
 #include "http/server.h"
 #include "rt/scope.h"
 #include "rt/task.h"
 
-enum { ALLOWANCE = 1000, ALLOWANCE_PER_S = 100, HEAD_FACTOR = 4, STRIKES_MAX = 2 };
-#define PING_MIN_NS  WEIR_MIN(5) /* between two pings of a client of gRPC while nothing is sent */
+enum { HEAD_FACTOR = 4 };
 #define LAST_CALL_NS WEIR_SEC(1)
+#define LATE_NS      WEIR_MS(100)
 #define ALIVE_NS     WEIR_SEC(20) /* for the answer to a PING of keepalive */
 
 /* Ours, to tell their answers apart. */
@@ -49,14 +51,10 @@ struct weir__h2_server {
 	bool drains;  /* handlers are to hear the drain when GOAWAY has left */
 	bool drained; /* they have */
 	bool counted_idle, limited;
-	bool counts_pings; /* weir__http_count_pings() */
-	unsigned strikes;
-	int64_t pinged_ns; /* 0: not since we sent something */
+	struct weir__h2_flood flood;
 	int64_t last_call_ns, idle_ns, age_ns;
 	int64_t heard_ns, asked_ns; /* keepalive: when bytes last came; when it was asked, or 0 */
 	uint64_t heard, counted_in;
-	int32_t allowance;
-	int64_t allowance_ns;
 };
 
 #define REQUEST_MAGIC 0x48325251u
@@ -71,6 +69,7 @@ struct request {
 	bool running;    /* a task has it */
 	bool handed_over;
 	int64_t begun_ns;
+	int64_t late_ns; /* answered before its end: when that is not waited for any more; or 0 */
 	struct weir__buf said; /* the body of the answer at the handler limit */
 	struct iovec said_iov;
 };
@@ -191,100 +190,34 @@ void weir__h2_server_cancel(struct weir__http_conn *c)
 	weir__h2_flush(&s->h2);
 }
 
-static void calm(struct weir__h2_server *s)
+/* ---- floods ---- */
+
+static void calm(struct weir__h2_server *s, enum weir__h2_calm why)
 {
-	if (s->limited)
+	if (why == WEIR__H2_FINE || s->limited)
 		return;
 	s->limited = true;
 	weir__stat_add(s->c->worker, refused, 1);
-	nghttp2_session_terminate_session(s->h2.session, NGHTTP2_ENHANCE_YOUR_CALM);
-	weir__h2_flush(&s->h2);
-}
-
-/* ---- floods ---- */
-
-static void charge(struct weir__h2_server *s, int price)
-{
-	int64_t now, earned;
-
-	s->allowance -= price;
-	if (s->allowance > ALLOWANCE)
-		s->allowance = ALLOWANCE;
-	if (s->allowance >= 0)
-		return;
-	now = weir_now();
-	earned = (now - s->allowance_ns) / (WEIR_SEC(1) / ALLOWANCE_PER_S);
-	s->allowance_ns = now;
-	s->allowance += earned < ALLOWANCE ? (int32_t)earned : ALLOWANCE;
-	if (s->allowance < 0)
-		calm(s);
-}
-
-/* gRPC's rule for keepalive (A8): the third ping that comes too early is one too many, and clients
- * know the word. */
-static void ping(struct weir__h2_server *s)
-{
-	int64_t now = weir_now();
-
-	charge(s, 1);
-	if (!s->counts_pings)
-		return;
-	if (s->pinged_ns && now - s->pinged_ns < PING_MIN_NS && ++s->strikes > STRIKES_MAX) {
+	/* Clients of gRPC know the word. */
+	if (why == WEIR__H2_PINGS)
 		nghttp2_submit_goaway(s->h2.session, NGHTTP2_FLAG_NONE,
 		                      nghttp2_session_get_last_proc_stream_id(s->h2.session),
 		                      NGHTTP2_ENHANCE_YOUR_CALM, (const uint8_t *)"too_many_pings",
 		                      14);
-		calm(s);
-	}
-	s->pinged_ns = now;
+	nghttp2_session_terminate_session(s->h2.session, NGHTTP2_ENHANCE_YOUR_CALM);
+	weir__h2_flush(&s->h2);
 }
 
 static void frame(struct weir__h2 *h2, const nghttp2_frame *f, enum weir__h2_way way)
 {
 	struct weir__h2_server *s = server_of(h2);
 
-	if (way == WEIR__H2_REFUSED) {
-		charge(s, 2);
-		return;
-	}
-	if (way == WEIR__H2_SENT) {
-		if (f->hd.type == NGHTTP2_DATA || f->hd.type == NGHTTP2_HEADERS) {
-			s->strikes = 0;
-			s->pinged_ns = 0;
-		}
-		/* MadeYouReset: whoever makes us reset pays as if it had. */
-		if (f->hd.type == NGHTTP2_RST_STREAM &&
-		    f->rst_stream.error_code != NGHTTP2_NO_ERROR)
-			charge(s, 1);
-		else if (f->hd.type == NGHTTP2_DATA)
-			charge(s, -2);
-		return;
-	}
-	switch (f->hd.type) {
-	case NGHTTP2_PING:
-		if (!(f->hd.flags & NGHTTP2_FLAG_ACK))
-			ping(s);
-		break;
-	case NGHTTP2_SETTINGS:
-		if (!(f->hd.flags & NGHTTP2_FLAG_ACK))
-			charge(s, 1);
-		break;
-	case NGHTTP2_DATA:
-		if (f->hd.length == 0 && !(f->hd.flags & NGHTTP2_FLAG_END_STREAM))
-			charge(s, 1);
-		break;
-	case NGHTTP2_HEADERS:
-	case NGHTTP2_GOAWAY:
-		break;
-	default:
-		charge(s, 1);
-		break;
-	}
+	calm(s, weir__h2_flood_frame(&s->flood, f, way));
 }
 
 void weir__http_count_pings(weir_http *x)
 {
-	x->conn->h2->counts_pings = true;
+	x->conn->h2->flood.counts_pings = true;
 }
 
 /* ---- a head arrives ---- */
@@ -297,7 +230,7 @@ static struct weir__h2_stream *open_stream(struct weir__h2 *h2, int32_t id)
 
 	/* Streams that were reset leave their handlers behind. */
 	if (s->tasks >= 2 * c->server->limits.streams_max || c->canceled) {
-		charge(s, 1);
+		calm(s, weir__h2_charge(&s->flood, 1));
 		return NULL;
 	}
 	q = calloc(1, sizeof *q);
@@ -348,7 +281,7 @@ static int field(struct weir__h2_stream *st, const char *name, size_t name_len, 
 	    (name[0] != ':' && h->count == h->fields_max))
 		q->refused = 431;
 	if (q->head_len > HEAD_FACTOR * max)
-		calm(q->server);
+		calm(q->server, WEIR__H2_FLOODS);
 	if (q->refused)
 		return 0;
 	if (name[0] != ':') {
@@ -489,6 +422,19 @@ static void unlist(struct request *q)
 	weir__lock_release(&w->lock);
 }
 
+static void leave(struct request *q)
+{
+	struct weir__http_conn *c = q->server->c;
+
+	if (c->canceled || !q->h2.out_end || q->h2.in_end) {
+		weir__h2_leave(&q->h2, c->canceled ? NGHTTP2_CANCEL : NGHTTP2_INTERNAL_ERROR);
+		return;
+	}
+	weir__h2_discard(&q->h2);
+	q->late_ns = from(weir_now(), LATE_NS);
+	weir__h2_deadline(&q->server->h2, q->late_ns);
+}
+
 static int request_task(const weir_ctx *ctx, void *arg)
 {
 	struct request *q = arg;
@@ -530,7 +476,7 @@ static int request_task(const weir_ctx *ctx, void *arg)
 	if (q->h2.closed)
 		request_free(q);
 	else
-		weir__h2_leave(&q->h2, c->canceled ? NGHTTP2_CANCEL : NGHTTP2_INTERNAL_ERROR);
+		leave(q);
 	return 0;
 }
 
@@ -624,6 +570,12 @@ static int64_t look_at(struct request *q, int64_t now)
 		weir__stat_add(s->c->worker, timeouts, 1);
 		nghttp2_session_terminate_session(s->h2.session, NGHTTP2_ENHANCE_YOUR_CALM);
 		return WEIR_NEVER;
+	}
+	if (q->late_ns) {
+		if (q->late_ns > now)
+			return q->late_ns;
+		q->late_ns = 0;
+		weir__h2_leave(&q->h2, NGHTTP2_INTERNAL_ERROR);
 	}
 	if (!q->running || !q->stream.scope)
 		return WEIR_NEVER;
@@ -785,8 +737,8 @@ int weir__h2_server_start(struct weir__http_conn *c, const void *bytes, size_t n
 	}
 	s->c = c;
 	s->h2.write_ns = l->write_ns;
-	s->allowance = ALLOWANCE;
-	s->allowance_ns = s->heard_ns = now;
+	weir__h2_flood_init(&s->flood);
+	s->heard_ns = now;
 	s->last_call_ns = WEIR_NEVER;
 	s->counted_idle = true;
 	weir__stat_add(c->worker, idle, 1);

@@ -199,8 +199,9 @@ struct weir__http_conn {
 	struct weir__http_worker *worker;
 	int worker_index;
 	bool draining, canceled;
-	bool kept;  /* weir_http_conn_keep() */
-	bool blank; /* an empty line has come since the last request */
+	bool kept;    /* weir_http_conn_keep() */
+	bool blank;   /* an empty line has come since the last request */
+	bool only_h2; /* that was agreed on in the handshake */
 	weir_conn *io;
 	weir_scope *scope; /* of the connection; its requests run under it */
 	weir_hook hook;

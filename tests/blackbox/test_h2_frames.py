@@ -73,6 +73,20 @@ def a_preface_that_goes_wrong_is_refused():
 
 
 @test
+def who_agreed_on_h2_gets_no_other_answer():
+    with Weir('--store', 'mem', '--tls-self-signed') as w, H2(w.port, tls=True, preface=False) as c:
+        c.send(b'GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n')
+        check_eq(c.sock.recv(100), b'')
+
+
+@test
+def who_speaks_no_http_gets_no_answer():
+    with Weir('--store', 'mem') as w, w.raw() as r:
+        r.send('INVALID CONNECTION PREFACE\r\n\r\n')
+        check_eq(r.read_all(), b'')
+
+
+@test
 def a_preface_without_settings_is_refused():
     with Weir('--store', 'mem') as w, H2(w.port, preface=False) as c:
         c.send(PREFACE + frame(HEADERS, END_STREAM | END_HEADERS, 1, block(head())))
@@ -343,6 +357,33 @@ def padding_longer_than_headers_is_refused(c):
 @case()
 def priority_of_stream_zero_is_refused(c):
     c.send(frame(PRIORITY, 0, 0, bytes(5)))
+    c.refused(PROTOCOL_ERROR)
+
+
+def answered_early(c, *more):
+    c.headers(1, head('POST', '/nowhere', *more), END_HEADERS)
+    c.wait(lambda: 1 in c.answers and c.answers[1].ended)
+
+
+@case()
+def what_follows_an_early_answer_is_judged_as_ever(c):
+    answered_early(c, ('content-length', '3'))
+    c.send(frame(DATA, END_STREAM, 1, b'four'))
+    c.refused_stream(1, PROTOCOL_ERROR)
+
+
+@case()
+def an_early_answer_to_a_request_that_does_not_end_is_followed_by_a_reset_without_error(c):
+    answered_early(c)
+    c.refused_stream(1, NO_ERROR)
+
+
+@case()
+def priority_on_itself_is_refused_also_in_pieces(c):
+    c.request(1)
+    c.answer(1)
+    for b in frame(PRIORITY, 0, 3, struct.pack('>IB', 1, 7)) + frame(PRIORITY, 0, 5, struct.pack('>IB', 5, 7)):
+        c.send(bytes([b]))
     c.refused(PROTOCOL_ERROR)
 
 
