@@ -7,7 +7,9 @@
 
 /*
  * Where a new fiber goes on: its entry and the argument are the first words on its stack. The
- * zero frame pointer and the undefined return address end every backtrace.
+ * zero frame pointer and the undefined return address end every backtrace. The entry is jumped to,
+ * not called, since it never returns: a call without its return would make the processor mispredict
+ * every return of whoever runs next.
  */
 __asm__("	.text\n"
         "	.globl	weir__fiber_start\n"
@@ -17,16 +19,18 @@ __asm__("	.text\n"
 #if defined(__x86_64__)
         "	.cfi_undefined %rip\n"
         "	popq	%rax\n"
-        "	popq	%rdi\n"
-        "	callq	*%rax\n"
-        "	ud2\n"
+        "	movq	(%rsp), %rdi\n"
+        "	leaq	1f(%rip), %rcx\n"
+        "	movq	%rcx, (%rsp)\n"
+        "	jmpq	*%rax\n"
+        "1:	ud2\n"
 #elif defined(__aarch64__)
         "	.cfi_undefined x30\n"
         "	hint	#36\n" /* bti j: it is jumped to */
-        "	ldp	x9, x0, [sp], #16\n"
-        "	mov	x30, #0\n"
-        "	blr	x9\n"
-        "	brk	#0\n"
+        "	ldp	x16, x0, [sp], #16\n"
+        "	adr	x30, 1f\n"
+        "	br	x16\n" /* x16: such a jump may land where a call may */
+        "1:	brk	#0\n"
 #endif
         "	.cfi_endproc\n");
 void weir__fiber_init_thread(struct weir__fiber *f)
