@@ -486,11 +486,11 @@ task_new(struct weir__worker *w, struct weir__worker *to, const weir_ctx *ctx)
 		return NULL;
 	if (w && w->dead)
 		bury(w); /* The stack that is still warm. */
+	else if (w && w->stacks.count > 1)
+		expect(weir__task_at(w->stacks.free[w->stacks.count - 2]));
 	top = weir__stack_get(w ? &w->stacks : NULL);
 	if (weir__unlikely(!top))
 		return NULL;
-	if (w && w->stacks.count)
-		expect(weir__task_at(w->stacks.free[w->stacks.count - 1]));
 	t = weir__task_at(top);
 	t->sampled = w && weir__census_sample(w->started, weir__stack_bottom(top));
 	__atomic_thread_fence(__ATOMIC_RELEASE); /* After the end of the one before: its id. */
@@ -706,6 +706,8 @@ static void go_idle(struct weir__worker *w)
 		if (weir__rt.count > 1 && spin(w))
 			return;
 	}
+	if (w->stacks.count > WEIR__STACKS_ASLEEP)
+		weir__stack_cache_flush(&w->stacks, WEIR__STACKS_ASLEEP);
 	__atomic_store_n(&w->sleeps_until, 0, __ATOMIC_RELAXED);
 	__atomic_store_n(&w->sleeping, 1, __ATOMIC_SEQ_CST);
 	__atomic_add_fetch(&weir__rt.idle, 1, __ATOMIC_SEQ_CST);
@@ -775,7 +777,7 @@ void weir__worker_fini(struct weir__worker *w)
 		close(w->epoll);
 	if (w->event >= 0)
 		close(w->event);
-	weir__stack_cache_flush(&w->stacks);
+	weir__stack_cache_flush(&w->stacks, 0);
 	weir__scopes_flush(w);
 }
 

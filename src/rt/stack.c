@@ -55,9 +55,9 @@ enum {
 	SLAB = 64 << 20,
 	GUARD_MIN = 36 * 1024,
 	SLABS_MAX = 1 << 15,
-	MOVE = WEIR__STACKS_KEPT / 2, /* between a cache and the slabs at a time */
-	FREE_KEEP = 4096,             /* free stacks whose pages stay */
-	UNIT = WEIR__STACK_UNIT,      /* a slab has fewer than 2^16 */
+	MOVE = 128,              /* between a cache and the slabs at a time */
+	FREE_KEEP = 4096,        /* free stacks whose pages stay */
+	UNIT = WEIR__STACK_UNIT, /* a slab has fewer than 2^16 */
 };
 #define TRIM_NS WEIR_SEC(5)
 
@@ -255,7 +255,7 @@ static __attribute__((noinline)) bool refill(struct weir__stack_cache *cache)
 	return cache->count > 0;
 }
 
-static __attribute__((noinline)) void flush(struct weir__stack_cache *cache, unsigned left)
+void weir__stack_cache_flush(struct weir__stack_cache *cache, unsigned left)
 {
 	weir__lock_acquire(&lock);
 	while (cache->count > left)
@@ -299,13 +299,8 @@ void weir__stack_put_slow(struct weir__stack_cache *cache, char *top, void *deep
 		return;
 	}
 	if (cache->count == WEIR__STACKS_KEPT)
-		flush(cache, WEIR__STACKS_KEPT - MOVE);
+		weir__stack_cache_flush(cache, WEIR__STACKS_KEPT - MOVE);
 	cache->free[cache->count++] = top;
-}
-
-void weir__stack_cache_flush(struct weir__stack_cache *cache)
-{
-	flush(cache, 0);
 }
 
 /* Under the lock: a slab whose pages may go, out of the list so that nobody takes from it. */

@@ -39,8 +39,9 @@ static inline char *weir__stack_bottom(const void *at)
 	       WEIR__STACK_SIZE;
 }
 
-/* Tops of free stacks, the last one first; one cache a worker, used only by it. */
-enum { WEIR__STACKS_KEPT = 256 };
+/* Tops of free stacks, the last one first; one cache a worker, used only by it. A worker that sleeps
+ * keeps fewer, for a slab of which one is kept cannot give its pages back. */
+enum { WEIR__STACKS_KEPT = 1024, WEIR__STACKS_ASLEEP = 128 };
 struct weir__stack_cache {
 	unsigned count;
 	char *free[WEIR__STACKS_KEPT];
@@ -70,7 +71,7 @@ static inline void weir__stack_put(struct weir__stack_cache *cache, char *top, v
 		weir__stack_put_slow(cache, top, deepest);
 }
 
-void weir__stack_cache_flush(struct weir__stack_cache *cache);
+void weir__stack_cache_flush(struct weir__stack_cache *cache, unsigned left);
 
 /* Each that ever was handed out, free ones too. Any thread. */
 void weir__stacks_each(void (*fn)(char *top, void *arg), void *arg);
