@@ -39,7 +39,9 @@
 #include "rt/super.h"
 #include "rt/task.h"
 
-enum { STEAL_MAX = 64, ID_BLOCK = 64, LOOK_EVERY = 4, SPIN_MISSES = 3, SPIN_PAUSES = 4 };
+enum { STEAL_MAX = 64, ID_BLOCK = 64, SPIN_MISSES = 3, SPIN_PAUSES = 4 };
+/* Switches between two glances at the counter, less one: where tasks leave soon, and elsewhere. */
+enum { GLANCE_SELDOM = 15, GLANCE_OFTEN = 3 };
 #define SPIN_NS        WEIR_US(50)
 #define SPIN_GAP_NS    WEIR_US(10)
 #define SPIN_PAUSE_NS  WEIR_MS(10)
@@ -51,6 +53,19 @@ struct weir__runtime weir__rt;
 uint32_t weir__outsiders;
 uint32_t weir__budget = WEIR__BUDGET;
 __thread struct weir__worker *weir__self_tls __attribute__((tls_model("initial-exec")));
+
+/* Has the lines of a task and of its first frames fetched; if there is none, nothing happens. */
+static __attribute__((noinline)) weir__task *one_of_crowd(struct weir__worker *w, weir__task *t)
+{
+	enum { FRAMES = 5 };
+	uintptr_t later = (uintptr_t)t->msg.next - offsetof(weir__task, msg);
+
+	w->crowd--;
+	for (uintptr_t at = later - FRAMES * WEIR__CACHE_LINE;
+	     at < later + offsetof(weir__task, name); at += WEIR__CACHE_LINE)
+		__builtin_prefetch((void *)at, 1);
+	return t;
+}
 
 static weir__task *ready_pop(struct weir__worker *w)
 {
@@ -69,7 +84,7 @@ static weir__task *ready_pop(struct weir__worker *w)
 	w->ready_first = t->next;
 	if (!w->ready_first)
 		w->ready_last = &w->ready_first;
-	return t;
+	return weir__unlikely(w->crowd) ? one_of_crowd(w, t) : t;
 }
 
 /* ---- waking ---- */
@@ -608,17 +623,26 @@ static inline weir__task *pick(struct weir__worker *w)
 	return fresh_pop(w);
 }
 
-static __attribute__((noinline)) weir__task *look_or_pick(struct weir__worker *w)
+/* The counter costs as much as the rest: it is looked at the less often the sooner tasks leave. */
+static __attribute__((noinline)) weir__task *glance_or_pick(struct weir__worker *w)
 {
-	return time_to_look(w) ? NULL : pick(w);
+	uint64_t now;
+
+	if (weir__simulating)
+		return time_to_look(w) ? NULL : pick(w);
+	if (w->direct & w->glance)
+		return pick(w);
+	now = weir__cycles();
+	w->glance = now - w->glanced < weir__cycles_per_ms() / 64 ? GLANCE_SELDOM : GLANCE_OFTEN;
+	w->glanced = now;
+	return now - w->looked >= weir__cycles_per_ms() / 4 ? NULL : pick(w);
 }
 
-/* The counter of time_to_look() costs as much as the rest: not each time. */
 weir__task *weir__pick(struct weir__worker *w)
 {
-	if (weir__unlikely(weir__simulating || w->direct % LOOK_EVERY == 0 || w->run_next ||
+	if (weir__unlikely(weir__simulating || !(w->direct & w->glance) || w->run_next ||
 	                   w->yielded))
-		return look_or_pick(w);
+		return glance_or_pick(w);
 	w->run_next_used = 0;
 	return w->ready_first ? ready_pop(w) : fresh_pop(w);
 }

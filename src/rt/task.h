@@ -99,6 +99,8 @@ struct weir__worker {
 	weir__task *run_next, *ready_first, **ready_last;
 	struct weir__msg *late_first, **late_last; /* weir__post_late() */
 	unsigned run_next_used, direct;
+	unsigned glance;     /* a mask for direct: when to look at the counter */
+	uint64_t glanced;    /* at the counter; its value */
 	uint64_t looked;     /* at descriptors and timers; the counter's value */
 	uint64_t id, id_end; /* for new tasks */
 	/* What it stole last: how many tasks, when, and how many had ended here before. */
@@ -109,6 +111,7 @@ struct weir__worker {
 	struct weir__stack_cache stacks;
 	weir_scope *scopes; /* free ones, linked through parent */
 	uint32_t scope_count;
+	uint32_t crowd;             /* of its ready tasks, so many know who comes later */
 	int64_t now_ns;             /* as of the last look at the clock … */
 	uint64_t now_cycles;        /* … which was when the counter stood here */
 	struct weir__timer *timers; /* the soonest, above all others */
@@ -203,6 +206,30 @@ static inline void weir__ready(struct weir__worker *w, weir__task *t)
 	t->next = NULL;
 	*w->ready_last = t;
 	w->ready_last = &t->next;
+}
+
+/*
+ * For who wakes very many tasks at once: their stacks are no longer in the caches, and each of them
+ * would be waited for. So a task of a crowd knows one that will run a little later, in the message
+ * that it does not need while it is ready, and the scheduler has that one's memory fetched meanwhile.
+ */
+enum { WEIR__CROWD_AHEAD = 4 };
+struct weir__crowd {
+	weir__task *last[WEIR__CROWD_AHEAD];
+	unsigned count;
+};
+
+static inline void weir__ready_in_crowd(struct weir__worker *w, weir__task *t,
+                                        struct weir__crowd *crowd)
+{
+	weir__task **place = &crowd->last[crowd->count++ % WEIR__CROWD_AHEAD];
+
+	if (crowd->count > WEIR__CROWD_AHEAD)
+		(*place)->msg.next = &t->msg;
+	*place = t;
+	t->msg.next = &t->msg;
+	w->crowd++;
+	weir__ready(w, t);
 }
 
 /* Wakes a parked task from the worker `self`, or from elsewhere (NULL). */

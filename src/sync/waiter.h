@@ -12,7 +12,7 @@
 #define WEIR_SYNC_WAITER_H
 
 #include "base/list.h"
-#include "rt/wait.h"
+#include "rt/task.h"
 
 /*
  * tests/sync/planted.c compiles these files with bugs planted here, to see that the race tests
@@ -58,13 +58,25 @@ static inline struct weir__waiter *weir__waiter_claim(struct weir__list *queue, 
 	return weir__waiter_claim_as(queue, add, false);
 }
 
-/* Claims all and gathers those won in `won`, for weir__waiter_wake_all() after the unlock. */
+/*
+ * Claims all. Those of this worker are readied at once, since none of them runs before the caller
+ * waits or returns, and each of very many is touched once only; the others are gathered in `won`, for
+ * weir__waiter_wake_all() after the unlock.
+ */
 static inline void weir__waiter_claim_all(struct weir__list *queue, int add, struct weir__list *won)
 {
+	struct weir__worker *self = weir__self();
+	struct weir__crowd crowd = { .count = 0 };
 	struct weir__waiter *n;
 
-	while ((n = weir__waiter_claim(queue, add)))
-		weir__list_append(won, &n->link);
+	while ((n = weir__waiter_claim(queue, add))) {
+		weir__task *t = n->wait->task;
+
+		if (weir__likely(t->worker == self))
+			weir__ready_in_crowd(self, t, &crowd);
+		else
+			weir__list_append(won, &n->link);
+	}
 }
 
 static inline void weir__waiter_wake_all(struct weir__list *won)
