@@ -195,6 +195,9 @@ static inline void weir__count(uint64_t *n, uint64_t more)
 int weir__spawn(const weir_ctx *ctx, int worker, weir_task_fn *fn, void *arg, const char *name,
                 const char *place, void (*end)(weir__task *t), void *owner);
 
+/* Frees the stack of the task that ended last, now that it was left. */
+void weir__bury(struct weir__worker *w);
+
 /* Puts a task of this worker on its run queue. */
 static inline void weir__ready(struct weir__worker *w, weir__task *t)
 {

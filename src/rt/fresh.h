@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * New tasks: each worker has a queue of those that were started on it and have not run, from which
+ * idle workers may steal.
+ *
+ * Stealing: only what never ran, and only from a queue of two or more, since the owner takes a
+ * single one soon (a sleeper is woken when such a queue grows or shrinks, but not more often than
+ * every THIEF_EVERY_NS); if it does not, the supervisor notices and lets a sleeper take it
+ * (steal_any). Stealing costs both some microseconds: if all that was stolen ended in less than that,
+ * nobody steals for STEAL_PAUSE_NS. (What waits for something instead of ending lives on here: that is
+ * worth a theft.)
+ */
+#ifndef WEIR_RT_FRESH_H
+#define WEIR_RT_FRESH_H
+
+#include "rt/task.h"
+
+/* Lets a worker that sleeps look for what it may steal. */
+void weir__fresh_wake_one(struct weir__worker *not_this);
+
+/* Where it has to be shared, a moment ago or often: the slow halves of what is below. */
+uint32_t weir__fresh_append_locked(struct weir__worker *w, weir__task *t);
+weir__task *weir__fresh_take_locked(struct weir__worker *w);
+weir__task *weir__fresh_wake_one_and(struct weir__worker *w, weir__task *t);
+
+/* Moves tasks of others here and gives the first of them, or NULL. */
+weir__task *weir__steal(struct weir__worker *w);
+/* Could that find something? */
+bool weir__loot_around(void);
+
+/* The task at `t` and its first frame will be wanted next: have the lines here by then. */
+static inline void weir__expect(weir__task *t)
+{
+	char *line = (char *)t - WEIR__CACHE_LINE;
+
+	for (size_t at = 0; at <= offsetof(weir__task, name); at += WEIR__CACHE_LINE)
+		__builtin_prefetch(line + at, 1);
+}
+
+/* A queue of so many tasks has just changed. Looking at the clock costs as much as that: of a long
+ * one, each eighth change will do. */
+static inline bool weir__worth_a_thief(uint32_t count)
+{
+	return count > 1 && (count < 8 || count % 8 == 0);
+}
+
+/* Under the lock. */
+static inline uint32_t weir__fresh_append(struct weir__worker *w, weir__task *t)
+{
+	uint32_t count = w->fresh_count + 1;
+
+	t->next = NULL;
+	*w->fresh_last = t;
+	w->fresh_last = &t->next;
+	__atomic_store_n(&w->fresh_count, count, __ATOMIC_RELEASE);
+	return count;
+}
+
+/* Under the lock. */
+static inline weir__task *weir__fresh_take(struct weir__worker *w)
+{
+	weir__task *t = w->fresh_first;
+
+	if (weir__unlikely(!t))
+		return NULL;
+	w->fresh_first = t->next;
+	if (!w->fresh_first)
+		w->fresh_last = &w->fresh_first;
+	else
+		weir__expect(w->fresh_first);
+	__atomic_store_n(&w->fresh_count, w->fresh_count - 1, __ATOMIC_RELEASE);
+	return t;
+}
+
+/* On `w`, or from a foreign thread. */
+static inline void weir__fresh_push(struct weir__worker *w, weir__task *t)
+{
+	uint32_t count;
+
+	if (weir__likely(weir__bias_enter(&w->fresh_lock, weir__here()))) {
+		count = weir__fresh_append(w, t);
+		weir__bias_exit(&w->fresh_lock);
+	} else {
+		count = weir__fresh_append_locked(w, t);
+	}
+	if (weir__unlikely(__atomic_load_n(&weir__rt.idle, __ATOMIC_SEQ_CST)) &&
+	    weir__worth_a_thief(count))
+		weir__fresh_wake_one(w);
+}
+
+/* The next one, which belongs to this worker from now on, or NULL. */
+static inline weir__task *weir__fresh_pop(struct weir__worker *w)
+{
+	weir__task *t;
+
+	if (!__atomic_load_n(&w->fresh_count, __ATOMIC_RELAXED))
+		return NULL;
+	if (weir__likely(weir__bias_enter(&w->fresh_lock, w->index))) {
+		t = weir__fresh_take(w);
+		weir__bias_exit(&w->fresh_lock);
+	} else {
+		t = weir__fresh_take_locked(w);
+	}
+	if (weir__unlikely(!t))
+		return NULL;
+	__atomic_store_n(&t->worker, w, __ATOMIC_RELAXED); /* For good. */
+	if (weir__unlikely(__atomic_load_n(&weir__rt.idle, __ATOMIC_SEQ_CST)) &&
+	    weir__worth_a_thief(__atomic_load_n(&w->fresh_count, __ATOMIC_RELAXED)))
+		return weir__fresh_wake_one_and(w, t);
+	return t;
+}
+
+#endif

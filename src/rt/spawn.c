@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A task's start and its end. Whatever may fail fails at the start, since a task that was accepted
+ * always runs; the stack of one that has ended is free as soon as its worker has left it.
+ */
+#include "rt/census.h"
+#include "rt/fresh.h"
+
+enum { ID_BLOCK = 64 };
+
+static void unmark(struct weir__worker *w, weir__task *t)
+{
+	w->dead = NULL;
+	weir__fiber_fini(&t->fiber);
+	__atomic_store_n(&t->id, 0, __ATOMIC_RELAXED);
+	weir__stack_put(&w->stacks, (char *)(t + 1), t->lowest);
+}
+
+static __attribute__((noinline)) void bury_noted(struct weir__worker *w, weir__task *t)
+{
+	weir__census_note(t);
+	w->census_place = t->place;
+	w->census_depth = (size_t)((char *)t - (char *)t->lowest);
+	unmark(w, t);
+}
+
+/* The stack of the task that ended last is free now that it was left. Most end like the one
+ * before. */
+void weir__bury(struct weir__worker *w)
+{
+	weir__task *t = w->dead;
+
+	if (weir__likely(t->place == w->census_place && !t->sampled &&
+	                 (size_t)((char *)t - (char *)t->lowest) <= w->census_depth))
+		unmark(w, t);
+	else
+		bury_noted(w, t);
+}
+
+static void task_woken(struct weir__msg *m)
+{
+	weir__ready(weir__self(), weir__container(m, weir__task, msg));
+}
+
+static void task_entry(void *arg)
+{
+	weir__task *t = arg;
+	struct weir__worker *w = t->worker;
+
+	weir__fiber_arrived(&t->fiber);
+	t->result = t->fn(&t->ctx, t->arg);
+	if (weir__unlikely(t->open_groups | t->open_scopes))
+		weir__die("task %s (%s) ended with a %s", weir__task_name(t), t->place,
+		          t->open_groups ? "group that was not joined" :
+		                           "scope that it did not close");
+	if (weir__list_linked(&t->member.link))
+		weir__list_remove(&t->member.link);
+	__atomic_store_n(&w->ended, w->ended + 1, __ATOMIC_RELEASE);
+	t->end(t);
+	if (w->dead)
+		weir__bury(w);
+	w->dead = t;
+	weir__fiber_switch(&t->fiber, weir__after(w), true);
+	__builtin_unreachable();
+}
+
+/* Hands to a worker a task that nobody else may take. */
+static void placed(struct weir__msg *m)
+{
+	weir__task *t = weir__container(m, weir__task, msg);
+	struct weir__worker *w = weir__self();
+
+	m->fn = task_woken;
+	t->next = NULL;
+	*w->ready_last = t;
+	w->ready_last = &t->next;
+}
+
+/* Numbers are taken by the block, so that workers do not meet at each spawn. */
+static uint64_t next_id(struct weir__worker *w)
+{
+	if (!w)
+		return __atomic_add_fetch(&weir__rt.next_id, 1, __ATOMIC_RELAXED);
+	if (w->id == w->id_end) {
+		w->id = __atomic_fetch_add(&weir__rt.next_id, ID_BLOCK, __ATOMIC_RELAXED);
+		w->id_end = w->id + ID_BLOCK;
+	}
+	return ++w->id;
+}
+
+size_t weir_task_count(void)
+{
+	uint64_t n = 0;
+
+	/* The ended ones first: one that starts and ends meanwhile is not counted below zero. */
+	for (int i = 0; i < weir__rt.count; i++)
+		n -= __atomic_load_n(&weir__rt.workers[i].ended, __ATOMIC_ACQUIRE);
+	for (int i = 0; i < weir__rt.count; i++)
+		n += __atomic_load_n(&weir__rt.workers[i].started, __ATOMIC_RELAXED);
+	return n + __atomic_load_n(&weir__rt.started, __ATOMIC_RELAXED);
+}
+
+static __attribute__((noinline)) struct weir__worker *choose(int worker)
+{
+	weir__assert(worker < weir__rt.count, "there is no worker %d", worker);
+	if (worker < 0)
+		worker = (int)(__atomic_fetch_add(&weir__rt.next_worker, 1, __ATOMIC_RELAXED) %
+		               (uint32_t)weir__rt.count);
+	return &weir__rt.workers[worker];
+}
+
+/* By the worker w or (NULL) a foreign thread, for the worker `to`. */
+static inline __attribute__((always_inline)) weir__task *
+task_new(struct weir__worker *w, struct weir__worker *to, const weir_ctx *ctx)
+{
+	/* Whatever may fail fails here: an accepted task always runs. */
+	struct weir__part *part = weir__scope_part(ctx->scope, to->index);
+	weir__task *t;
+	char *top;
+
+	if (weir__unlikely(!part))
+		return NULL;
+	if (w && w->dead)
+		weir__bury(w); /* The stack that is still warm. */
+	else if (w && w->stacks.count > 1)
+		weir__expect(weir__task_at(w->stacks.free[w->stacks.count - 2]));
+	top = weir__stack_get(w ? &w->stacks : NULL);
+	if (weir__unlikely(!top))
+		return NULL;
+	t = weir__task_at(top);
+	t->sampled = w && weir__census_sample(w->started, weir__stack_bottom(top));
+	__atomic_thread_fence(__ATOMIC_RELEASE); /* After the end of the one before: its id. */
+	weir__fiber_init(&t->fiber, weir__stack_bottom(top), t, task_entry, t);
+	__atomic_store_n(&t->worker, to, __ATOMIC_RELAXED);
+	t->msg.fn = task_woken;
+	t->wait = NULL;
+	t->checked = NULL;
+	__atomic_store_n(&t->what, NULL, __ATOMIC_RELAXED);
+	t->open_groups = t->open_scopes = 0;
+	t->member.link.next = NULL;
+	t->member.kind = WEIR__A_TASK;
+	t->member.part = part;
+	t->ctx = *ctx;
+	t->lowest = t;
+	__atomic_store_n(&t->since_ns, w ? w->now_ns : weir__now_coarse(), __ATOMIC_RELAXED);
+	__atomic_store_n(&t->named, false, __ATOMIC_RELAXED);
+	if (w)
+		__atomic_store_n(&w->started, w->started + 1, __ATOMIC_RELAXED);
+	else
+		__atomic_add_fetch(&weir__rt.started, 1, __ATOMIC_RELAXED);
+	return t;
+}
+
+static inline void describe(weir__task *t, uint64_t id, weir_task_fn *fn, void *arg,
+                            const char *name, const char *place, void (*end)(weir__task *t),
+                            void *owner)
+{
+	t->fn = fn;
+	t->arg = arg;
+	t->end = end;
+	t->owner = owner;
+	__atomic_store_n(&t->place, place, __ATOMIC_RELAXED);
+	__atomic_store_n(&t->given, name, __ATOMIC_RELAXED);
+	__atomic_store_n(&t->id, id, __ATOMIC_RELEASE);
+}
+
+/* From a foreign thread, or for a certain worker. */
+static __attribute__((noinline)) int spawn_away(const weir_ctx *ctx, int worker, weir_task_fn *fn,
+                                                void *arg, const char *name, const char *place,
+                                                void (*end)(weir__task *t), void *owner)
+{
+	struct weir__worker *w = weir__self(), *to = choose(worker);
+	weir__task *t = task_new(w, to, ctx);
+
+	if (!t)
+		return -ENOMEM;
+	describe(t, next_id(w), fn, arg, name, place, end, owner);
+	if (worker < 0) {
+		weir__fresh_push(to, t);
+		return 0;
+	}
+	t->msg.fn = placed;
+	if (to == w)
+		placed(&t->msg);
+	else
+		weir__post(worker, &t->msg);
+	return 0;
+}
+
+int weir__spawn(const weir_ctx *ctx, int worker, weir_task_fn *fn, void *arg, const char *name,
+                const char *place, void (*end)(weir__task *t), void *owner)
+{
+	struct weir__worker *w = weir__self();
+	weir__task *t;
+
+	if (weir__unlikely(worker >= 0 || !w))
+		return spawn_away(ctx, worker, fn, arg, name, place, end, owner);
+	t = task_new(w, w, ctx);
+	if (weir__unlikely(!t))
+		return -ENOMEM;
+	describe(t, next_id(w), fn, arg, name, place, end, owner);
+	weir__fresh_push(w, t);
+	return 0;
+}
