@@ -115,7 +115,6 @@ static void notice(struct weir__h2_server *s)
 		return;
 	s->stage = NOTICED;
 	nghttp2_submit_shutdown_notice(s->h2.session);
-	nghttp2_submit_ping(s->h2.session, NGHTTP2_FLAG_NONE, ping_end);
 	s->last_call_ns = from(weir_now(), LAST_CALL_NS);
 	weir__h2_deadline(&s->h2, s->last_call_ns);
 	weir__h2_flush(&s->h2);
@@ -213,6 +212,9 @@ static void frame(struct weir__h2 *h2, const nghttp2_frame *f, enum weir__h2_way
 	struct weir__h2_server *s = server_of(h2);
 
 	calm(s, weir__h2_flood_frame(&s->flood, f, way));
+	/* Submitted with GOAWAY it would overtake that, as nghttp2 sends PING first. */
+	if (way == WEIR__H2_SENT && f->hd.type == NGHTTP2_GOAWAY && s->stage == NOTICED)
+		nghttp2_submit_ping(h2->session, NGHTTP2_FLAG_NONE, ping_end);
 }
 
 void weir__http_count_pings(weir_http *x)

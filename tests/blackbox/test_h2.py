@@ -244,6 +244,8 @@ def sigterm_says_goaway_before_streams_end_and_answers_what_runs():
         c.wait(lambda: c.goaways)
         check_eq(c.goaways[0].last, 0x7fffffff)
         check(not c.answers[1].ended, 'the stream ended before GOAWAY')
+        # Its answer is to show that GOAWAY was read, so it comes behind.
+        check(not any(f.type == PING and not f.flags & ACK for f in c.log), 'a PING came before GOAWAY')
         # A request that crossed the GOAWAY is answered too.
         c.request(5)
         c.answer(5)
