@@ -34,6 +34,9 @@ BUILDS = {
 OVER_TLS = {"api", "http_hostile", "shutdown",
             "http-server", "http-limits", "http-stop", "http-hub", "http-sse", "http-load"}
 
+# And over HTTP/2, without and with TLS.
+OVER_H2 = {"api": ("", "1"), "shutdown": ("", "1"), "sse": ("",)}
+
 # Fuzz targets of parts that may not be built.
 OPTIONAL_FUZZ = {"chunks", "config", "grpc", "h1", "h2", "path", "sse"}
 
@@ -121,6 +124,9 @@ def steps(args):
         yield Step(f"program {f.stem.removeprefix('test_')}", [sys.executable, f, *mode], limit, **asan)
         if f.stem.removeprefix("test_") in OVER_TLS and not args.quick:
             yield Step(f"program {f.stem.removeprefix('test_')} (TLS)", [sys.executable, f, *mode], limit, **asan, WEIR_TEST_TLS="1")
+        for tls in OVER_H2.get(f.stem.removeprefix("test_"), ()) if not args.quick else ():
+            yield Step(f"program {f.stem.removeprefix('test_')} (HTTP/2{', TLS' if tls else ''})", [sys.executable, f, *mode],
+                       limit, **asan, WEIR_TEST_H2="1", WEIR_TEST_TLS=tls)
     for f in sorted((ROOT / "fuzz").glob("*.c")):
         p = ROOT / "build-asan/fuzz" / f"fuzz-corpus-{f.stem}"
         if p.exists() or f.stem not in OPTIONAL_FUZZ:

@@ -47,6 +47,8 @@ LIMIT = 20  # seconds: how long anything that should happen may take under a san
 
 # The same tests over TLS: plain sockets through a tunnel, the program's own clients by themselves.
 TLS = bool(os.environ.get('WEIR_TEST_TLS'))
+# … and over HTTP/2, with or without TLS.
+OVER_H2 = bool(os.environ.get('WEIR_TEST_H2'))
 
 LONG = '--long' in sys.argv or bool(os.environ.get('WEIR_LONG'))
 
@@ -261,6 +263,11 @@ def certificate():
     return path
 
 
+def gateway(port, ca=None):
+    import gateway  # which reads frames with h2wire.py, which checks with this file
+    return gateway.Gateway(port, ca)
+
+
 class Weir(Program):
     """A running `weir serve` on a free port with a data directory of its own."""
 
@@ -292,8 +299,11 @@ class Weir(Program):
         self.port = int(self.addr.rsplit(':', 1)[1]) if ':' in self.addr and not self.addr.startswith('unix') else None
         self.tls_port = self.port  # the server's own, also behind a tunnel
         self.url = f'http{"s" if tls else ""}://127.0.0.1:{self.port}'
-        if tls and self.port:
+        if self.port and OVER_H2 and not any('--tls' in f for f in flags):
+            self.tunnel = gateway(self.port, certificate() + '.crt' if tls else None)
+        elif tls and self.port:
             self.tunnel = Tunnel(self.port, certificate() + '.crt')
+        if self.tunnel:
             self.port = self.tunnel.port
 
     def __enter__(self):
