@@ -4,7 +4,7 @@
 #include "fuzz.h"
 
 #include "base/buf.h"
-#include "nats/json.h"
+#include "base/json.h"
 #include "nats/parse.h"
 
 static void member(const struct weir__json_member *m, void *arg)

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "nats/json.h"
+#include "base/json.h"
 #include "nats/nkey.h"
 
 enum { CLIENT_TEXT_MAX = 128 };

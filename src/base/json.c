@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /* A decoded text is never longer than its source, so it is written over it. */
-#include "nats/json.h"
+#include "base/json.h"
 
 #include <errno.h>
 #include <string.h>
 
-enum { DEPTH_MAX = 16 };
+enum { DEPTH_MAX = 17 };
 
 struct reader {
 	char *at, *end;
+	weir__json_fn *fn;
+	void *arg;
+	bool inside; /* what is in inner objects and lists is told too */
 };
 
 static void skip_space(struct reader *r)
@@ -176,55 +179,14 @@ static bool read_number(struct reader *r, int64_t *ret)
 	return true;
 }
 
-static bool read_value(struct reader *r, struct weir__json_member *m);
-
-/* An object or a list inside; only that it is well formed counts. */
-static bool skip_nested(struct reader *r)
+static bool read_plain(struct reader *r, struct weir__json_member *m)
 {
-	char closes[DEPTH_MAX];
-	struct weir__json_member ignored;
-	size_t depth = 0;
-	bool fresh;
-
-	do {
-		skip_space(r);
-		if (r->at == r->end)
-			return false;
-		fresh = *r->at == '{' || *r->at == '[';
-		if (fresh) {
-			if (depth == DEPTH_MAX)
-				return false;
-			closes[depth++] = *r->at++ == '{' ? '}' : ']';
-		} else if (!read_value(r, &ignored)) {
-			return false;
-		}
-		while (depth && (take(r, closes[depth - 1]))) {
-			depth--;
-			fresh = false;
-		}
-		if (depth && !fresh && !take(r, ','))
-			return false;
-		if (depth && closes[depth - 1] == '}' && (!read_text(r) || !take(r, ':')))
-			return false;
-	} while (depth);
-	return true;
-}
-
-static bool read_value(struct reader *r, struct weir__json_member *m)
-{
-	skip_space(r);
-	if (r->at == r->end)
-		return false;
 	m->text = NULL;
 	switch (*r->at) {
 	case '"':
 		m->kind = WEIR__JSON_TEXT;
 		m->text = read_text(r);
 		return m->text != NULL;
-	case '{':
-	case '[':
-		m->kind = WEIR__JSON_OTHER;
-		return skip_nested(r);
 	case 't':
 	case 'f':
 		m->kind = WEIR__JSON_BOOL;
@@ -239,24 +201,69 @@ static bool read_value(struct reader *r, struct weir__json_member *m)
 	}
 }
 
-int weir__json_object(char *text, size_t n,
-                      void (*fn)(const struct weir__json_member *m, void *arg), void *arg)
+static void tell(struct reader *r, const struct weir__json_member *m)
 {
-	struct reader r = { text, text + n };
-	struct weir__json_member m;
+	if (m->depth && (r->inside || m->depth == 1))
+		r->fn(m, r->arg);
+}
 
-	if (!take(&r, '{'))
+/* A value and all that is in it. */
+static bool read_tree(struct reader *r)
+{
+	char closes[DEPTH_MAX];
+	const char *key = NULL;
+	unsigned depth = 0;
+	bool opened;
+
+	do {
+		struct weir__json_member m = { .key = key, .depth = depth };
+
+		skip_space(r);
+		if (r->at == r->end)
+			return false;
+		opened = *r->at == '{' || *r->at == '[';
+		if (opened) {
+			if (depth == DEPTH_MAX)
+				return false;
+			m.kind = WEIR__JSON_OTHER;
+			closes[depth++] = *r->at++ == '{' ? '}' : ']';
+		} else if (!read_plain(r, &m)) {
+			return false;
+		}
+		tell(r, &m);
+		while (depth && take(r, closes[depth - 1])) {
+			opened = false;
+			m = (struct weir__json_member){ .kind = WEIR__JSON_END, .depth = --depth };
+			if (r->inside)
+				tell(r, &m);
+		}
+		if (depth && !opened && !take(r, ','))
+			return false;
+		key = NULL;
+		if (depth && closes[depth - 1] == '}') {
+			key = read_text(r);
+			if (!key || !take(r, ':'))
+				return false;
+		}
+	} while (depth);
+	return true;
+}
+
+static int walk(struct reader r)
+{
+	skip_space(&r);
+	if (r.at == r.end || *r.at != '{' || !read_tree(&r))
 		return -EINVAL;
-	if (!take(&r, '}')) {
-		do {
-			m = (struct weir__json_member){ .key = read_text(&r) };
-			if (!m.key || !take(&r, ':') || !read_value(&r, &m))
-				return -EINVAL;
-			fn(&m, arg);
-		} while (take(&r, ','));
-		if (!take(&r, '}'))
-			return -EINVAL;
-	}
 	skip_space(&r);
 	return r.at == r.end ? 0 : -EINVAL;
+}
+
+int weir__json_object(char *text, size_t n, weir__json_fn *fn, void *arg)
+{
+	return walk((struct reader){ text, text + n, fn, arg, false });
+}
+
+int weir__json_walk(char *text, size_t n, weir__json_fn *fn, void *arg)
+{
+	return walk((struct reader){ text, text + n, fn, arg, true });
 }
