@@ -38,7 +38,8 @@ TEST(an_object_tells_its_members_and_no_more)
 {
 	struct seen s;
 
-	CHECK_EQ(read_with(weir__json_object, " {\"a\":1,\"b\":{\"c\":[2]},\"d\\n\":\"\\u00e9\"} ", &s),
+	CHECK_EQ(read_with(weir__json_object, " {\"a\":1,\"b\":{\"c\":[2]},\"d\\n\":\"\\u00e9\"} ",
+	                   &s),
 	         0);
 	CHECK_STR(s.text, "1na 1<b 1sd\n=\xc3\xa9 ");
 }
@@ -55,9 +56,18 @@ TEST(a_walk_tells_all_in_its_order)
 
 TEST(what_is_no_object_is_refused)
 {
-	static const char *const bad[] = { "",        "[]",      "1",          "{",
-		                           "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{\"a\":[1,]}",
-		                           "{\"a\":[,]}", "{\"a\":1}x", "{\"a\":{]}", "{,}",
+	static const char *const bad[] = { "",
+		                           "[]",
+		                           "1",
+		                           "{",
+		                           "{\"a\"}",
+		                           "{\"a\":}",
+		                           "{\"a\":1,}",
+		                           "{\"a\":[1,]}",
+		                           "{\"a\":[,]}",
+		                           "{\"a\":1}x",
+		                           "{\"a\":{]}",
+		                           "{,}",
 		                           "{\"a\":\"\\u0000\"}" };
 	struct seen s;
 
