@@ -37,6 +37,8 @@ static const char *rule(const struct weir__engine_row *e, int of)
 
 static const char *can(const struct weir__engine_row *e, int of)
 {
+	if (of == WEIR__CAN_DELAY && e->delay_text)
+		return e->delay_text; /* the longest */
 	return e->can & 1u << of ? "yes" : "no";
 }
 

@@ -31,6 +31,7 @@
 #include "base/list.h"
 #include "queue/courier.h"
 #include "rt/lock.h"
+#include "rt/task.h"
 #include "rt/wait.h"
 
 enum {
@@ -150,8 +151,8 @@ static bool set_up(struct transfer *t)
 	if (t->resolve)
 		SET(CURLOPT_RESOLVE, t->resolve);
 	SET(CURLOPT_HTTPHEADER, t->headers);
-	if (p->data) {
-		SET(CURLOPT_POSTFIELDS, p->data);
+	if (!p->get) {
+		SET(CURLOPT_POSTFIELDS, p->data ? p->data : "");
 		SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)p->len);
 	}
 	if (p->ca_file)
@@ -353,7 +354,9 @@ void weir__courier_free(struct weir__courier *c)
 	c->closing = true;
 	weir__lock_release(&c->lock);
 	curl_multi_wakeup(c->multi);
+	weir__outside(1);
 	(void)weir__wait_park_hard(&c->gone, "a courier to end", c);
+	weir__outside(-1);
 	pthread_join(c->thread, NULL); /* does not wait: it was its last act */
 	free(c);
 }
@@ -391,6 +394,7 @@ int weir__courier_carry(const weir_ctx *ctx, struct weir__courier *c, struct wei
 	t = n > 1 ? calloc(n, sizeof *t) : one;
 	if (!t)
 		return -ENOMEM;
+	weir__outside(1);
 	send_off(c, &e, t, p, n);
 	r = weir__wait_park(&e.wait, ctx, "http answer", p);
 	if (r < 0) {
@@ -406,6 +410,7 @@ int weir__courier_carry(const weir_ctx *ctx, struct weir__courier *c, struct wei
 			(void)weir__wait_park_hard(&e.given_back, "a request to be let go", p);
 		}
 	}
+	weir__outside(-1);
 	if (n > 1)
 		free(t);
 	return r;

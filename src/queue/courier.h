@@ -27,10 +27,11 @@ struct weir__parcel {
 	uint16_t port;
 	const char *addrs[WEIR__COURIER_ADDRS];     /* numeric; ended by NULL if fewer */
 	const char *headers[WEIR__COURIER_HEADERS]; /* ended by NULL if fewer */
-	const void *data;                           /* NULL: it is a GET, else a POST */
+	const void *data;
 	size_t len;
 	int64_t timeout_ns;
 	size_t answer_max; /* bytes of the answer's body that are kept */
+	bool get;          /* a GET, without data; else a POST */
 	bool allow_private;
 	bool keep;           /* the connection, for the next one */
 	const char *ca_file; /* whom to trust over HTTPS; NULL: whom the system does */

@@ -61,6 +61,8 @@ struct weir__engine_row {
 	const char *option;                       /* of meson, that builds it; NULL: always there */
 	const char *durability;                   /* of an accepted job; what the 202 says */
 	uint32_t can;                             /* 1u << enum weir__feature */
+	int64_t delay_max_ns;                     /* of WEIR__CAN_DELAY; 0: Weir's own bound */
+	const char *delay_text, *delay_refused;   /* that, as "15m"; and what is more than it */
 	const struct weir__remote_engine *remote; /* NULL: it is no remote one, or not built */
 	bool built;
 };

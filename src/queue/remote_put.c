@@ -29,18 +29,25 @@ static void id_of_key(const char *queue, const char *key, char id[WEIR__ID + 1])
 	id[WEIR__ID] = 0;
 }
 
+static bool too_long(const weir_store *s, const weir_job_spec *spec)
+{
+	return s->far->row->delay_max_ns && spec->delay_ns > s->far->row->delay_max_ns;
+}
+
 /* What the job asks for and the engine does not have; NULL: nothing. */
 static const char *lacks(const weir_store *s, const weir_job_spec *spec)
 {
 	enum weir__feature f = WEIR__FEATURES;
 
-	if (spec->delay_ns > 0 && !weir__far_can(s, WEIR__CAN_DELAY))
+	if (spec->delay_ns > 0 && (!weir__far_can(s, WEIR__CAN_DELAY) || too_long(s, spec)))
 		f = WEIR__CAN_DELAY;
 	else if (spec->priority && !weir__far_can(s, WEIR__CAN_PRIORITY))
 		f = WEIR__CAN_PRIORITY;
 	else if (spec->idempotency_key && *spec->idempotency_key &&
 	         !weir__far_can(s, WEIR__CAN_IDEMPOTENCY))
 		f = WEIR__CAN_IDEMPOTENCY;
+	if (f == WEIR__CAN_DELAY && too_long(s, spec))
+		return s->far->row->delay_refused;
 	return f == WEIR__FEATURES ? NULL : weir__features[f].name;
 }
 

@@ -12,7 +12,6 @@
  */
 #include <weir/webhook.h>
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,12 +21,10 @@
 #include "base/base64.h"
 #include "base/log.h"
 #include "base/sha256.h"
-#include "net/addr.h"
-#include "queue/courier.h"
 #include "queue/inner.h"
+#include "queue/url.h"
 
 enum {
-	URL_MAX = 2048,
 	SECRET_LEAST = 24,
 	SECRET_MOST = 64,
 	RESULT_KEPT = 64 << 10,
@@ -40,9 +37,8 @@ enum {
 
 struct weir_webhook {
 	uint32_t magic;
-	char *url;
-	char host[WEIR__HOST_MAX + 1]; /* without brackets */
-	uint16_t port;
+	char *text;
+	struct weir__url url;
 	unsigned char secret[SECRET_MOST];
 	size_t secret_len; /* 0: none */
 	int64_t timeout_ns;
@@ -51,49 +47,6 @@ struct weir_webhook {
 };
 
 /* ---- Making one ---- */
-
-/* Scheme, host and port; the rest is the receiver's. */
-static bool read_url(const char *url, weir_webhook *h)
-{
-	bool tls = !strncasecmp(url, "https://", 8);
-	const char *at = tls ? url + 8 : !strncasecmp(url, "http://", 7) ? url + 7 : NULL;
-	const char *end, *host_end;
-	long port = tls ? 443 : 80;
-	size_t n;
-
-	if (!at || strlen(url) > URL_MAX)
-		return false;
-	for (const char *p = url; *p; p++)
-		if ((unsigned char)*p <= ' ' || *p == 0x7f || *p == '\\' || *p == '#')
-			return false;
-	end = at + strcspn(at, "/?");
-	if (memchr(at, '@', (size_t)(end - at)))
-		return false;
-	if (*at == '[') {
-		host_end = memchr(at, ']', (size_t)(end - at));
-		if (!host_end)
-			return false;
-		n = (size_t)(host_end++ - ++at);
-	} else {
-		host_end = memchr(at, ':', (size_t)(end - at));
-		host_end = host_end ? host_end : end;
-		n = (size_t)(host_end - at);
-	}
-	if (host_end < end) {
-		char *rest;
-
-		if (*host_end != ':' || host_end[1] < '0' || host_end[1] > '9')
-			return false;
-		port = strtol(host_end + 1, &rest, 10);
-		if (rest != end)
-			return false;
-	}
-	if (!n || n >= sizeof h->host || port < 1 || port > 65535)
-		return false;
-	memcpy(h->host, at, n);
-	h->port = (uint16_t)port;
-	return true;
-}
 
 static int read_secret(const char *text, weir_webhook *h)
 {
@@ -128,14 +81,14 @@ int weir_webhook_new(const weir_webhook_options *opt, weir_webhook **ret)
 	h->magic = WEBHOOK_MAGIC;
 	h->timeout_ns = opt->timeout_ns ? opt->timeout_ns : TIMEOUT;
 	h->allow_private = opt->allow_private;
-	if (!read_url(opt->url, h))
+	if (!weir__url_parse(opt->url, &h->url))
 		goto fail;
 	r = opt->secret ? read_secret(opt->secret, h) : 0;
 	if (r < 0)
 		goto fail;
 	r = -ENOMEM;
-	h->url = strdup(opt->url);
-	if (!h->url)
+	h->text = strdup(opt->url);
+	if (!h->text)
 		goto fail;
 	*ret = h;
 	return 0;
@@ -148,7 +101,7 @@ void weir_webhook_free(weir_webhook *h)
 {
 	if (!h)
 		return;
-	free(h->url);
+	free(h->text);
 	explicit_bzero(h, sizeof *h);
 	free(h);
 }
@@ -157,29 +110,10 @@ void weir_webhook_free(weir_webhook *h)
 
 struct delivery {
 	struct weir__parcel parcel;
-	char addrs[WEIR__RESOLVE_MAX][INET6_ADDRSTRLEN];
+	struct weir__url_addrs addrs;
 	char id[HEADER_BYTES], time[HEADER_BYTES], signature[HEADER_BYTES], type[HEADER_BYTES],
 		queue[HEADER_BYTES], attempt[HEADER_BYTES];
 };
-
-_Static_assert((int)WEIR__RESOLVE_MAX <= (int)WEIR__COURIER_ADDRS, "all that a name has");
-
-static int look_up(const weir_ctx *ctx, const weir_webhook *h, struct delivery *d)
-{
-	union weir__sockaddr at[WEIR__RESOLVE_MAX];
-	socklen_t len[WEIR__RESOLVE_MAX];
-	int n = weir__resolve(ctx, h->host, h->port, at, len);
-
-	for (int i = 0; i < n; i++) {
-		const void *raw = at[i].any.sa_family == AF_INET6 ?
-		                          (const void *)&at[i].in6.sin6_addr :
-		                          (const void *)&at[i].in.sin_addr;
-
-		inet_ntop(at[i].any.sa_family, raw, d->addrs[i], sizeof d->addrs[i]);
-		d->parcel.addrs[i] = d->addrs[i];
-	}
-	return n < 0 ? n : 0;
-}
 
 /* Standard Webhooks 1.0.0: over "id.timestamp.payload". */
 static int sign(const weir_webhook *h, struct delivery *d, const char *id, long long at)
@@ -239,7 +173,7 @@ static int judge(weir_webhook *h, weir_job *job, const struct weir__parcel *p)
 		return p->answer.failed ? 0 : weir_job_result(job, p->answer.data, p->answer.len);
 	snprintf(why, sizeof why, "the receiver answered %ld", p->status);
 	if (p->status == 410) {
-		weir__log(WEIR__WARN, "queue", "%s answered 410: queue %s is paused", h->host,
+		weir__log(WEIR__WARN, "queue", "%s answered 410: queue %s is paused", h->url.host,
 		          weir_job_queue(job));
 		snprintf(why, sizeof why, "the receiver answered 410: the queue is paused");
 		(void)weir_queue_pause(job->store, weir_job_queue(job), true);
@@ -272,9 +206,9 @@ int weir_job_webhook(const weir_ctx *ctx, weir_job *job, void *hook)
 	d = calloc(1, sizeof *d);
 	if (!d)
 		return -ENOMEM;
-	d->parcel = (struct weir__parcel){ .url = h->url,
-		                           .host = h->host,
-		                           .port = h->port,
+	d->parcel = (struct weir__parcel){ .url = h->text,
+		                           .host = h->url.host,
+		                           .port = h->url.port,
 		                           .timeout_ns = h->timeout_ns,
 		                           .answer_max = RESULT_KEPT,
 		                           .allow_private = h->allow_private,
@@ -282,7 +216,7 @@ int weir_job_webhook(const weir_ctx *ctx, weir_job *job, void *hook)
 	d->parcel.data = weir_job_data(job, &d->parcel.len);
 	r = write_headers(h, job, d);
 	if (r == 0)
-		r = look_up(ctx, h, d);
+		r = weir__url_look_up(ctx, h->url.host, h->url.port, &d->addrs, &d->parcel);
 	if (r == -EHOSTUNREACH)
 		weir_job_why(job, "its host is not known");
 	if (r == 0)

@@ -68,10 +68,45 @@ static inline bool jetstream_start(struct engine_server *e)
 	return jetstream_again(e);
 }
 
+/* The repo's own server of SQS's protocol, tests/sqs_server.py; or, when WEIR_TEST_SQS names one by
+ * its URL, that (doc/design/engines.md tells which have been tried). Queues get a prefix, since
+ * others may be there. */
+static inline bool sqs_again(struct engine_server *e)
+{
+	char port[8], log[64];
+
+	snprintf(port, sizeof port, "%d", e->server.port);
+	snprintf(log, sizeof log, "%s/sqs.log", e->dir);
+	e->missing = "python3 is not installed";
+	return server_start(
+		&e->server,
+		(char *[]){ "python3", SQS_SERVER, "--port", port, "--file", log, NULL },
+		"listening");
+}
+
+static inline bool sqs_start(struct engine_server *e)
+{
+	const char *other = getenv("WEIR_TEST_SQS");
+
+	setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE", 1);
+	setenv("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", 1);
+	setenv("AWS_REGION", "us-east-1", 1);
+	if (other) {
+		snprintf(e->url, sizeof e->url, "%s?prefix=t%d-%lld-", other, getpid() % 1000,
+		         (long long)weir_now() % 1000000);
+		return true;
+	}
+	engine_dir(e);
+	e->server.port = free_port();
+	snprintf(e->url, sizeof e->url, "sqs+http://127.0.0.1:%d", e->server.port);
+	return sqs_again(e);
+}
+
 static const struct engine_under_test engines[] = {
 	{ "memory", memory_start, NULL },
 	{ "SQLite", sqlite_start, NULL },
 	{ "JetStream", jetstream_start, jetstream_again },
+	{ "SQS", sqs_start, sqs_again },
 };
 
 static inline const struct engine_under_test *engine_named(const char *name)

@@ -45,6 +45,10 @@ static void over(const weir_ctx *ctx, const char *name, contract_fn *fn)
 	{                                                              \
 		over(ctx, "JetStream", name);                          \
 	}                                                              \
+	TASK(sqs_##name)                                               \
+	{                                                              \
+		over(ctx, "SQS", name);                                \
+	}                                                              \
 	static void name(const weir_ctx *ctx, const struct engine *e)
 
 static bool can(const struct engine *e, enum weir__feature f)

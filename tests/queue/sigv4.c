@@ -3,8 +3,14 @@
 #include "queue/sigv4.h"
 #include "../test.h"
 
-#define HOST { "host", "example.amazonaws.com" }
-#define DATE { "x-amz-date", "20150830T123600Z" }
+#define HOST                                    \
+	{                                       \
+		"host", "example.amazonaws.com" \
+	}
+#define DATE                                     \
+	{                                        \
+		"x-amz-date", "20150830T123600Z" \
+	}
 #define TOKEN                                                                                  \
 	"AQoDYXdzEPT//////////wEXAMPLEtc764bNrC9SAPBSM22wDOk4x4HIZ8j4FZTwdQWLWsKWHGBuFqwAeMic" \
 	"RXmxfpSPfIeoIYRqTflfKD8YUuwthAx7mSEI/qkPpKPi/kMcGdQrmGdeehM4IC1NtBmUpp2wUE8phUZampKs" \
@@ -97,7 +103,8 @@ TEST(post_x_www_form_urlencoded_parameters)
 
 TEST(post_sts_header_before)
 {
-	static const struct weir__sigv4_header h[] = { HOST, DATE,
+	static const struct weir__sigv4_header h[] = { HOST,
+		                                       DATE,
 		                                       { "x-amz-security-token", TOKEN } };
 
 	SIGNS("POST", h, "", "host;x-amz-date;x-amz-security-token",

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Receiving jobs from SQS, and ending them.
+ *
+ * A poll cannot be called back: a message that the service gives to one whose client has gone is
+ * hidden for its whole time, and that was an attempt. So a poll is short (`wait` of the URL, two
+ * seconds), and a fetch whose takers have gone stays until it is over; what comes by then is handed
+ * up. With a longer wait it is cut off.
+ *
+ * A message is hidden from a moment that only the service knows. It is asked to hide it for the
+ * lease and the poll's own time, and the time is counted from before the poll: so it is on the safe
+ * side, and a lease long.
+ *
+ * SQS tells deliveries of one message apart by receipt handles, but says itself that an old handle
+ * may still delete: so the fence is time here too (remote.c).
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "queue/sqs.h"
+
+#define ANSWER WEIR_SEC(5)   /* how long it may take beyond the poll's time */
+#define AGAIN  WEIR_MS(250)
+#define SHORT  2 /* seconds: polls that are waited for */
+
+enum { POLLS = WEIR__SQS_ROUND };
+
+static void write_poll(struct weir__sqs_queue *q, struct weir__buf *b, size_t max, int64_t wait_s)
+{
+	weir__sqs_begin(q, false, b);
+	weir__buf_printf(b,
+	                 ",\"MaxNumberOfMessages\":%zu,\"WaitTimeSeconds\":%lld,"
+	                 "\"VisibilityTimeout\":%lld,\"MessageAttributeNames\":[\"All\"],"
+	                 "\"AttributeNames\":[\"ApproximateReceiveCount\",\"SentTimestamp\"]}",
+	                 max < WEIR__SQS_BATCH ? max : WEIR__SQS_BATCH, (long long)wait_s,
+	                 (long long)(__atomic_load_n(&q->lease_s, __ATOMIC_RELAXED) + wait_s));
+}
+
+/* Some polls at once, for up to max. How many came, or an error. */
+static int poll_with(const weir_ctx *ctx, struct weir__sqs *s, struct weir__sqs_queue *q,
+                size_t polls, size_t max, int64_t wait_s, struct weir__delivery **ret)
+{
+	int64_t until = weir_now() +
+	                WEIR_SEC(__atomic_load_n(&q->lease_s, __ATOMIC_RELAXED) + wait_s);
+	struct weir__sqs_call c[POLLS] = { 0 };
+	size_t n = 0;
+	int r = 0;
+
+	for (size_t i = 0; i < polls; i++) {
+		size_t want = max - i * WEIR__SQS_BATCH;
+
+		c[i].action = "ReceiveMessage";
+		c[i].timeout_ns = WEIR_SEC(wait_s) + ANSWER;
+		/* A character of a message may take six in JSON. */
+		c[i].answer_max = 8 * (size_t)WEIR__SQS_MESSAGE;
+		write_poll(q, &c[i].body, want, wait_s);
+		if (c[i].body.failed)
+			r = -ENOMEM;
+	}
+	if (r == 0)
+		r = weir__sqs_call(ctx, s, c, polls);
+	for (size_t i = 0; i < polls; i++) {
+		if (c[i].result == 0)
+			n += weir__sqs_deliveries(&c[i].answer, until, ret + n, max - n);
+		else if (r == 0)
+			r = c[i].result;
+	}
+	weir__sqs_call_free(c, POLLS);
+	return n ? (int)n : r;
+}
+
+int weir__sqs_fetch(const weir_ctx *ctx, void *engine, const char *queue, size_t max,
+                    struct weir__delivery **ret)
+{
+	struct weir__sqs *s = engine;
+	struct weir__sqs_queue *q = weir__sqs_find(s, queue);
+	weir_ctx whole = weir_ctx_shield(ctx, WEIR_SEC(s->wait_s) + ANSWER);
+	size_t more;
+	int r, rest;
+
+	r = weir_ctx_err(ctx);
+	if (r < 0)
+		return r;
+	r = poll_with(s->wait_s > SHORT ? ctx : &whole, s, q, 1, max, s->wait_s, ret);
+	if (r == -ENOENT) {
+		r = weir__sqs_remake(ctx, s, q);
+		return r < 0 ? r : 0;
+	}
+	if (r == WEIR__SQS_BATCH && max > WEIR__SQS_BATCH) {
+		more = (max - WEIR__SQS_BATCH + WEIR__SQS_BATCH - 1) / WEIR__SQS_BATCH;
+		more = more < POLLS ? more : POLLS;
+		rest = poll_with(&whole, s, q, more, max - WEIR__SQS_BATCH, 0, ret + r);
+		r += rest > 0 ? rest : 0;
+	}
+	return r == -EAGAIN || r == -EACCES || r == -EIO || r == -EMSGSIZE ? -ENOTCONN : r;
+}
+
+/* ---- Ends ---- */
+
+/* One entry with the delivery's handle. 0; -ESTALE; -ENOTCONN; -EOPNOTSUPP; the context's error. */
+static int tell(const weir_ctx *ctx, struct weir__sqs_lane *l, const struct weir__delivery *d,
+                int64_t hide_s)
+{
+	struct weir__sqs_entry e = { .json = WEIR__BUF_INIT };
+	int r;
+
+	weir__buf_str(&e.json, ",\"ReceiptHandle\":");
+	weir__buf_json(&e.json, d->token, strlen(d->token));
+	if (hide_s >= 0)
+		weir__buf_printf(&e.json, ",\"VisibilityTimeout\":%lld", (long long)hide_s);
+	if (e.json.failed) {
+		weir__buf_free(&e.json);
+		return -ENOMEM;
+	}
+	r = weir__sqs_send(ctx, l, &e, 1);
+	if (r == 0)
+		r = e.result;
+	/* It is not hidden for more than twelve hours in all, and a handle may be of long ago. */
+	return r == -EIO ? -ESTALE : r == -EAGAIN || r == -EACCES || r == -ENOENT ? -ENOTCONN : r;
+}
+
+int weir__sqs_ack(const weir_ctx *ctx, void *engine, const char *queue,
+                  const struct weir__delivery *d)
+{
+	return tell(ctx, &weir__sqs_find(engine, queue)->remove, d, -1);
+}
+
+int weir__sqs_nack(const weir_ctx *ctx, void *engine, const char *queue,
+                   const struct weir__delivery *d, int64_t delay_ns, bool counted)
+{
+	int64_t delay_s = (delay_ns + WEIR_SEC(1) - 1) / WEIR_SEC(1);
+
+	(void)counted; /* SQS counts what it gave. */
+	if (delay_s > WEIR__SQS_HIDDEN)
+		return -EOPNOTSUPP;
+	return tell(ctx, &weir__sqs_find(engine, queue)->hide, d, delay_s);
+}
+
+/* Once it is among the dead, only its leaving the queue is tried again, so that it is there once;
+ * unless the first answer got lost. */
+int weir__sqs_bury(const weir_ctx *ctx, void *engine, const char *queue,
+                   const struct weir__delivery *d, const char *why)
+{
+	struct weir__sqs_queue *q = weir__sqs_find(engine, queue);
+	struct weir__sqs_entry e;
+	char plain[256];
+	int r;
+
+	snprintf(plain, sizeof plain, "%s", why ? why : "it was given up");
+	for (char *c = plain; *c; c++)
+		if ((unsigned char)*c < ' ') /* No attribute may have it. */
+			*c = ' ';
+	r = weir__sqs_entry_of(&d->job, plain, &e);
+	if (r == -EMSGSIZE)
+		r = weir__sqs_entry_of(&d->job, "", &e);
+	if (r == 0)
+		r = weir__sqs_send(ctx, &q->bury, &e, 1);
+	if (r < 0)
+		return r;
+	if (e.result < 0)
+		return -ENOTCONN;
+	do
+		r = tell(ctx, &q->remove, d, -1);
+	while (r == -ENOTCONN && weir_now() < __atomic_load_n(&d->until_ns, __ATOMIC_RELAXED) &&
+	       weir_sleep(ctx, AGAIN) == 0);
+	return r;
+}
+
+int weir__sqs_extend(const weir_ctx *ctx, void *engine, const char *queue,
+                     const struct weir__delivery *d, int64_t *ret_until_ns)
+{
+	struct weir__sqs_queue *q = weir__sqs_find(engine, queue);
+	int64_t lease = __atomic_load_n(&q->lease_s, __ATOMIC_RELAXED), since = weir_now();
+	int r = tell(ctx, &q->hide, d, lease);
+
+	if (r == 0)
+		*ret_until_ns = since + WEIR_SEC(lease);
+	return r;
+}
