@@ -12,9 +12,11 @@
  * A quarter of a millisecond after the last time it looks at timers and descriptors.
  *
  * Spinning: a worker that has just had messages from others looks for the next for up to 50 µs
- * before it sleeps, since waking a sleeping processor takes about as long. At most one more than
- * half of the workers at a time; not for 10 ms after three vain tries in a row, or after the kernel
- * took the processor away meanwhile.
+ * before it sleeps, since waking a sleeping processor takes about as long; and if it has just woken
+ * another itself, for as much longer as a wake was seen to take, since no answer comes before (else
+ * two that answer each other miss each other's answers by a little, and sleep each time). At most one
+ * more than half of the workers at a time; not for 10 ms after three vain tries in a row, or after
+ * the kernel took the processor away meanwhile.
  *
  * Sleeping: set `sleeping`, look once more at everything that a waker may have left, sleep.
  * Waking: publish, then exchange `sleeping`; the one who gets 1 writes the eventfd. So a burst of
@@ -35,6 +37,7 @@ enum { SPIN_MISSES = 3, SPIN_PAUSES = 4 };
 /* Switches between two glances at the counter, less one: where tasks leave soon, and elsewhere. */
 enum { GLANCE_SELDOM = 15, GLANCE_OFTEN = 3 };
 #define SPIN_NS       WEIR_US(50)
+#define WAKE_NS_MAX   WEIR_US(150) /* one that took longer waited for a processor */
 #define SPIN_GAP_NS   WEIR_US(10)
 #define SPIN_PAUSE_NS WEIR_MS(10)
 
@@ -91,8 +94,11 @@ void weir__worker_kick(struct weir__worker *w)
 	if (!__atomic_load_n(&w->sleeping, __ATOMIC_SEQ_CST) ||
 	    !__atomic_exchange_n(&w->sleeping, 0, __ATOMIC_SEQ_CST))
 		return;
-	if (self)
+	if (self) {
 		weir__count(&self->counts.wakes, 1);
+		self->has_woken = true;
+	}
+	__atomic_store_n(&w->woken_at, weir_now(), __ATOMIC_RELAXED);
 	if (write(w->event, &one, sizeof one) < 0)
 		weir__die("cannot write an eventfd: %s", strerror(errno));
 	errno = saved;
@@ -253,8 +259,23 @@ static void look(struct weir__worker *w)
 	run_late(w);
 }
 
+/* After a sleep: how long it took to be woken, as a mean over the last ones. */
+static void note_wake(struct weir__worker *w)
+{
+	int64_t at = __atomic_load_n(&w->woken_at, __ATOMIC_RELAXED), took, mean;
+
+	if (!at)
+		return; /* Not by another worker. */
+	took = weir_now() - at;
+	if (took > WAKE_NS_MAX)
+		took = WAKE_NS_MAX;
+	mean = __atomic_load_n(&weir__rt.wake_ns, __ATOMIC_RELAXED);
+	__atomic_store_n(&weir__rt.wake_ns, mean ? mean + (took - mean) / 8 : took,
+	                 __ATOMIC_RELAXED);
+}
+
 /* True when something came. */
-static bool spin(struct weir__worker *w)
+static bool spin(struct weir__worker *w, int64_t most)
 {
 	int64_t begin = weir_now(), last = begin, now;
 	bool came = false;
@@ -276,7 +297,7 @@ static bool spin(struct weir__worker *w)
 		if (came)
 			break;
 		now = weir_now();
-		if (now - last > SPIN_GAP_NS || now - begin > SPIN_NS)
+		if (now - last > SPIN_GAP_NS || now - begin > most)
 			break;
 		last = now;
 	}
@@ -292,7 +313,7 @@ static bool spin(struct weir__worker *w)
 
 static void go_idle(struct weir__worker *w)
 {
-	int64_t next;
+	int64_t next, most = SPIN_NS;
 
 	if (weir__simulating) {
 		if (!work_around(w))
@@ -300,14 +321,18 @@ static void go_idle(struct weir__worker *w)
 		weir__timers_run(w, weir__clock_refresh(w));
 		return;
 	}
+	if (w->has_woken)
+		most += __atomic_load_n(&weir__rt.wake_ns, __ATOMIC_RELAXED);
+	w->has_woken = false;
 	if (w->had_messages) {
 		w->had_messages = false;
-		if (weir__rt.count > 1 && spin(w))
+		if (weir__rt.count > 1 && spin(w, most))
 			return;
 	}
 	if (w->stacks.count > WEIR__STACKS_ASLEEP)
 		weir__stack_cache_flush(&w->stacks, WEIR__STACKS_ASLEEP);
 	__atomic_store_n(&w->sleeps_until, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&w->woken_at, 0, __ATOMIC_RELAXED);
 	__atomic_store_n(&w->sleeping, 1, __ATOMIC_SEQ_CST);
 	__atomic_add_fetch(&weir__rt.idle, 1, __ATOMIC_SEQ_CST);
 	if (!work_around(w)) {
@@ -320,6 +345,7 @@ static void go_idle(struct weir__worker *w)
 			int64_t left = next - weir_now();
 			weir__poll(w, left > 0 ? left : 0);
 		}
+		note_wake(w);
 	}
 	__atomic_store_n(&w->sleeping, 0, __ATOMIC_SEQ_CST);
 	__atomic_sub_fetch(&weir__rt.idle, 1, __ATOMIC_SEQ_CST);

@@ -119,7 +119,8 @@ struct weir__worker {
 	uint64_t rng;
 	int epoll, event;
 	bool yielded;      /* a task let others run: new ones too */
-	bool had_messages; /* since it last was idle */
+	bool had_messages; /* since it last was idle … */
+	bool has_woken;    /* … and whether it woke another that slept */
 	unsigned spin_misses;
 	int64_t no_spin_until, no_wake_until;
 	const char *census_place; /* the last that was noted, and how deep */
@@ -131,6 +132,7 @@ struct weir__worker {
 	uint32_t sleeping;                                    /* atomic */
 	uint32_t steal_any;   /* atomic: the supervisor saw an old task on somebody's queue */
 	int64_t sleeps_until; /* atomic: while sleeping */
+	int64_t woken_at;     /* atomic: by whom got `sleeping`; 0: nobody yet */
 
 	/* Read by others. */
 	__attribute__((aligned(64))) uint64_t turn; /* atomic, relaxed: switches so far */
@@ -155,6 +157,7 @@ struct weir__runtime {
 	uint32_t next_worker;   /* atomic: for spawns from foreign threads */
 	uint32_t stopping;      /* atomic: workers leave when set */
 	int64_t no_steal_until; /* atomic: stealing has not paid */
+	int64_t wake_ns;        /* atomic: what waking a sleeping worker takes */
 	uint64_t next_id;       /* atomic */
 	uint64_t started;       /* atomic: tasks, by foreign threads */
 	weir_scope *root;
