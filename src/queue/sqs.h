@@ -37,8 +37,8 @@ struct weir__sqs_lane {
 	const char *action;
 	bool dead; /* to the queue of the dead */
 
-	weir__lock lock;            /* guards the rest, and the state of errands and entries */
-	struct weir__list waiting;  /* entries nobody has sent yet */
+	weir__lock lock;           /* guards the rest, and the state of errands and entries */
+	struct weir__list waiting; /* entries nobody has sent yet */
 	unsigned leaders;
 };
 
@@ -54,13 +54,13 @@ struct weir__sqs_queue {
 
 struct weir__sqs {
 	struct weir__courier *courier;
-	struct weir__url at; /* its rest is not used */
+	struct weir__url at;                                           /* its rest is not used */
 	char endpoint[WEIR__HOST_MAX + 32], host[WEIR__HOST_MAX + 16]; /* URL; the header */
 	char region[WEIR__AWS_REGION], prefix[33];
 	const char *ca_file;
 	int64_t wait_s; /* of a fetch */
 	weir_group group;
-	weir_sem fallen; /* given when it went away */
+	weir_sem fallen;   /* given when it went away */
 	weir_mutex asking; /* who looks up the name or gets a key */
 
 	weir__lock lock; /* guards the rest */
@@ -116,11 +116,11 @@ void weir__sqs_begin(struct weir__sqs_queue *q, bool dead, struct weir__buf *bod
 
 struct weir__sqs_errand;
 struct weir__sqs_entry {
-	struct weir__list link;         /* lane->waiting */
+	struct weir__list link; /* lane->waiting */
 	struct weir__sqs_errand *of;
-	struct weir__buf json;          /* its members behind "Id", each after a comma */
-	size_t size;                    /* what it counts for in a batch */
-	int result;                     /* as weir__sqs_call.result */
+	struct weir__buf json; /* its members behind "Id", each after a comma */
+	size_t size;           /* what it counts for in a batch */
+	int result;            /* as weir__sqs_call.result */
 };
 
 void weir__sqs_lane_init(struct weir__sqs_lane *l, struct weir__sqs *s, struct weir__sqs_queue *q,
@@ -136,8 +136,8 @@ int weir__sqs_send(const weir_ctx *ctx, struct weir__sqs_lane *l, struct weir__s
 int weir__sqs_entry_of(const struct weir__remote_job *job, const char *why,
                        struct weir__sqs_entry *e);
 /* The jobs in the answer to a ReceiveMessage, which is overwritten: how many, at most max. */
-size_t weir__sqs_deliveries(struct weir__buf *answer, int64_t until_ns,
-                            struct weir__delivery **ret, size_t max);
+size_t weir__sqs_deliveries(struct weir__buf *answer, int64_t until_ns, struct weir__delivery **ret,
+                            size_t max);
 
 /* ---- sqs_take.c ---- */
 int weir__sqs_fetch(const weir_ctx *ctx, void *engine, const char *queue, size_t max,

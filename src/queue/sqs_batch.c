@@ -149,8 +149,7 @@ static void hand_over(struct weir__sqs_lane *l)
 {
 	l->leaders--;
 	weir__list_each (n, &l->waiting) {
-		struct weir__sqs_errand *of =
-			weir__container(n, struct weir__sqs_entry, link)->of;
+		struct weir__sqs_errand *of = weir__container(n, struct weir__sqs_entry, link)->of;
 
 		if (of->leads)
 			continue;

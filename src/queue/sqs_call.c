@@ -294,10 +294,11 @@ static enum next heed_clock(struct weir__sqs *s, const struct weir__parcel *p)
 	weir__lock_release(&s->lock);
 	if (by > -SKEW_LEAST && by < SKEW_LEAST)
 		return DONE;
-	weir__log(WEIR__WARN, "queue",
-	          "SQS refuses signatures of this machine's time: its clock is %lld s %s the "
-	          "service's; requests are signed by the service's from now on. Set the clock (NTP)",
-	          (long long)(skew < 0 ? -skew : skew), skew < 0 ? "ahead of" : "behind");
+	weir__log(
+		WEIR__WARN, "queue",
+		"SQS refuses signatures of this machine's time: its clock is %lld s %s the "
+		"service's; requests are signed by the service's from now on. Set the clock (NTP)",
+		(long long)(skew < 0 ? -skew : skew), skew < 0 ? "ahead of" : "behind");
 	return NEW_TIME;
 }
 
@@ -334,9 +335,8 @@ static enum next judge(struct weir__sqs *s, struct weir__sqs_call *c, struct wei
 static void tell(const struct weir__sqs *s, const struct weir__sqs_call *c)
 {
 	if (c->result == -EACCES)
-		weir__log_rare(WEIR__ERROR, "queue",
-		               "SQS at %s refuses %s: %s: %s (region %s)", s->host, c->action,
-		               c->code, c->why, s->region);
+		weir__log_rare(WEIR__ERROR, "queue", "SQS at %s refuses %s: %s: %s (region %s)",
+		               s->host, c->action, c->code, c->why, s->region);
 	else if (c->result == -EIO)
 		weir__log_rare(WEIR__WARN, "queue", "SQS: %s: %s: %s", c->action,
 		               *c->code ? c->code : "no JSON", c->why);

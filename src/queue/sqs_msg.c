@@ -204,8 +204,8 @@ static void deliver(struct reading *r)
 		}
 	}
 	if (r->n < r->max) {
-		r->to[r->n] = weir__delivery_new(&job, attempt ? attempt : 1, m->handle,
-		                                 r->until_ns);
+		r->to[r->n] =
+			weir__delivery_new(&job, attempt ? attempt : 1, m->handle, r->until_ns);
 		r->n += r->to[r->n] != NULL;
 	}
 	weir__buf_free(&bytes);
@@ -263,8 +263,8 @@ static void member(const struct weir__json_member *m, void *arg)
 	}
 }
 
-size_t weir__sqs_deliveries(struct weir__buf *answer, int64_t until_ns,
-                            struct weir__delivery **ret, size_t max)
+size_t weir__sqs_deliveries(struct weir__buf *answer, int64_t until_ns, struct weir__delivery **ret,
+                            size_t max)
 {
 	struct reading r = { .until_ns = until_ns, .to = ret, .max = max };
 

@@ -92,10 +92,11 @@ static int ask_url(const weir_ctx *ctx, struct weir__sqs *s, struct weir__sqs_ca
 	return r;
 }
 
-static int find_or_make(const weir_ctx *ctx, struct weir__sqs *s, const char *name,
-                        int64_t lease_s, char ret[WEIR__SQS_URL])
+static int find_or_make(const weir_ctx *ctx, struct weir__sqs *s, const char *name, int64_t lease_s,
+                        char ret[WEIR__SQS_URL])
 {
-	struct weir__sqs_call find = { .action = "GetQueueUrl" }, make = { .action = "CreateQueue" };
+	struct weir__sqs_call find = { .action = "GetQueueUrl" },
+			      make = { .action = "CreateQueue" };
 	int r;
 
 	weir__buf_printf(&find.body, "{\"QueueName\":\"%s\"}", name);

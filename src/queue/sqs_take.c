@@ -22,7 +22,7 @@
 #include "base/log.h"
 #include "queue/sqs.h"
 
-#define ANSWER WEIR_SEC(5)   /* how long it may take beyond the poll's time */
+#define ANSWER WEIR_SEC(5) /* how long it may take beyond the poll's time */
 #define AGAIN  WEIR_MS(250)
 #define SHORT  2 /* seconds: polls that are waited for */
 
@@ -41,10 +41,10 @@ static void write_poll(struct weir__sqs_queue *q, struct weir__buf *b, size_t ma
 
 /* Some polls at once, for up to max. How many came, or an error. */
 static int poll_with(const weir_ctx *ctx, struct weir__sqs *s, struct weir__sqs_queue *q,
-                size_t polls, size_t max, int64_t wait_s, struct weir__delivery **ret)
+                     size_t polls, size_t max, int64_t wait_s, struct weir__delivery **ret)
 {
-	int64_t until = weir_now() +
-	                WEIR_SEC(__atomic_load_n(&q->lease_s, __ATOMIC_RELAXED) + wait_s);
+	int64_t until =
+		weir_now() + WEIR_SEC(__atomic_load_n(&q->lease_s, __ATOMIC_RELAXED) + wait_s);
 	struct weir__sqs_call c[POLLS] = { 0 };
 	size_t n = 0;
 	int r = 0;

@@ -9,6 +9,9 @@
 
 #include "../bus/servers.h"
 #include "queue/remote.h"
+#ifdef WEIR__RABBITMQ
+#include "rabbit_server.h"
+#endif
 
 struct engine_server {
 	struct bus_server server;
@@ -102,10 +105,24 @@ static inline bool sqs_start(struct engine_server *e)
 	return sqs_again(e);
 }
 
+static inline bool rabbitmq_start(struct engine_server *e)
+{
+#ifdef WEIR__RABBITMQ
+	int port = rabbit_server();
+
+	snprintf(e->url, sizeof e->url, "amqp://guest:guest@127.0.0.1:%d", port);
+	if (port)
+		return true;
+#endif
+	e->missing = "rabbitmq-server is not installed";
+	return false;
+}
+
 static const struct engine_under_test engines[] = {
 	{ "memory", memory_start, NULL },
 	{ "SQLite", sqlite_start, NULL },
 	{ "JetStream", jetstream_start, jetstream_again },
+	{ "RabbitMQ", rabbitmq_start, NULL },
 	{ "SQS", sqs_start, sqs_again },
 };
 
