@@ -8,7 +8,8 @@ What Weir is shown with here has been run against other servers too; doc/design/
     sqs_server.py --port 9324 [--file LOG] [--tls CERT KEY]
 
 POST /_control with JSON changes how it behaves: {"fail": {"action": …, "code": …, "status": 400, "times": 3}}, {"clock": seconds
-that it is ahead}, {"keys": {id: [secret, token or null, expiry or null]}}, {"forget": queue}; it answers what it has counted.
+that it is ahead}, {"keys": {id: [secret, token or null, expiry or null]}}, {"forget": queue}, {"forget_keys": true}, {"put":
+[queue, text]}; it answers what it has counted.
 GET /keys gives out temporary keys as a container's endpoint does, to who has the token "Bearer t"; each lives as long as {"life":
 seconds} says.
 """
@@ -353,6 +354,10 @@ class Server:
         if 'forget' in d:
             self.queues.pop(d['forget'])
             self.keep('forget', d['forget'])
+        if 'forget_keys' in d:
+            self.keys = {}
+        if 'put' in d:
+            self.send_message_batch({'QueueUrl': d['put'][0], 'Entries': [{'Id': '0', 'MessageBody': d['put'][1]}]})
         self.keys.update(d.get('keys', {}))
         self.clock, self.life = d.get('clock', self.clock), d.get('life', self.life)
         return {'counted': self.counted, 'queues': sorted(self.queues), 'messages': {q.name: [m[1:3] for m in q.messages.values()]
