@@ -77,6 +77,7 @@ struct weir__sqlite {
 	struct weir__segment **segments;
 	size_t segments_n;                 /* by number of job / WEIR__SQL_SEGMENT */
 	int log[2];                        /* frames in the logs of the two files */
+	int log_room[2];                   /* how many would fit, as far as is known */
 	int log_next;                      /* when it is to come home */
 	uint64_t nums[WEIR__SQL_READ_MAX]; /* cold jobs that are read */
 	struct weir__record *read[WEIR__SQL_READ_MAX];
@@ -118,7 +119,10 @@ void weir__sqlite_more_remove(struct weir__sqlite *q); /* the empty file, when a
 /* sqlite_read.c: what is asked for of cold jobs */
 void weir__sqlite_reads(struct weir__sqlite *q);
 
+/* sqlite_log.c */
 extern int weir__sqlite_log_frames; /* of the log that are worth bringing home; tests make it few */
+void weir__sqlite_log_room(struct weir__sqlite *q); /* in a transaction: makes room ahead */
+void weir__sqlite_log_mind(struct weir__sqlite *q); /* behind it: home, if it is worth it */
 
 /* sqlite_write.c: one round; what is to be written is taken from the journal. */
 int weir__sqlite_round(struct weir__sqlite *q);

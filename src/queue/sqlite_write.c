@@ -19,12 +19,9 @@
 #include "queue/sqlite.h"
 
 enum {
-	CHECKPOINT = 4096,      /* frames of the log that are worth bringing home */
 	CHANGES_SPARE = 65536,  /* outdated changes that do not matter */
 	CHANGES_AT_ONCE = 2048, /* of them looked at in one round */
 };
-
-int weir__sqlite_log_frames = 4096;
 
 static int step(struct weir__sqlite *q, enum weir__sql which)
 {
@@ -380,6 +377,8 @@ static int write_all(struct weir__sqlite *q, bool fresh_too)
 	size_t at = 0, n;
 	int code = step(q, WEIR__SQL_BEGIN);
 
+	if (code == SQLITE_OK)
+		weir__sqlite_log_room(q);
 	while (code == SQLITE_OK &&
 	       (n = weir__journal_rows(q->store, &q->batch, at, q->rows, WEIR__SQL_ROWS)) > 0) {
 		for (size_t i = 0; i < n; i++) {
@@ -404,30 +403,6 @@ static int write_all(struct weir__sqlite *q, bool fresh_too)
 	if (!sqlite3_get_autocommit(q->db))
 		step(q, WEIR__SQL_ROLLBACK);
 	return code;
-}
-
-/* The log comes home when it is worth it; where it would grow over its cap, something else is
- * done. */
-static void mind_log(struct weir__sqlite *q)
-{
-	static const char *const names[] = { "main", "more" };
-	int which = q->more;
-
-	if (q->log[which] >= weir__sqlite_log_frames && q->log[which] >= q->log_next) {
-		int code = sqlite3_wal_checkpoint_v2(q->db, names[which], SQLITE_CHECKPOINT_PASSIVE,
-		                                     NULL, NULL);
-
-		if (code != SQLITE_OK)
-			weir__sqlite_error(q, code, "bringing its log home");
-		/* While somebody reads it goes on growing: not again after every write. */
-		q->log_next = q->log[which] + weir__sqlite_log_frames;
-	}
-	if (q->log[which] < weir__sqlite_log_frames)
-		q->log_next = 0;
-	if (!q->more && q->log[0] >= weir__sqlite_log_cap)
-		(void)weir__sqlite_more_begin(q);
-	else if (q->more)
-		weir__sqlite_more_step(q);
 }
 
 int weir__sqlite_round(struct weir__sqlite *q)
@@ -457,6 +432,6 @@ int weir__sqlite_round(struct weir__sqlite *q)
 		note_gone(q);
 	weir__journal_done(q->store, &q->batch, r, r_rest);
 	if (r_rest == 0)
-		mind_log(q);
+		weir__sqlite_log_mind(q);
 	return r_rest;
 }
