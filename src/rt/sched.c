@@ -16,12 +16,13 @@
  * another itself, for as much longer as a wake was seen to take, since no answer comes before (else
  * two that answer each other miss each other's answers by a little, and sleep each time). At most one
  * more than half of the workers at a time; not for 10 ms after three vain tries in a row, or after
- * the kernel took the processor away meanwhile.
+ * the kernel took the processor away meanwhile; and see part_company().
  *
  * Sleeping: set `sleeping`, look once more at everything that a waker may have left, sleep.
  * Waking: publish, then exchange `sleeping`; the one who gets 1 writes the eventfd. So a burst of
  * messages to one sleeper costs one system call.
  */
+#include <sched.h>
 #include <stdlib.h>
 #include <stdio.h>
 #include <string.h>
@@ -38,6 +39,7 @@ enum { SPIN_MISSES = 3, SPIN_PAUSES = 4 };
 enum { GLANCE_SELDOM = 15, GLANCE_OFTEN = 3 };
 #define SPIN_NS       WEIR_US(50)
 #define WAKE_NS_MAX   WEIR_US(150) /* one that took longer waited for a processor */
+#define MOVE_EVERY_NS WEIR_MS(50)
 #define SPIN_GAP_NS   WEIR_US(10)
 #define SPIN_PAUSE_NS WEIR_MS(10)
 
@@ -264,6 +266,7 @@ static void note_wake(struct weir__worker *w)
 {
 	int64_t at = __atomic_load_n(&w->woken_at, __ATOMIC_RELAXED), took, mean;
 
+	__atomic_store_n(&w->cpu, sched_getcpu(), __ATOMIC_RELAXED);
 	if (!at)
 		return; /* Not by another worker. */
 	took = weir_now() - at;
@@ -272,6 +275,32 @@ static void note_wake(struct weir__worker *w)
 	mean = __atomic_load_n(&weir__rt.wake_ns, __ATOMIC_RELAXED);
 	__atomic_store_n(&weir__rt.wake_ns, mean ? mean + (took - mean) / 8 : took,
 	                 __ATOMIC_RELAXED);
+}
+
+/*
+ * A spin was in vain. If another worker has the same processor, that is why: the kernel likes to wake
+ * a thread where its waker runs, and there it waits until this one sleeps. Two who talk so much that
+ * they spin do better on a processor each, so this one moves.
+ */
+static void part_company(struct weir__worker *w, int64_t now)
+{
+	cpu_set_t all, others;
+	int cpu = sched_getcpu();
+	bool shared = false;
+
+	for (int i = 0; i < weir__rt.count; i++)
+		shared |= i != w->index &&
+		          __atomic_load_n(&weir__rt.workers[i].cpu, __ATOMIC_RELAXED) == cpu;
+	if (!shared || now < w->no_move_until)
+		return;
+	w->no_move_until = now + MOVE_EVERY_NS;
+	if (sched_getaffinity(0, sizeof all, &all) < 0 || CPU_COUNT(&all) < weir__rt.count)
+		return;
+	others = all;
+	CPU_CLR(cpu, &others);
+	if (sched_setaffinity(0, sizeof others, &others) == 0)
+		sched_setaffinity(0, sizeof all, &all);
+	__atomic_store_n(&w->cpu, sched_getcpu(), __ATOMIC_RELAXED);
 }
 
 /* True when something came. */
@@ -288,6 +317,7 @@ static bool spin(struct weir__worker *w, int64_t most)
 		return false;
 	}
 	weir__count(&w->counts.spins, 1);
+	__atomic_store_n(&w->cpu, sched_getcpu(), __ATOMIC_RELAXED);
 	for (;;) {
 		/* Not all the time: whoever has more for us keeps the line of the inbox meanwhile. */
 		for (int i = 0; i < SPIN_PAUSES; i++)
@@ -302,6 +332,8 @@ static bool spin(struct weir__worker *w, int64_t most)
 		last = now;
 	}
 	__atomic_sub_fetch(&weir__rt.spinning, 1, __ATOMIC_RELAXED);
+	if (!came)
+		part_company(w, begin);
 	if (came) {
 		w->spin_misses = 0;
 	} else if (++w->spin_misses >= SPIN_MISSES) {
@@ -386,7 +418,7 @@ int weir__worker_init(struct weir__worker *w, int index)
 	weir__bias_init_owned(&w->fresh_lock, index);
 	w->now_ns = weir_now();
 	w->rng = ((uint64_t)index + 1) * 0x9e3779b97f4a7c15u ^ (uint64_t)w->now_ns;
-	w->epoll = w->event = -1;
+	w->epoll = w->event = w->cpu = -1;
 	if (weir__simulating)
 		return 0;
 	w->epoll = epoll_create1(EPOLL_CLOEXEC);

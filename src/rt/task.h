@@ -122,7 +122,7 @@ struct weir__worker {
 	bool had_messages; /* since it last was idle … */
 	bool has_woken;    /* … and whether it woke another that slept */
 	unsigned spin_misses;
-	int64_t no_spin_until, no_wake_until;
+	int64_t no_spin_until, no_wake_until, no_move_until;
 	const char *census_place; /* the last that was noted, and how deep */
 	size_t census_depth;
 	weir__task *dead; /* ended, its stack is free once it is left */
@@ -137,6 +137,7 @@ struct weir__worker {
 	/* Read by others. */
 	__attribute__((aligned(64))) uint64_t turn; /* atomic, relaxed: switches so far */
 	uint64_t started, ended;                    /* atomic, relaxed: tasks, by this worker */
+	int cpu;                      /* atomic, relaxed: where it last span or woke */
 	weir_worker_info counts;      /* relaxed; its own, but for hogs: the supervisor's */
 	struct weir__bias fresh_lock; /* its own, seldom taken by others; guards: */
 	weir__task *fresh_first, **fresh_last; /* new tasks that may be stolen */
