@@ -54,21 +54,39 @@ static void part_init(struct weir__part *p, struct weir__part *next, weir_scope 
 	weir__list_init(&p->members);
 }
 
-/* A few free scopes are kept by each worker: every group and every request makes one. */
+/* As a new one is, but for its magic, parent and maker. */
+static void scope_clean(weir_scope *s)
+{
+	s->state = 0;
+	s->refs = 1;
+	s->cause = 0;
+	s->why = NULL;
+	s->member.link.next = NULL;
+	s->member.kind = WEIR__A_SCOPE;
+	s->parts = &s->home;
+	part_init(&s->home, NULL, s, weir__here());
+}
+
+/* A few free scopes are kept by each worker, clean: every group and every request makes one. */
 static weir_scope *scope_get(void)
 {
 	struct weir__worker *w = weir__self();
 	weir_scope *s;
 
-	if (!w || !w->scopes)
-		return malloc(sizeof *s);
-	s = w->scopes;
-	w->scopes = s->parent;
-	w->scope_count--;
+	if (weir__likely(w && w->scopes)) {
+		s = w->scopes;
+		w->scopes = s->parent;
+		w->scope_count--;
+		return s;
+	}
+	s = malloc(sizeof *s);
+	if (s)
+		scope_clean(s);
 	return s;
 }
 
-static void scope_put(weir_scope *s)
+/* `used`: by more than tasks and scopes of its own worker, or stopped. */
+static void scope_put(weir_scope *s, bool used)
 {
 	struct weir__worker *w = weir__self();
 
@@ -76,6 +94,8 @@ static void scope_put(weir_scope *s)
 		free(s);
 		return;
 	}
+	if (weir__unlikely(used || s->home.worker != w->index))
+		scope_clean(s);
 	s->parent = w->scopes;
 	w->scopes = s;
 	w->scope_count++;
@@ -97,25 +117,13 @@ weir_scope *weir__scope_new(weir_scope *parent, weir__task *maker)
 
 	if (!s)
 		return NULL;
-	/* Field by field: a memset() of this size costs as much as all the rest. */
 	s->magic = WEIR__SCOPE_MAGIC;
-	s->state = 0;
-	s->refs = 1;
-	s->cause = 0;
-	s->why = NULL;
 	s->parent = parent;
 	s->maker = maker;
-	s->member.link.next = NULL;
-	s->member.kind = WEIR__A_SCOPE;
-	s->parts = &s->home;
-	part_init(&s->home, NULL, s, weir__here());
-	if (!parent)
+	if (!parent || weir__scope_join(parent, &s->member) == 0)
 		return s;
-	if (weir__scope_join(parent, &s->member) < 0) {
-		scope_put(s);
-		return NULL;
-	}
-	return s;
+	scope_put(s, true);
+	return NULL;
 }
 
 /* The last one need not say so: with one reference left nobody can take another. */
@@ -128,9 +136,11 @@ static bool drop(weir_scope *s)
 void weir__scope_unref(weir_scope *s)
 {
 	struct weir__part *next;
+	bool used;
 
 	if (!drop(s))
 		return;
+	used = s->parts != &s->home || s->state != 0 || s->cause != 0 || s->refs != 1;
 	for (struct weir__part *p = s->parts; p; p = next) {
 		next = p->next;
 		weir__assert(weir__list_empty(&p->members),
@@ -139,7 +149,7 @@ void weir__scope_unref(weir_scope *s)
 			free(p);
 	}
 	s->magic = 0;
-	scope_put(s);
+	scope_put(s, used);
 }
 
 void weir__scope_free(weir_scope *s)
