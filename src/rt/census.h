@@ -9,15 +9,19 @@
 struct weir__buf;
 struct weir__task;
 
-/* Is the task that gets this stack, the so-manieth of its worker, a sample? Then the stack is
- * zeroed. */
-bool weir__census_clean(void *stack);
-static inline bool weir__census_sample(uint64_t started, void *stack)
+/* Is the so-manieth task of a worker to be a sample? */
+static inline bool weir__census_wants(uint64_t started)
 {
 	enum { FIRST = 64, ONE_IN = 4096 };
 
-	return __builtin_expect(started < FIRST || started % ONE_IN == 0, 0) &&
-	       weir__census_clean(stack);
+	return started < FIRST || started % ONE_IN == 0;
+}
+
+/* Then its stack is zeroed, if that works. */
+bool weir__census_clean(void *stack);
+static inline bool weir__census_sample(uint64_t started, void *stack)
+{
+	return weir__census_wants(started) && weir__census_clean(stack);
 }
 
 /* A task has ended and left its stack. */

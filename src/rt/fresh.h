@@ -37,11 +37,12 @@ static inline void weir__expect(weir__task *t)
 		__builtin_prefetch(line + at, 1);
 }
 
-/* A queue of so many tasks has just changed. Looking at the clock costs as much as that: of a long
- * one, each eighth change will do. */
-static inline bool weir__worth_a_thief(uint32_t count)
+/* A queue of so many tasks has just changed: should somebody who sleeps know? Looking at the clock
+ * costs as much as that: of a long one, each eighth change will do. */
+static inline bool weir__fresh_wants_thief(uint32_t count)
 {
-	return count > 1 && (count < 8 || count % 8 == 0);
+	return weir__unlikely(__atomic_load_n(&weir__rt.idle, __ATOMIC_SEQ_CST)) && count > 1 &&
+	       (count < 8 || count % 8 == 0);
 }
 
 /* Under the lock. */
@@ -83,8 +84,7 @@ static inline void weir__fresh_push(struct weir__worker *w, weir__task *t)
 	} else {
 		count = weir__fresh_append_locked(w, t);
 	}
-	if (weir__unlikely(__atomic_load_n(&weir__rt.idle, __ATOMIC_SEQ_CST)) &&
-	    weir__worth_a_thief(count))
+	if (weir__fresh_wants_thief(count))
 		weir__fresh_wake_one(w);
 }
 
@@ -104,8 +104,7 @@ static inline weir__task *weir__fresh_pop(struct weir__worker *w)
 	if (weir__unlikely(!t))
 		return NULL;
 	__atomic_store_n(&t->worker, w, __ATOMIC_RELAXED); /* For good. */
-	if (weir__unlikely(__atomic_load_n(&weir__rt.idle, __ATOMIC_SEQ_CST)) &&
-	    weir__worth_a_thief(__atomic_load_n(&w->fresh_count, __ATOMIC_RELAXED)))
+	if (weir__fresh_wants_thief(__atomic_load_n(&w->fresh_count, __ATOMIC_RELAXED)))
 		return weir__fresh_wake_one_and(w, t);
 	return t;
 }

@@ -8,33 +8,48 @@
 
 enum { ID_BLOCK = 64 };
 
-static void unmark(struct weir__worker *w, weir__task *t)
+/* Is there nothing to note about its end? Most tasks end like the one before. */
+static inline bool is_usual(const struct weir__worker *w, const weir__task *t)
+{
+	return weir__likely(t->place == w->census_place && !t->sampled &&
+	                    (size_t)((char *)t - (char *)t->lowest) <= w->census_depth);
+}
+
+/* Nobody lives there any more. */
+static inline void unmark(struct weir__worker *w, weir__task *t)
 {
 	w->dead = NULL;
 	weir__fiber_fini(&t->fiber);
 	__atomic_store_n(&t->id, 0, __ATOMIC_RELAXED);
-	weir__stack_put(&w->stacks, (char *)(t + 1), t->lowest);
 }
 
 static __attribute__((noinline)) void bury_noted(struct weir__worker *w, weir__task *t)
 {
+	size_t depth = (size_t)((char *)t - (char *)t->lowest);
+
 	weir__census_note(t);
-	w->census_place = t->place;
-	w->census_depth = (size_t)((char *)t - (char *)t->lowest);
+	/* What is as shallow as this one needs no second look at its stack either. */
+	w->census_place = weir__stack_shallow((char *)(t + 1), t->lowest) ? t->place : NULL;
+	w->census_depth = depth;
 	unmark(w, t);
+	weir__stack_put(&w->stacks, (char *)(t + 1), t->lowest);
 }
 
-/* The stack of the task that ended last is free now that it was left. Most end like the one
- * before. */
-void weir__bury(struct weir__worker *w)
+static inline void bury(struct weir__worker *w)
 {
 	weir__task *t = w->dead;
 
-	if (weir__likely(t->place == w->census_place && !t->sampled &&
-	                 (size_t)((char *)t - (char *)t->lowest) <= w->census_depth))
-		unmark(w, t);
-	else
+	if (!is_usual(w, t) || weir__unlikely(w->stacks.count == WEIR__STACKS_KEPT)) {
 		bury_noted(w, t);
+		return;
+	}
+	unmark(w, t);
+	w->stacks.free[w->stacks.count++] = (char *)(t + 1);
+}
+
+void weir__bury(struct weir__worker *w)
+{
+	bury(w);
 }
 
 static void task_woken(struct weir__msg *m)
@@ -58,7 +73,7 @@ static void task_entry(void *arg)
 	__atomic_store_n(&w->ended, w->ended + 1, __ATOMIC_RELEASE);
 	t->end(t);
 	if (w->dead)
-		weir__bury(w);
+		bury(w);
 	w->dead = t;
 	weir__fiber_switch(&t->fiber, weir__after(w), true);
 	__builtin_unreachable();
@@ -109,28 +124,13 @@ static __attribute__((noinline)) struct weir__worker *choose(int worker)
 	return &weir__rt.workers[worker];
 }
 
-/* By the worker w or (NULL) a foreign thread, for the worker `to`. */
-static inline __attribute__((always_inline)) weir__task *
-task_new(struct weir__worker *w, struct weir__worker *to, const weir_ctx *ctx)
+/* Of a task on a stack that is free, by the worker w or (NULL) a foreign thread, for the worker `to`. */
+static inline __attribute__((always_inline)) void init(weir__task *t, struct weir__worker *w,
+                                                       struct weir__worker *to, const weir_ctx *ctx,
+                                                       struct weir__part *part)
 {
-	/* Whatever may fail fails here: an accepted task always runs. */
-	struct weir__part *part = weir__scope_part(ctx->scope, to->index);
-	weir__task *t;
-	char *top;
-
-	if (weir__unlikely(!part))
-		return NULL;
-	if (w && w->dead)
-		weir__bury(w); /* The stack that is still warm. */
-	else if (w && w->stacks.count > 1)
-		weir__expect(weir__task_at(w->stacks.free[w->stacks.count - 2]));
-	top = weir__stack_get(w ? &w->stacks : NULL);
-	if (weir__unlikely(!top))
-		return NULL;
-	t = weir__task_at(top);
-	t->sampled = w && weir__census_sample(w->started, weir__stack_bottom(top));
 	__atomic_thread_fence(__ATOMIC_RELEASE); /* After the end of the one before: its id. */
-	weir__fiber_init(&t->fiber, weir__stack_bottom(top), t, task_entry, t);
+	weir__fiber_init(&t->fiber, weir__stack_bottom(t + 1), t, task_entry, t);
 	__atomic_store_n(&t->worker, to, __ATOMIC_RELAXED);
 	t->msg.fn = task_woken;
 	t->wait = NULL;
@@ -148,6 +148,25 @@ task_new(struct weir__worker *w, struct weir__worker *to, const weir_ctx *ctx)
 		__atomic_store_n(&w->started, w->started + 1, __ATOMIC_RELAXED);
 	else
 		__atomic_add_fetch(&weir__rt.started, 1, __ATOMIC_RELAXED);
+}
+
+/* Whatever may fail fails here: an accepted task always runs. */
+static weir__task *task_new(struct weir__worker *w, struct weir__worker *to, const weir_ctx *ctx)
+{
+	struct weir__part *part = weir__scope_part(ctx->scope, to->index);
+	weir__task *t;
+	char *top;
+
+	if (!part)
+		return NULL;
+	if (w && w->dead)
+		bury(w);
+	top = weir__stack_get(w ? &w->stacks : NULL);
+	if (!top)
+		return NULL;
+	t = weir__task_at(top);
+	t->sampled = w && weir__census_sample(w->started, weir__stack_bottom(top));
+	init(t, w, to, ctx, part);
 	return t;
 }
 
@@ -164,12 +183,11 @@ static inline void describe(weir__task *t, uint64_t id, weir_task_fn *fn, void *
 	__atomic_store_n(&t->id, id, __ATOMIC_RELEASE);
 }
 
-/* From a foreign thread, or for a certain worker. */
-static __attribute__((noinline)) int spawn_away(const weir_ctx *ctx, int worker, weir_task_fn *fn,
-                                                void *arg, const char *name, const char *place,
-                                                void (*end)(weir__task *t), void *owner)
+static __attribute__((noinline)) int spawn_any(const weir_ctx *ctx, int worker, weir_task_fn *fn,
+                                               void *arg, const char *name, const char *place,
+                                               void (*end)(weir__task *t), void *owner)
 {
-	struct weir__worker *w = weir__self(), *to = choose(worker);
+	struct weir__worker *w = weir__self(), *to = worker < 0 && w ? w : choose(worker);
 	weir__task *t = task_new(w, to, ctx);
 
 	if (!t)
@@ -187,18 +205,53 @@ static __attribute__((noinline)) int spawn_away(const weir_ctx *ctx, int worker,
 	return 0;
 }
 
+/* A stack that is there for the taking; the one that is still warm, if nothing need be noted of the
+ * task that left it. */
+static inline bool has_stack(const struct weir__worker *w)
+{
+	return weir__likely(!weir__simulating) &&
+	       (w->dead ? is_usual(w, w->dead) : weir__likely(w->stacks.count > 0));
+}
+
+static __attribute__((noinline)) int queue_shared(struct weir__worker *w, weir__task *t)
+{
+	weir__fresh_push(w, t);
+	return 0;
+}
+
+static __attribute__((noinline)) int wake_a_thief(struct weir__worker *w)
+{
+	weir__fresh_wake_one(w);
+	return 0;
+}
+
+/* What it calls in rare cases it calls last, so that the others need not save registers. */
 int weir__spawn(const weir_ctx *ctx, int worker, weir_task_fn *fn, void *arg, const char *name,
                 const char *place, void (*end)(weir__task *t), void *owner)
 {
 	struct weir__worker *w = weir__self();
+	struct weir__part *part = &ctx->scope->home;
+	uint32_t count;
 	weir__task *t;
 
-	if (weir__unlikely(worker >= 0 || !w))
-		return spawn_away(ctx, worker, fn, arg, name, place, end, owner);
-	t = task_new(w, w, ctx);
-	if (weir__unlikely(!t))
-		return -ENOMEM;
-	describe(t, next_id(w), fn, arg, name, place, end, owner);
-	weir__fresh_push(w, t);
-	return 0;
+	if (weir__unlikely(worker >= 0 || !w) || weir__unlikely(part->worker != w->index) ||
+	    !has_stack(w) || weir__unlikely(weir__census_wants(w->started)) ||
+	    weir__unlikely(w->id == w->id_end))
+		return spawn_any(ctx, worker, fn, arg, name, place, end, owner);
+	t = w->dead;
+	if (t) {
+		unmark(w, t);
+	} else {
+		t = weir__task_at(w->stacks.free[--w->stacks.count]);
+		if (w->stacks.count)
+			weir__expect(weir__task_at(w->stacks.free[w->stacks.count - 1]));
+	}
+	t->sampled = false;
+	init(t, w, w, ctx, part);
+	describe(t, ++w->id, fn, arg, name, place, end, owner);
+	if (weir__unlikely(!weir__bias_enter(&w->fresh_lock, w->index)))
+		return queue_shared(w, t);
+	count = weir__fresh_append(w, t);
+	weir__bias_exit(&w->fresh_lock);
+	return weir__fresh_wants_thief(count) ? wake_a_thief(w) : 0;
 }

@@ -59,13 +59,18 @@ static inline char *weir__stack_get(struct weir__stack_cache *cache)
 	return weir__stack_get_slow(cache);
 }
 
+/* May a stack that was used down to `deepest` just be kept? */
+static inline bool weir__stack_shallow(char *top, void *deepest)
+{
+	return top - (char *)deepest < WEIR__STACK_KEEP - WEIR__STACK_UNIT && !weir__stack_watched;
+}
+
 /* `deepest` is the lowest address known to have been used. */
 void weir__stack_put_slow(struct weir__stack_cache *cache, char *top, void *deepest);
 static inline void weir__stack_put(struct weir__stack_cache *cache, char *top, void *deepest)
 {
 	if (weir__likely(cache && cache->count < WEIR__STACKS_KEPT &&
-	                 top - (char *)deepest < WEIR__STACK_KEEP - WEIR__STACK_UNIT &&
-	                 !weir__stack_watched))
+	                 weir__stack_shallow(top, deepest)))
 		cache->free[cache->count++] = top;
 	else
 		weir__stack_put_slow(cache, top, deepest);
