@@ -21,6 +21,8 @@ TASK(offload_gives_the_functions_result)
 
 struct blocked {
 	sem_t go, dropped;
+	weir_latch started;
+	int result;
 };
 
 static int block(void *arg)
@@ -57,13 +59,35 @@ static void interrupt(void *arg)
 	sem_post(&b->go);
 }
 
+static int start_and_block(void *arg)
+{
+	struct blocked *b = arg;
+
+	weir_latch_down(&b->started);
+	return block(b);
+}
+
+static int interruptible(const weir_ctx *ctx, void *arg)
+{
+	struct blocked *b = arg;
+
+	b->result = weir_offload_interruptible(ctx, start_and_block, b, interrupt);
+	return 0;
+}
+
 TASK(offload_interrupted_returns_only_when_the_function_has)
 {
-	weir_ctx soon = weir_ctx_timeout(ctx, WEIR_MS(5));
-	struct blocked b;
+	struct blocked b = { .result = 0 };
+	weir_group g;
 
 	sem_init(&b.go, 0, 0);
-	CHECK_EQ(weir_offload_interruptible(&soon, block, &b, interrupt), 7);
+	weir_latch_init(&b.started, 1);
+	weir_group_init(&g, ctx);
+	CHECK_EQ(weir_group_go(&g, interruptible, &b), 0);
+	CHECK_EQ(weir_latch_wait(ctx, &b.started), 0);
+	weir_group_cancel(&g);
+	CHECK_EQ(weir_group_wait(&g), 0);
+	CHECK_EQ(b.result, 7);
 }
 
 static int many(const weir_ctx *ctx, void *arg)
