@@ -143,27 +143,33 @@ static void read_size(struct params *p, const char *name, size_t *ret)
 	*ret = (size_t)n;
 }
 
+static void read_durability(struct params *p, enum weir_durability *ret)
+{
+	const char *text = member(p, "durability");
+
+	if (!text)
+		return;
+	for (int d = WEIR_FSYNC; d <= WEIR_MEMORY; d++)
+		if (!strcmp(text, weir_durability_name((enum weir_durability)d))) {
+			*ret = (enum weir_durability)d;
+			return;
+		}
+	wrong(p, "durability is fsync, os or memory, not \"%.20s\"", text);
+}
+
 static void read_settings(struct params *p, weir_queue_settings *set)
 {
-	static const char *const known[] = { "max",
-		                             "max_bytes",
-		                             "lease",
-		                             "max_attempts",
-		                             "timeout",
-		                             "backoff",
-		                             "backoff_max",
-		                             "rate",
-		                             "rate_burst",
-		                             "concurrency",
-		                             "key_concurrency",
-		                             "finished_max",
-		                             "finished_for",
-		                             "paused",
-		                             NULL };
+	static const char *const known[] = {
+		"max",          "max_bytes",    "durability",  "lease",
+		"max_attempts", "timeout",      "backoff",     "backoff_max",
+		"rate",         "rate_burst",   "concurrency", "key_concurrency",
+		"finished_max", "finished_for", "paused",      NULL
+	};
 
 	refuse_unknown(p, known);
 	read_size(p, "max", &set->max);
 	read_bytes(p, "max_bytes", member(p, "max_bytes"), &set->max_bytes);
+	read_durability(p, &set->durability);
 	read_duration(p, "lease", member(p, "lease"), WEIR_SEC(1), LONGEST, &set->lease_ns);
 	read_count(p, "max_attempts", &set->attempts_max);
 	read_duration(p, "timeout", member(p, "timeout"), 0, LONGEST, &set->timeout_ns);

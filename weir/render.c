@@ -136,6 +136,8 @@ static void render_settings(struct weir__buf *b, const weir_queue_settings *s)
 	weir__buf_byte(b, '{');
 	put_u64(b, "max", s->max);
 	put_u64(b, "max_bytes", s->max_bytes);
+	if (s->durability)
+		put_str(b, "durability", weir_durability_name(s->durability));
 	put_duration(b, "lease", s->lease_ns);
 	put_u64(b, "max_attempts", s->attempts_max);
 	put_duration(b, "timeout", s->timeout_ns);

@@ -63,7 +63,7 @@ int error_status(int error, const char **ret_detail)
 		  "the engine of the queues cannot be reached; it is not known whether it has the "
 		  "job" },
 		{ -EOPNOTSUPP, 501,
-		  "the engine of the queues cannot do that; see weir queues --engines" },
+		  "the store of the queues cannot do that; see weir queues --engines" },
 		{ -ENETUNREACH, 503, "nobody answers on this subject" },
 		{ -ETIMEDOUT, 504, "no answer came in time" },
 		{ -ENOMEM, 507, "no memory" },

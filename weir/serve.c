@@ -72,8 +72,8 @@ static int configure(const weir_ctx *ctx, struct app *app)
 		r = weir_queue_configure(app->store, o->queues[i].name, &set);
 		if (r == -EOPNOTSUPP)
 			weir__log(WEIR__ERROR, "queue",
-			          "cannot set up queue %s: rate, concurrency and paused are more "
-			          "than %s can do (weir queues --engines)",
+			          "cannot set up queue %s: its durability, rate, concurrency or "
+			          "paused is more than %s can do (weir queues --engines)",
 			          o->queues[i].name, store_name(app));
 		else if (r < 0)
 			weir__log(WEIR__ERROR, "queue", "cannot set up queue %s: %s",

@@ -226,6 +226,10 @@ const struct setting queue_settings[] = {
 	  .most = 1000 * MILLION, .help = "jobs it holds, instead of queue-max" },
 	{ "max-bytes", 0, SET_KEY, SET_BYTES, NULL, IN_QUEUE(max_bytes), .arg = "SIZE", .least = 1,
 	  .most = NO_END, .help = "bytes of payload it holds, instead of queue-bytes" },
+	{ "durability", 0, SET_KEY, SET_CHOICE, NULL, IN_QUEUE(durability), .arg = "WORD",
+	  .choices = "default|fsync|os|memory",
+	  .help = "fsync, os or memory: where a job is when its producer is answered; the best "
+	          "that the store has" },
 	{ "lease", 0, SET_KEY, SET_DURATION, NULL, IN_QUEUE(lease_ns), .arg = "TIME",
 	  .least = WEIR_MS(100), .most = WEIR_HOUR(24),
 	  .help = "how long a worker may stay silent; 30s" },

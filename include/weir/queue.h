@@ -91,15 +91,25 @@ WEIR_API bool weir_store_up(weir_store *s);
 /* Stop giving out jobs (takers get -ESHUTDOWN… as 0 = closed); puts, acks and extends go on. */
 WEIR_API void weir_store_drain(weir_store *s);
 
+/*
+ * What is true of a job of a queue when its producer is answered, and of an ack when its worker is:
+ * FSYNC it is on disk, and neither kill -9 nor a power loss takes it back; OS the system has it, and
+ * only a power loss does; MEMORY only this process has it: a clean close keeps it, kill -9 loses it.
+ * In a store in memory always MEMORY; a store over an engine has its own (weir_queue_info).
+ */
+enum weir_durability { WEIR_DURABILITY_DEFAULT, WEIR_FSYNC, WEIR_OS, WEIR_MEMORY };
+WEIR_API const char *weir_durability_name(enum weir_durability d); /* "fsync", "os", "memory" */
+
 /* Settings of a queue; 0 = default. A queue is made by its first put or take or by this. */
 typedef struct weir_queue_settings {
 	size_t max, max_bytes;
-	int64_t lease_ns;       /* 30 s */
-	unsigned attempts_max;  /* 10 */
-	int64_t timeout_ns;     /* limit of one run; none */
-	int64_t backoff_ns;     /* 1 s: 1 s · 2ⁿ ± 20 % */
-	int64_t backoff_max_ns; /* 1 h */
-	double rate;            /* jobs given out a second; 0: no limit */
+	enum weir_durability durability; /* the best that the store has */
+	int64_t lease_ns;                /* 30 s */
+	unsigned attempts_max;           /* 10 */
+	int64_t timeout_ns;              /* limit of one run; none */
+	int64_t backoff_ns;              /* 1 s: 1 s · 2ⁿ ± 20 % */
+	int64_t backoff_max_ns;          /* 1 h */
+	double rate;                     /* jobs given out a second; 0: no limit */
 	unsigned rate_burst;
 	unsigned concurrency;     /* running at a time; 0: no limit */
 	unsigned key_concurrency; /* running at a time per key; 0: no limit */
@@ -107,6 +117,8 @@ typedef struct weir_queue_settings {
 	int64_t finished_ns;
 	bool paused;
 } weir_queue_settings;
+/* 0, -EINVAL, -EOPNOTSUPP (a durability that the store does not have; what its engine cannot do),
+ * -ENOSPC, -ENOMEM, -EIO. */
 WEIR_API int weir_queue_configure(weir_store *s, const char *queue, const weir_queue_settings *set);
 
 /* Of the last one to two minutes, within a tenth. */
@@ -127,7 +139,8 @@ typedef struct weir_queue_info {
 	weir_queue_latency run;     /* from being taken to the end of the run, well or not */
 	/* what a refused producer is told: from the measured rate, 1–60 s */
 	int64_t retry_after_ns;
-	const char *durability; /* "memory" or "fsync": what is true of a job that was accepted */
+	const char *
+		durability; /* of a job that was accepted: weir_durability_name(), or an engine's */
 } weir_queue_info;
 /* 0 or -ENOENT. Names: 1–64 of [A-Za-z0-9._-], not starting with a dot. */
 WEIR_API int weir_queue_info_get(weir_store *s, const char *queue, weir_queue_info *ret);

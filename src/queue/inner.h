@@ -130,6 +130,7 @@ struct weir__record {
 	bool pending;             /* accepted, and not on disk: nobody may run it */
 	bool saved;               /* it was written once */
 	bool changed, writes;     /* since it was taken to be written; when it was */
+	bool syncs;               /* what changed is only kept once it is synced */
 	bool gone, refused;       /* out of the store; because the disk would not have it */
 	char id[WEIR__ID + 1];
 	uint8_t state;
@@ -289,8 +290,10 @@ struct weir__told; /* a change that waits for the listener */
 
 /* What is to be written by an engine that keeps changes; see journal.c. */
 struct weir__journal {
-	bool on;       /* there is such an engine */
-	bool applying; /* what changes now is on disk already */
+	bool on;        /* there is such an engine */
+	bool applying;  /* what changes now is on disk already */
+	bool keeps;     /* what is in memory only is to be kept after all: the store closes */
+	bool unwritten; /* there was such a job: keys may stand for some */
 	enum { WEIR__BUSY, WEIR__DOZING, WEIR__ASLEEP } writer;
 	bool news, urgent;      /* by the operation that holds the lock */
 	struct weir__list jobs; /* records that have changed */
@@ -380,6 +383,11 @@ void weir__job_tell_progress(weir_store *s, struct weir__record *j);
 void weir__told_deliver(weir_store *s); /* by leave(), outside the lock */
 void weir__told_fini(weir_store *s);
 void weir__job_snapshot(const struct weir__record *j, weir_job_info *ret);
+unsigned weir__job_history(const struct weir__record *j, weir_job_event ret[WEIR__HISTORY]);
+/* A change of an earlier life, the next in order: false if there is no such event. note may be
+ * NULL. */
+bool weir__job_recall(struct weir__record *j, int64_t at_wall, const char *event, unsigned attempt,
+                      const char *note);
 
 /* ---- job.c: records ---- */
 struct weir__record *weir__job_new(const weir_job_spec *spec); /* outside the lock; no state yet */
@@ -517,12 +525,18 @@ struct weir__settle { /* somebody who waits; on its stack */
 };
 void weir__journal_job(weir_store *s, struct weir__record *j); /* it has changed */
 void weir__journal_gone(weir_store *s, struct weir__record *j);
+/* Jobs that were in memory only are written after all: of this queue; of all, when it closes. */
+void weir__journal_keep(weir_store *s, struct weir__queue *q);
+void weir__journal_keep_all(weir_store *s);
 void weir__journal_queue(weir_store *s, struct weir__queue *q);
 void weir__journal_cron(weir_store *s, struct weir__cron *c);
 int weir__journal_cron_gone(weir_store *s, const char *name); /* 0 or -ENOMEM */
 /* Under the lock, by the operation that changed something; then, when it has left it, wait: 0, or
  * what the disk said, or the context's error. Without a context the wait ends with the write. */
 void weir__journal_wait_for(weir_store *s, struct weir__settle *w, bool put);
+/* For a change of this job; one that is in memory only is waited for by nobody. */
+void weir__journal_wait_for_job(weir_store *s, struct weir__settle *w,
+                                const struct weir__record *j);
 int weir__journal_wait(const weir_ctx *ctx, weir_store *s, struct weir__settle *w);
 bool weir__journal_wakes(weir_store *s); /* by leave(), under the lock: the writer is to be woken */
 

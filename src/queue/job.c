@@ -400,7 +400,8 @@ int weir__job_accept(weir_store *s, const char *queue, int64_t delay_ns, struct 
 	q->put_total++;
 	weir__meter_count(&q->puts, weir_now());
 	j->due_at = delay_ns > 0 ? j->created_at + delay_ns : 0;
-	if (s->journal.on) { /* Nobody may run it before it is on disk. */
+	/* Nobody may run it before it is kept. What is in memory only stays behind what is cold. */
+	if (s->journal.on && (q->set.durability != WEIR_MEMORY || q->cold_n)) {
 		j->pending = true;
 		q->pending++;
 		j->fresh = idem;
@@ -408,6 +409,7 @@ int weir__job_accept(weir_store *s, const char *queue, int64_t delay_ns, struct 
 			idem->pending = j;
 		weir__journal_job(s, j);
 	} else {
+		s->journal.unwritten |= s->journal.on;
 		weir__job_place(s, j);
 		weir__ready_dispatch(s, q);
 	}
@@ -450,7 +452,7 @@ int weir_job_cancel(weir_store *s, const char *id)
 		r = -EALREADY;
 	}
 	if (r == 0)
-		weir__journal_wait_for(s, &w, false);
+		weir__journal_wait_for_job(s, &w, j);
 	weir__store_leave(s);
 	return r < 0 ? r : weir__journal_wait(NULL, s, &w);
 }
@@ -493,7 +495,7 @@ int weir_job_retry(weir_store *s, const char *id)
 	j = weir__job_find(s, id);
 	r = !j ? -ENOENT : s->closed ? -EPIPE : j->held ? -EBUSY : revive(s, j, "retried");
 	if (r == 0)
-		weir__journal_wait_for(s, &w, false);
+		weir__journal_wait_for_job(s, &w, j);
 	weir__store_leave(s);
 	return r < 0 ? r : weir__journal_wait(NULL, s, &w);
 }

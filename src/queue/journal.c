@@ -14,6 +14,11 @@
  * it, the change stays dirty and is tried again: memory is never behind the disk, and what was
  * not answered may happen again after a crash.
  *
+ * A queue may ask for less. In one of durability "os" what changed is written, but the transaction
+ * is not synced unless something else in it has to be. Jobs of one of durability "memory" have no
+ * number and are not dirty until the store closes; one that has a number, from before the queue was
+ * told so, goes on as it began.
+ *
  * The writer may be a thread of its own, so the functions it calls wait for nothing.
  */
 #include <errno.h>
@@ -36,11 +41,17 @@ static void mark(weir_store *s, struct weir__record *j)
 
 void weir__journal_job(weir_store *s, struct weir__record *j)
 {
+	enum weir_durability d = j->queue->set.durability;
+
 	if (!s->journal.on || s->journal.applying)
 		return;
-	if (!j->num)
+	if (!j->num) {
+		if (d == WEIR_MEMORY && !s->journal.keeps && !j->pending)
+			return;
 		j->num = ++s->journal.last_num;
+	}
 	j->changed = true;
+	j->syncs |= d != WEIR_OS;
 	mark(s, j);
 }
 
@@ -58,6 +69,25 @@ void weir__journal_gone(weir_store *s, struct weir__record *j)
 		return;
 	j->gone = true;
 	mark(s, j);
+}
+
+void weir__journal_keep(weir_store *s, struct weir__queue *q)
+{
+	weir__list_each (n, &q->all) {
+		struct weir__record *j = weir__container(n, struct weir__record, all);
+
+		if (!j->num)
+			weir__journal_job(s, j);
+	}
+}
+
+void weir__journal_keep_all(weir_store *s)
+{
+	weir__store_enter(s);
+	s->journal.keeps = true;
+	for (size_t i = 0; i < s->queues_n; i++)
+		weir__journal_keep(s, s->queues[i]);
+	weir__store_leave(s);
 }
 
 void weir__journal_queue(weir_store *s, struct weir__queue *q)
@@ -106,6 +136,12 @@ void weir__journal_wait_for(weir_store *s, struct weir__settle *w, bool put)
 	weir__list_append(&jl->waits, &w->sleeper.node);
 	weir__outside(1);
 	jl->urgent = true;
+}
+
+void weir__journal_wait_for_job(weir_store *s, struct weir__settle *w, const struct weir__record *j)
+{
+	if (j->num)
+		weir__journal_wait_for(s, w, false);
 }
 
 int weir__journal_wait(const weir_ctx *ctx, weir_store *s, struct weir__settle *w)
@@ -249,6 +285,7 @@ int weir__journal_take(weir_store *s, struct weir__batch *b)
 	r = take_rest(s, b);
 	if (r == 0) {
 		b->ticket = jl->tickets;
+		b->sync = b->queues_n || b->crons_n || b->crons_gone;
 		while (!weir__list_empty(&jl->jobs)) {
 			struct weir__record *j =
 				weir__container(jl->jobs.next, struct weir__record, dirty);
@@ -256,6 +293,8 @@ int weir__journal_take(weir_store *s, struct weir__batch *b)
 			weir__list_remove(&j->dirty);
 			j->writes = j->changed;
 			j->changed = false;
+			b->sync |= j->syncs;
+			j->syncs = false;
 			b->jobs[b->jobs_n++] = j;
 		}
 		jl->jobs_n = 0;
@@ -307,6 +346,8 @@ size_t weir__journal_rows(weir_store *s, const struct weir__batch *b, size_t at,
 		copy(row->worker, sizeof row->worker, j->worker);
 		copy(row->note, sizeof row->note, j->note);
 		copy(row->error, sizeof row->error, j->error);
+		row->changes = j->changes_total;
+		row->histories = weir__job_history(j, row->history);
 		row->result = j->result;
 		if (j->result)
 			__atomic_add_fetch(&j->result->refs, 1, __ATOMIC_RELAXED);
@@ -376,6 +417,7 @@ static void written(weir_store *s, struct weir__record *j, int r_put, int r_rest
 		refuse(s, j);
 	} else if (j->saved || !j->gone) {
 		j->changed |= j->writes;
+		j->syncs = true;
 		mark(s, j);
 	}
 	weir__job_unref(s, j);

@@ -24,6 +24,9 @@ struct weir__row {
 	uint64_t ord;
 	int64_t due_at, started_at, finished_at, lease_ns, lease_until; /* wall; 0: none */
 	double progress;
+	uint64_t changes; /* told so far, of which these are the last */
+	unsigned histories;
+	weir_job_event history[WEIR__HISTORY];
 	struct weir__result *result; /* with a reference, or NULL */
 	int64_t idem_until;
 	char token[WEIR__TOKEN + 1], queue[WEIR__NAME_MAX + 1], worker[64], note[96], error[160],
@@ -49,6 +52,7 @@ struct weir__cron_gone {
 
 struct weir__batch {
 	uint64_t ticket;
+	bool sync;                  /* before it is answered */
 	struct weir__record **jobs; /* each with a reference */
 	size_t jobs_n, jobs_cap;
 	struct weir__queue_row *queues;

@@ -272,7 +272,7 @@ static int finish_by_id(const weir_ctx *ctx, weir_store *s, const char *id, cons
 	else
 		r = weir__lease_finish(s, j, lease, v, &copy, delay_ns, why);
 	if (r >= 0 && ctx)
-		weir__journal_wait_for(s, &w, false);
+		weir__journal_wait_for_job(s, &w, j);
 	weir__store_leave(s);
 	weir__result_unref(copy);
 	r = weir__lease_settle(ctx, s, &w, r);

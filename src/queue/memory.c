@@ -58,7 +58,7 @@ static int save(const weir_ctx *ctx, weir_store *s, size_t *ret_jobs)
 
 const struct weir__engine weir__engine_memory = {
 	.scheme = "mem",
-	.durability = "memory",
+	.durability = WEIR_MEMORY,
 	.load = load,
 	.save = save,
 };

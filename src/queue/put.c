@@ -75,6 +75,15 @@ static void accept(weir_store *s, const char *queue, const weir_job_spec *spec, 
 	}
 }
 
+/* Is there a put whose job, or the earlier job of whose key, may be on its way to the disk? */
+static bool any_waits(const struct put *puts, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (puts[i].r == 1 || (puts[i].r == 0 && puts[i].rec->num))
+			return true;
+	return false;
+}
+
 /* Under the lock, when the disk has spoken: is it there? */
 static void settle(weir_store *s, struct put *p, int r)
 {
@@ -120,7 +129,7 @@ int weir_job_put_many(const weir_ctx *ctx, weir_store *s, const char *queue,
 		for (int k = 0; i < n && k < WEIR__BATCH; k++, i++)
 			if (puts[i].rec)
 				accept(s, queue, &specs[i], &puts[i], ret_ids[i]);
-		if (i == n)
+		if (i == n && any_waits(puts, n))
 			weir__journal_wait_for(s, &w, true);
 		weir__store_leave(s);
 	}

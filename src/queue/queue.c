@@ -155,6 +155,8 @@ void weir__queue_idle(weir_store *s, struct weir__queue *q)
 
 void weir__queue_defaults(const weir_store *s, weir_queue_settings *set)
 {
+	if (!set->durability)
+		set->durability = s->engine->durability;
 	set->max = set->max ? set->max : s->opt.queue_max;
 	set->max_bytes = set->max_bytes ? set->max_bytes : s->opt.queue_bytes;
 	set->lease_ns = set->lease_ns ? set->lease_ns : WEIR_SEC(30);
@@ -169,6 +171,7 @@ void weir__queue_defaults(const weir_store *s, weir_queue_settings *set)
 void weir__queue_set(weir_store *s, struct weir__queue *q, const weir_queue_settings *set)
 {
 	bool rate = set->rate != q->given.rate || set->rate_burst != q->given.rate_burst;
+	bool memory = q->set.durability == WEIR_MEMORY;
 
 	q->configured = true;
 	q->given = *set;
@@ -180,6 +183,8 @@ void weir__queue_set(weir_store *s, struct weir__queue *q, const weir_queue_sett
 			weir_rate_init(&q->rate, q->set.rate, q->set.rate_burst);
 	}
 	weir__journal_queue(s, q);
+	if (memory && q->set.durability != WEIR_MEMORY)
+		weir__journal_keep(s, q);
 	weir__ready_refresh(q);
 	weir__retain_check(s, q);
 	weir__ready_dispatch(s, q);
@@ -193,7 +198,14 @@ bool weir__queue_settings_ok(const weir_queue_settings *set)
 	for (size_t i = 0; i < sizeof times / sizeof *times; i++)
 		if (times[i] < 0 || times[i] > WEIR__DELAY_MAX)
 			return false;
-	return set->rate >= 0 && set->rate <= 1e9;
+	return set->rate >= 0 && set->rate <= 1e9 && (unsigned)set->durability <= WEIR_MEMORY;
+}
+
+const char *weir_durability_name(enum weir_durability d)
+{
+	static const char *const names[] = { "", "fsync", "os", "memory" };
+
+	return (unsigned)d < sizeof names / sizeof *names ? names[d] : "";
 }
 
 /* New settings, or (set is NULL) only whether it is paused; pausing makes the queue too. */
@@ -209,6 +221,8 @@ static int configure(weir_store *s, const char *name, const weir_queue_settings 
 	if (!weir_queue_name_valid(name))
 		return -EINVAL;
 	if (s->far && weir__far_refuses(s, set, paused))
+		return -EOPNOTSUPP;
+	if (set && set->durability && set->durability < s->engine->durability)
 		return -EOPNOTSUPP;
 	weir__store_enter(s);
 	if (set || *paused) {
@@ -330,7 +344,7 @@ static void fill(struct weir__queue *q, weir_queue_info *ret)
 			now -
 			weir__container(q->waiting.next, struct weir__record, link)->queued_ns;
 	ret->retry_after_ns = weir__queue_retry_after(q, now);
-	ret->durability = q->store->engine->durability;
+	ret->durability = weir_durability_name(q->set.durability);
 	if (q->store->far)
 		weir__far_fill(q, ret);
 }

@@ -458,7 +458,7 @@ bool weir__far_refuses(const weir_store *s, const weir_queue_settings *set, cons
 {
 	if ((paused && *paused) || (set && set->paused))
 		return !weir__far_can(s, WEIR__CAN_PAUSE);
-	return set && ((set->rate > 0 && !weir__far_can(s, WEIR__CAN_RATE)) ||
+	return set && (set->durability || (set->rate > 0 && !weir__far_can(s, WEIR__CAN_RATE)) ||
 	               ((set->concurrency || set->key_concurrency) &&
 	                !weir__far_can(s, WEIR__CAN_CONCURRENCY)));
 }
@@ -541,6 +541,4 @@ void weir__far_end(const weir_ctx *ctx, weir_store *s)
 	f->engine = NULL;
 }
 
-const struct weir__engine weir__engine_remote = {
-	.scheme = "", .durability = "", .load = load, .save = save
-};
+const struct weir__engine weir__engine_remote = { .scheme = "", .load = load, .save = save };

@@ -201,6 +201,8 @@ static int shut(void *arg)
 
 	if (q->running && !weir__simulating)
 		pthread_join(q->thread, NULL);
+	if (q->store->journal.unwritten)
+		(void)weir__sqlite_idems(q); /* Also of jobs that were never written. */
 	weir__sqlite_shut(q);
 	return 0;
 }
@@ -230,6 +232,7 @@ static void finish(const weir_ctx *ctx, struct weir__sqlite *q)
 	for (size_t i = 0; i < q->segments_n; i++)
 		free(q->segments[i]);
 	free(q->segments);
+	weir__buf_free(&q->text);
 	sem_destroy(&q->woken);
 	free(q->path);
 	free(q);
@@ -268,13 +271,14 @@ static int load(const weir_ctx *ctx, weir_store *s, const char *where)
 static int save(const weir_ctx *ctx, weir_store *s, size_t *ret_jobs)
 {
 	*ret_jobs = s->held;
+	weir__journal_keep_all(s);
 	finish(ctx, s->engine_data);
 	return 0;
 }
 
 const struct weir__engine weir__engine_sqlite = {
 	.scheme = "sqlite",
-	.durability = "fsync",
+	.durability = WEIR_FSYNC,
 	.load = load,
 	.save = save,
 	.wake = wake,

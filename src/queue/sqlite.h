@@ -18,10 +18,11 @@
 #include <semaphore.h>
 #include <sqlite3.h>
 
+#include "base/buf.h"
 #include "queue/journal.h"
 
 enum {
-	WEIR__SQL_VERSION = 1,
+	WEIR__SQL_VERSION = 2,
 	WEIR__SQL_ID = 0x57454952, /* "WEIR" */
 	WEIR__SQL_BUSY_MS = 10000, /* for how long somebody else may keep the file locked */
 	WEIR__SQL_ROWS = 64,
@@ -62,9 +63,11 @@ struct weir__sqlite {
 	sqlite3_stmt **sql; /* of the file that is written */
 	sqlite3_stmt *sets[2][WEIR__SQL_STATEMENTS];
 	bool attached, more, copying; /* see sqlite_more.c */
+	bool relaxed;                 /* a transaction is not synced now */
 	int64_t again_at, copy_at, copied_job, copied_change;
 	struct weir__batch batch;
 	struct weir__row rows[WEIR__SQL_ROWS];
+	struct weir__buf text; /* of a row's history */
 	uint64_t changes;      /* the newest change's number */
 	uint64_t changes_from; /* up to this they were deleted */
 	int64_t idem_at;       /* when to look for keys that are over */

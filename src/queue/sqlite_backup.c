@@ -63,13 +63,18 @@ static int open_store(const char *path, sqlite3 **ret)
 	return r;
 }
 
-/* Rows of the second file into the copy. */
-static int copy_table(sqlite3 *from, sqlite3 *to, const char *select, const char *insert)
+/* Rows of the second file into the copy, however many columns its version has. */
+static int copy_table(sqlite3 *from, sqlite3 *to, const char *select, const char *table)
 {
 	sqlite3_stmt *in = NULL, *out = NULL;
-	int code;
+	char insert[128];
+	int code, n;
 
 	code = sqlite3_prepare_v2(from, select, -1, &in, NULL);
+	n = snprintf(insert, sizeof insert, "INSERT OR REPLACE INTO %s VALUES(?", table);
+	for (int i = 1; i < sqlite3_column_count(in); i++)
+		n += snprintf(insert + n, sizeof insert - (size_t)n, ",?");
+	snprintf(insert + n, sizeof insert - (size_t)n, ")");
 	if (code == SQLITE_OK)
 		code = sqlite3_prepare_v2(to, insert, -1, &out, NULL);
 	while (code == SQLITE_OK && (code = sqlite3_step(in)) == SQLITE_ROW) {
@@ -85,15 +90,11 @@ static int copy_table(sqlite3 *from, sqlite3 *to, const char *select, const char
 static int copy_more(sqlite3 *more, sqlite3 *to)
 {
 	static const char *const tables[][2] = {
-		{ "SELECT * FROM job",
-		  "INSERT OR REPLACE INTO job VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?)" },
-		{ "SELECT * FROM change",
-		  "INSERT OR REPLACE INTO change VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)" },
-		{ "SELECT NULL, until, queue, key, id FROM idem",
-		  "INSERT INTO idem VALUES(?,?,?,?,?)" },
-		{ "SELECT * FROM queue",
-		  "INSERT OR REPLACE INTO queue VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)" },
-		{ "SELECT * FROM cron", "INSERT OR REPLACE INTO cron VALUES(?,?,?,?,?,?)" },
+		{ "SELECT * FROM job", "job" },
+		{ "SELECT * FROM change", "change" },
+		{ "SELECT NULL, until, queue, key, id FROM idem", "idem" },
+		{ "SELECT * FROM queue", "queue" },
+		{ "SELECT * FROM cron", "cron" },
 	};
 	int r = sqlite3_exec(to, "BEGIN", NULL, NULL, NULL) == SQLITE_OK ? 0 : -EIO;
 

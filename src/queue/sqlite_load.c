@@ -12,6 +12,7 @@
  * be what brought the program down.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -71,12 +72,12 @@ static int load_queues(struct weir__sqlite *q)
 	weir_store *s = q->store;
 	struct weir__queue *to;
 	int r;
-	sqlite3_stmt *st =
-		prepare(q,
-	                "SELECT name, paused, max, max_bytes, lease_ns, attempts_max,"
-	                " timeout_ns, backoff_ns, backoff_max_ns, rate, rate_burst,"
-	                " concurrency, key_concurrency, finished_max, finished_ns FROM queue",
-	                &r);
+	sqlite3_stmt *st = prepare(q,
+	                           "SELECT name, paused, max, max_bytes, lease_ns, attempts_max,"
+	                           " timeout_ns, backoff_ns, backoff_max_ns, rate, rate_burst,"
+	                           " concurrency, key_concurrency, finished_max, finished_ns,"
+	                           " durability FROM queue",
+	                           &r);
 
 	while (r == 0 && (r = row(q, st)) > 0) {
 		const char *name = text(st, 0);
@@ -95,6 +96,7 @@ static int load_queues(struct weir__sqlite *q)
 			.key_concurrency = (unsigned)sqlite3_column_int64(st, 12),
 			.finished_max = (size_t)sqlite3_column_int64(st, 13),
 			.finished_ns = sqlite3_column_int64(st, 14),
+			.durability = (enum weir_durability)sqlite3_column_int(st, 15),
 		};
 
 		if (!weir_queue_name_valid(name) || !weir__queue_settings_ok(&g)) {
@@ -188,6 +190,40 @@ struct load {
 	size_t finished_n, finished_cap;
 };
 
+/* As bind_history() writes it. NULL: the file's version did not keep any. */
+static int read_history(struct weir__record *j, const char *lines)
+{
+	int64_t at = 0;
+	char *end;
+
+	if (!lines)
+		return 0;
+	j->changes_total = strtoull(lines, &end, 10) - 1;
+	while (*end == '\n' && end[1]) {
+		char event[16];
+		long long later;
+		unsigned attempt;
+		int n = 0;
+		char note[sizeof(((weir_job_event *)0)->note)];
+		size_t len;
+
+		lines = end + 1;
+		end = strchrnul(lines, '\n');
+		if (sscanf(lines, "%lld %15s %u%n", &later, event, &attempt, &n) != 3 ||
+		    __builtin_add_overflow(at, later, &at) || !time_ok(at))
+			return -EBADMSG;
+		lines += n + (lines[n] == ' ');
+		len = (size_t)(end - lines);
+		if (len >= sizeof note)
+			return -EBADMSG;
+		memcpy(note, lines, len);
+		note[len] = 0;
+		if (!weir__job_recall(j, at, event, attempt, len ? note : NULL))
+			return -EBADMSG;
+	}
+	return 0;
+}
+
 static int read_change(struct load *l, uint64_t n, struct found *f)
 {
 	sqlite3_stmt *st = l->change;
@@ -222,6 +258,9 @@ static int read_change(struct load *l, uint64_t n, struct found *f)
 		memcpy(j->token, token, sizeof j->token);
 	}
 	j->change = n;
+	r = read_history(j, text(st, 16));
+	if (r < 0)
+		goto out;
 	r = weir__result_new(sqlite3_column_blob(st, 15), (size_t)sqlite3_column_bytes(st, 15),
 	                     &j->result);
 out:
@@ -532,7 +571,7 @@ int weir__sqlite_load(struct weir__sqlite *q)
 			q,
 			"SELECT state, ord, attempt, due_at, started_at, finished_at, lease,"
 			" lease_ns, lease_until, renew, cancel, worker, progress, note, error,"
-			" result FROM change WHERE n = ?1",
+			" result, history FROM change WHERE n = ?1",
 			&r);
 	/* From here what is found to be over is a change to be written. */
 	s->journal.on = r == 0;

@@ -39,13 +39,17 @@ static int run(struct weir__sqlite *q, const char *text)
 
 static int attach(struct weir__sqlite *q)
 {
-	char *text = sqlite3_mprintf("ATTACH '%q-more' AS more;"
-	                             "PRAGMA more.journal_mode=WAL; PRAGMA more.synchronous=FULL;"
-	                             "PRAGMA more.journal_size_limit=67108864",
-	                             q->path);
+	char *path = sqlite3_mprintf("%s-more", q->path);
+	char *text = path ? sqlite3_mprintf("ATTACH %Q AS more", path) : NULL;
 	int r = text ? run(q, text) : -ENOMEM;
 
+	if (r == 0)
+		(void)chmod(path, 0600); /* As the first: its log takes after it. */
 	sqlite3_free(text);
+	sqlite3_free(path);
+	if (r == 0)
+		r = run(q, "PRAGMA more.journal_mode=WAL; PRAGMA more.synchronous=FULL;"
+		           "PRAGMA more.journal_size_limit=67108864");
 	if (r == 0)
 		r = weir__sqlite_tables(q, "more");
 	if (r == 0)

@@ -25,7 +25,8 @@ static const char tables[] =
 	"INTEGER NOT NULL,"
 	" ord INTEGER NOT NULL, attempt INTEGER NOT NULL, due_at INTEGER, started_at INTEGER,"
 	" finished_at INTEGER, lease TEXT, lease_ns INTEGER, lease_until INTEGER, renew INTEGER,"
-	" cancel INTEGER, worker TEXT, progress REAL, note TEXT, error TEXT, result BLOB);"
+	" cancel INTEGER, worker TEXT, progress REAL, note TEXT, error TEXT, result BLOB,"
+	" history TEXT);"
 	"CREATE TABLE IF NOT EXISTS main.idem(n INTEGER PRIMARY KEY, until INTEGER NOT NULL, queue "
 	"TEXT NOT NULL,"
 	" key TEXT NOT NULL, id TEXT NOT NULL);"
@@ -33,7 +34,8 @@ static const char tables[] =
 	"INTEGER,"
 	" max_bytes INTEGER, lease_ns INTEGER, attempts_max INTEGER, timeout_ns INTEGER,"
 	" backoff_ns INTEGER, backoff_max_ns INTEGER, rate REAL, rate_burst INTEGER,"
-	" concurrency INTEGER, key_concurrency INTEGER, finished_max INTEGER, finished_ns INTEGER)"
+	" concurrency INTEGER, key_concurrency INTEGER, finished_max INTEGER, finished_ns INTEGER,"
+	" durability INTEGER)"
 	" WITHOUT ROWID;"
 	"CREATE TABLE IF NOT EXISTS main.cron(name TEXT PRIMARY KEY, schedule TEXT NOT NULL, queue "
 	"TEXT NOT NULL,"
@@ -68,14 +70,14 @@ static const char *const texts[WEIR__SQL_STATEMENTS] = {
 		"INSERT INTO main.job VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14)",
 	[WEIR__SQL_CHANGE] =
 		"INSERT INTO main.change VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,"
-		"?14,?15,?16,?17,?18)",
+		"?14,?15,?16,?17,?18,?19)",
 	[WEIR__SQL_IDEM] = "INSERT INTO main.idem VALUES(NULL,?1,?2,?3,?4)",
 	[WEIR__SQL_IDEM_OVER] =
 		"DELETE FROM main.idem WHERE n IN (SELECT n FROM main.idem ORDER BY n LIMIT "
 		"1000) AND until < ?1",
 	[WEIR__SQL_QUEUE] =
 		"INSERT OR REPLACE INTO main.queue VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,"
-		"?12,?13,?14,?15)",
+		"?12,?13,?14,?15,?16)",
 	[WEIR__SQL_CRON] = "INSERT OR REPLACE INTO main.cron VALUES(?1,?2,?3,?4,?5,?6)",
 	[WEIR__SQL_CRON_GONE] = "DELETE FROM main.cron WHERE name = ?1",
 	[WEIR__SQL_DELETE] = "DELETE FROM main.job WHERE num = ?1",
@@ -166,7 +168,7 @@ static int look(struct weir__sqlite *q, int flags, int *ret_id, int *ret_version
 }
 
 /* Whose file is it? 1 ours, 0 there is none or an empty one, or an error. */
-static int identify(struct weir__sqlite *q)
+static int identify(struct weir__sqlite *q, bool *ret_older)
 {
 	int id = 0, version = 0, count = 0, r, code;
 
@@ -190,6 +192,7 @@ static int identify(struct weir__sqlite *q)
 		r = refuse(q, "was written by a newer weir");
 	else
 		r = 1;
+	*ret_older = version < WEIR__SQL_VERSION;
 	sqlite3_close(q->db);
 	q->db = NULL;
 	return r;
@@ -221,13 +224,38 @@ static char *of(const char *text, const char *name)
 	return copy;
 }
 
+/* What an earlier version did not have. Columns come last, so its rows are whole without them. */
+static int extend(struct weir__sqlite *q, const char *name)
+{
+	static const char *const columns[][2] = { { "queue", "durability INTEGER" },
+		                                  { "change", "history TEXT" } };
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < sizeof columns / sizeof *columns; i++) {
+		int n = 1, len = (int)strcspn(columns[i][1], " ");
+		char *text = sqlite3_mprintf("SELECT count(*) FROM pragma_table_info('%q', '%q')"
+		                             " WHERE name = '%.*q'",
+		                             columns[i][0], name, len, columns[i][1]);
+
+		r = text && pragma(q->db, text, &n) == SQLITE_OK ? 0 : -ENOMEM;
+		sqlite3_free(text);
+		if (r < 0 || n)
+			continue;
+		text = sqlite3_mprintf("ALTER TABLE %s.%s ADD COLUMN %s", name, columns[i][0],
+		                       columns[i][1]);
+		r = text ? run(q, text, "bringing it up to date") : -ENOMEM;
+		sqlite3_free(text);
+	}
+	return r;
+}
+
 int weir__sqlite_tables(struct weir__sqlite *q, const char *name)
 {
 	char *text = of(tables, name);
 	int r = text ? run(q, text, "making its tables") : -ENOMEM;
 
 	free(text);
-	return r;
+	return r < 0 ? r : extend(q, name);
 }
 
 int weir__sqlite_prepare(struct weir__sqlite *q, int set)
@@ -265,9 +293,29 @@ static int make(struct weir__sqlite *q)
 	return r < 0 ? r : run(q, "COMMIT", "making its tables");
 }
 
+/* From the first version on. In one transaction: what is cut off is an older store still. */
+static int upgrade(struct weir__sqlite *q)
+{
+	char text[64];
+	int r = run(q, "BEGIN IMMEDIATE", "bringing it up to date");
+
+	if (r == 0)
+		r = extend(q, "main");
+	snprintf(text, sizeof text, "PRAGMA user_version=%d; COMMIT", WEIR__SQL_VERSION);
+	if (r == 0)
+		r = run(q, text, "bringing it up to date");
+	if (r == 0)
+		weir__log(
+			WEIR__INFO, "queue",
+			"the store %s was written by an older weir, which cannot open it any more",
+			q->path);
+	return r;
+}
+
 int weir__sqlite_open(struct weir__sqlite *q)
 {
-	int known = identify(q), code, r;
+	bool older = false;
+	int known = identify(q, &older), code, r;
 
 	if (known < 0)
 		return known;
@@ -283,8 +331,8 @@ int weir__sqlite_open(struct weir__sqlite *q)
 	        "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0;"
 	        "PRAGMA journal_size_limit=67108864; PRAGMA cache_size=-16384",
 	        "opening");
-	if (r == 0 && !known)
-		r = make(q);
+	if (r == 0 && (!known || older))
+		r = known ? upgrade(q) : make(q);
 	sqlite3_wal_hook(q->db, count_frames, q);
 	q->sql = q->sets[0];
 	if (r == 0)

@@ -70,6 +70,32 @@ static int write_job(struct weir__sqlite *q, const struct weir__row *row)
 	return step(q, WEIR__SQL_JOB);
 }
 
+/* The number of the first, then a line each: when (how long after the one before), what, in which
+ * attempt, and the note that goes with it. */
+static void bind_history(struct weir__sqlite *q, sqlite3_stmt *st, int at,
+                         const struct weir__row *row)
+{
+	struct weir__buf *b = &q->text;
+	int64_t before = 0;
+
+	weir__buf_clear(b);
+	weir__buf_printf(b, "%llu\n", (unsigned long long)(row->changes - row->histories + 1));
+	for (unsigned i = 0; i < row->histories; i++) {
+		const weir_job_event *e = &row->history[i];
+
+		weir__buf_printf(b, "%lld %s %u%s", (long long)(e->at_wall - before), e->state,
+		                 e->attempt, *e->note ? " " : "");
+		before = e->at_wall;
+		for (const char *c = e->note; *c; c++)
+			weir__buf_byte(b, *c == '\n' ? ' ' : *c);
+		weir__buf_byte(b, '\n');
+	}
+	if (b->failed)
+		sqlite3_bind_null(st, at);
+	else
+		sqlite3_bind_text(st, at, b->data, (int)b->len, SQLITE_STATIC);
+}
+
 static int write_change(struct weir__sqlite *q, const struct weir__row *row)
 {
 	sqlite3_stmt *st = q->sql[WEIR__SQL_CHANGE];
@@ -98,6 +124,7 @@ static int write_change(struct weir__sqlite *q, const struct weir__row *row)
 		sqlite3_bind_blob64(st, 18, row->result->data, row->result->len, SQLITE_STATIC);
 	else
 		sqlite3_bind_null(st, 18);
+	bind_history(q, st, 19, row);
 	return step(q, WEIR__SQL_CHANGE);
 }
 
@@ -176,6 +203,7 @@ static int write_queue(struct weir__sqlite *q, const struct weir__queue_row *row
 	bind_number(st, 13, g->key_concurrency);
 	bind_number(st, 14, (int64_t)g->finished_max);
 	bind_number(st, 15, g->finished_ns);
+	bind_number(st, 16, g->durability);
 	return step(q, WEIR__SQL_QUEUE);
 }
 
@@ -372,11 +400,36 @@ static void note_gone(struct weir__sqlite *q)
 
 /* ---- A round ---- */
 
+/* Whether the next transactions are synced before they are answered. A synced one takes those
+ * before it along, since they share the log. */
+static int sync_as(struct weir__sqlite *q, bool sync)
+{
+	int code = SQLITE_OK;
+
+	if (q->relaxed == !sync)
+		return code;
+	if (q->attached)
+		code = sqlite3_exec(q->db,
+		                    sync ? "PRAGMA more.synchronous=FULL" :
+		                           "PRAGMA more.synchronous=NORMAL",
+		                    NULL, NULL, NULL);
+	if (code == SQLITE_OK)
+		code = sqlite3_exec(q->db,
+		                    sync ? "PRAGMA main.synchronous=FULL" :
+		                           "PRAGMA main.synchronous=NORMAL",
+		                    NULL, NULL, NULL);
+	if (code == SQLITE_OK)
+		q->relaxed = !sync;
+	return code;
+}
+
 static int write_all(struct weir__sqlite *q, bool fresh_too)
 {
 	size_t at = 0, n;
-	int code = step(q, WEIR__SQL_BEGIN);
+	int code = sync_as(q, q->batch.sync);
 
+	if (code == SQLITE_OK)
+		code = step(q, WEIR__SQL_BEGIN);
 	if (code == SQLITE_OK)
 		weir__sqlite_log_room(q);
 	while (code == SQLITE_OK &&

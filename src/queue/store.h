@@ -13,8 +13,8 @@
 #include <weir/queue.h>
 
 struct weir__engine {
-	const char *scheme;     /* "mem": what an URL begins with */
-	const char *durability; /* said of every job that was accepted: "memory" */
+	const char *scheme;              /* "mem": what an URL begins with */
+	enum weir_durability durability; /* the best that a queue can ask for */
 
 	/* Bring back what the last close kept; `where` is the URL behind the scheme. The store is
 	 * not shared yet. Waits. */

@@ -216,7 +216,7 @@ int weir__taken_finish(const weir_ctx *ctx, weir_job *j, enum weir__verdict v, i
 	else
 		r = weir__lease_finish(s, j->rec, j->token, v, &j->result, delay_ns, why);
 	if (r >= 0 && ctx)
-		weir__journal_wait_for(s, &w, false);
+		weir__journal_wait_for_job(s, &w, j->rec);
 	weir__store_leave(s);
 	r = weir__lease_settle(ctx, s, &w, r);
 	handle_free(j);

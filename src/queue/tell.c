@@ -53,14 +53,19 @@ void weir__job_snapshot(const struct weir__record *j, weir_job_info *ret)
 	ret->cancel = j->cancel;
 	copy(ret->content_type, sizeof ret->content_type,
 	     j->content_type ? j->content_type : "application/octet-stream");
-	ret->histories = j->changes_len;
+	ret->histories = weir__job_history(j, ret->history);
 	ret->changes = j->changes_total;
+}
+
+unsigned weir__job_history(const struct weir__record *j, weir_job_event ret[WEIR__HISTORY])
+{
 	for (unsigned i = 0; i < j->changes_len; i++) {
-		ret->history[i].at_wall = j->changes[i].at_wall;
-		ret->history[i].state = j->changes[i].event;
-		ret->history[i].attempt = j->changes[i].attempt;
-		copy(ret->history[i].note, sizeof ret->history[i].note, j->changes[i].note);
+		ret[i].at_wall = j->changes[i].at_wall;
+		ret[i].state = j->changes[i].event;
+		ret[i].attempt = j->changes[i].attempt;
+		copy(ret[i].note, sizeof ret[i].note, j->changes[i].note);
 	}
+	return j->changes_len;
 }
 
 static struct weir__change *change_slot(struct weir__record *j)
@@ -106,17 +111,43 @@ static void append(weir_store *s, struct weir__record *j, const char *event)
 	s->told_new = true;
 }
 
-void weir__job_tell(weir_store *s, struct weir__record *j, const char *event, const char *note)
+/* Without memory the history has a gap; the job goes on. */
+static void remember(struct weir__record *j, int64_t at_wall, const char *event, unsigned attempt,
+                     const char *note)
 {
 	struct weir__change *c = change_slot(j);
 
 	j->changes_total++;
-	if (c) { /* Without memory the history has a gap; the job goes on. */
-		c->at_wall = weir_wall();
-		c->event = event;
-		c->attempt = j->attempt;
-		c->note = note ? strndup(note, sizeof(((weir_job_event *)0)->note) - 1) : NULL;
+	if (!c)
+		return;
+	c->at_wall = at_wall;
+	c->event = event;
+	c->attempt = attempt;
+	c->note = note ? strndup(note, sizeof(((weir_job_event *)0)->note) - 1) : NULL;
+}
+
+bool weir__job_recall(struct weir__record *j, int64_t at_wall, const char *event, unsigned attempt,
+                      const char *note)
+{
+	for (int s = 0; s <= WEIR__STATES; s++) {
+		const char *known =
+			s < WEIR__STATES ? weir_job_state_name((enum weir_job_state)s) : "failed";
+
+		if (!strcmp(known, event)) {
+			remember(j, at_wall, known, attempt, note);
+			return true;
+		}
 	}
+	return false;
+}
+
+void weir__job_tell(weir_store *s, struct weir__record *j, const char *event, const char *note)
+{
+	/* A job that was on disk already is where its history says. */
+	if (!s->journal.applying)
+		remember(j, weir_wall(), event, j->attempt, note);
+	else if (!j->changes_len)
+		remember(j, j->created_at, event, j->attempt, note);
 	weir__job_recharge(s, j);
 	weir__journal_job(s, j);
 	append(s, j, event);

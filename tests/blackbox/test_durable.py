@@ -53,6 +53,41 @@ def a_job_that_was_accepted_runs_after_kill_9():
 
 
 @test
+def a_queue_says_what_its_answers_are_worth_and_keeps_to_it():
+    with directory() as d:
+        w = durable(d)
+        for word in ('fsync', 'os', 'memory'):
+            check_eq(w.put(f'/v1/queues/{word}', {'durability': word}).status, 200)
+            check_eq(w.get(f'/v1/queues/{word}').json['durability'], word)
+            check_eq(w.post(f'/v1/queues/{word}/jobs', word).json['durability'], word)
+        check_eq(w.put('/v1/queues/fsync', {'durability': 'maybe'}).status, 400)
+        kill9(w)
+        w = durable(d)
+        check_eq([len(w.take(q)) for q in ('fsync', 'os', 'memory')], [1, 1, 0])
+        check_eq(w.get('/v1/queues/memory').json['durability'], 'memory')
+        w.post('/v1/queues/memory/jobs', 'kept by a clean stop')
+        w.stop()
+        with durable(d) as w:
+            check_eq([j['payload'] for j in w.take('memory')], ['kept by a clean stop'])
+    with Weir('--store', 'mem') as w:
+        check_eq(w.put('/v1/queues/q', {'durability': 'fsync'}).status, 501)
+
+
+@test
+def a_jobs_history_is_still_told_after_kill_9():
+    with directory() as d:
+        w = durable(d)
+        id = w.enqueue('q')
+        job, = w.take('q')
+        check_eq(w.ack(job).status, 200)
+        before = w.job(id)['history']
+        check_eq([h['event'] for h in before], ['queued', 'running', 'done'])
+        kill9(w)
+        with durable(d) as w:
+            check_eq(w.job(id)['history'], before)
+
+
+@test
 def a_new_job_is_not_taken_for_one_that_was_cleared_away():
     with directory() as d:
         w = durable(d)

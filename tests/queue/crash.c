@@ -14,6 +14,7 @@ enum { JOBS = 48, LIVES = 3, SEARCHED = 6, TASKS = 3 }; /* jobs at most in a lif
 
 static struct { /* what was answered */
 	char id[27];
+	bool os;                 /* its queue's durability */
 	bool kept, acked, tried; /* put answered; ack answered; an ack was tried */
 } jobs[JOBS * (SEARCHED + 1)];
 static int jobs_n, jobs_max;
@@ -39,7 +40,11 @@ static int producer(const weir_ctx *ctx, void *arg)
 		memcpy(payload, &n, sizeof n);
 		if (weir_random(4) == 0)
 			spec.delay_ns = WEIR_MS(weir_random(20));
-		jobs[n].kept = weir_job_put(ctx, s, "q", &spec, jobs[n].id) == 0;
+		/* What the system keeps may go with the power, and takes nothing along. */
+		jobs[n].os = weir_random(4) == 0;
+		jobs[n].kept =
+			weir_job_put(ctx, s, jobs[n].os ? "os" : "q", &spec, jobs[n].id) == 0 &&
+			!jobs[n].os;
 		weir_sleep(ctx, WEIR_MS(weir_random(5)));
 	}
 	return 0;
@@ -48,10 +53,11 @@ static int producer(const weir_ctx *ctx, void *arg)
 static int worker(const weir_ctx *ctx, void *arg)
 {
 	weir_store *s = arg;
+	const char *queue = weir_random(3) ? "q" : "os";
 	weir_ctx until = weir_ctx_timeout(ctx, WEIR_SEC(2));
 	weir_job *j;
 
-	while (!disk_crashed() && weir_job_take(&until, s, "q", NULL, &j) > 0) {
+	while (!disk_crashed() && weir_job_take(&until, s, queue, NULL, &j) > 0) {
 		size_t len;
 		int n;
 
@@ -68,7 +74,7 @@ static int worker(const weir_ctx *ctx, void *arg)
 			weir_job_nack(ctx, j, WEIR_MS(weir_random(10)), "no");
 		} else {
 			jobs[n].tried = true;
-			jobs[n].acked |= weir_job_ack(ctx, j, "r", 1) == 0;
+			jobs[n].acked |= weir_job_ack(ctx, j, "r", 1) == 0 && !jobs[n].os;
 		}
 	}
 	return 0;
@@ -124,6 +130,7 @@ static void lives(const weir_ctx *ctx, uint64_t seed, int n)
 			continue;
 		}
 		check(s);
+		weir_queue_configure(s, "os", &(weir_queue_settings){ .durability = WEIR_OS });
 		weir_group_init(&g, ctx);
 		for (int i = 0; i < TASKS; i++) {
 			weir_group_go(&g, producer, s);

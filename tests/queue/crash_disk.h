@@ -414,6 +414,7 @@ void disk_init(uint64_t seed)
 	disk.left = -1;
 	disk.dead = false;
 	sqlite3_vfs_register(&vfs, 1);
+	sqlite3_randomness(0, NULL); /* Its numbers begin anew, with this disk's. */
 }
 
 void disk_fini(void)
