@@ -37,6 +37,9 @@ OVER_TLS = {"api", "http_hostile", "shutdown",
 # And over HTTP/2, without and with TLS.
 OVER_H2 = {"api": ("", "1"), "shutdown": ("", "1"), "sse": ("",)}
 
+# With the program's own clients over gRPC.
+OVER_GRPC = {"work", "work_killed"}
+
 # Fuzz targets of parts that may not be built.
 OPTIONAL_FUZZ = {"chunks", "config", "grpc", "h1", "h2", "path", "sse"}
 
@@ -127,6 +130,8 @@ def steps(args):
         for tls in OVER_H2.get(f.stem.removeprefix("test_"), ()) if not args.quick else ():
             yield Step(f"program {f.stem.removeprefix('test_')} (HTTP/2{', TLS' if tls else ''})", [sys.executable, f, *mode],
                        limit, **asan, WEIR_TEST_H2="1", WEIR_TEST_TLS=tls)
+        if f.stem.removeprefix("test_") in OVER_GRPC and not args.quick and (ROOT / "build-asan/tests/interop/interop-stop").exists():
+            yield Step(f"program {f.stem.removeprefix('test_')} (gRPC)", [sys.executable, f, *mode], limit, **asan, WEIR_TEST_GRPC="1")
     for f in sorted((ROOT / "fuzz").glob("*.c")):
         p = ROOT / "build-asan/fuzz" / f"fuzz-corpus-{f.stem}"
         if p.exists() or f.stem not in OPTIONAL_FUZZ:

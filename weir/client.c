@@ -202,12 +202,12 @@ bool client_is_nats(const struct options *o)
 	return !strncmp(o->server, "nats://", 7) || !strncmp(o->server, "tls://", 6);
 }
 
-bool client_is_grpc(const struct options *o)
+static bool names_grpc(const struct options *o)
 {
 	return !strncmp(o->server, "grpc://", 7) || !strncmp(o->server, "grpcs://", 8);
 }
 
-static const char *const grpc_commands[] = { "enqueue", "publish", "request", "subscribe" };
+static const char *const grpc_commands[] = { "enqueue", "publish", "request", "subscribe", "work" };
 static const char *const nats_commands[] = { "publish", "subscribe", "request", "reply" };
 
 /* What --server shows of it to others: no password. */
@@ -226,6 +226,29 @@ static bool is_one_of(const char *name, const char *const *names, size_t n)
 	return false;
 }
 
+/* The rest asks for what weir.v1 has no method for: over HTTP/2 then, on the same port. */
+bool client_is_grpc(const struct options *o)
+{
+	return names_grpc(o) && is_one_of(o->command->name, grpc_commands,
+	                                  sizeof grpc_commands / sizeof *grpc_commands);
+}
+
+static int http_open(struct client *c)
+{
+	const char *server = c->o->server;
+	struct weir__buf b = WEIR__BUF_INIT;
+	int r;
+
+	if (names_grpc(c->o))
+		weir__buf_printf(&b, "%s%s", server[4] == 's' ? "https2" : "http2",
+		                 strstr(server, "://"));
+	r = b.failed ? -ENOMEM : weir_http_client_new(b.data ? b.data : server, &c->http);
+	weir__buf_free(&b);
+	if (r == 0)
+		weir_http_client_tls(c->http, c->tls);
+	return r;
+}
+
 static int client_open(struct client *c, const struct options *o)
 {
 	const char *token = o->token;
@@ -233,14 +256,6 @@ static int client_open(struct client *c, const struct options *o)
 	int r;
 
 	*c = (struct client){ .o = o };
-	if (client_is_grpc(o) && !is_one_of(o->command->name, grpc_commands,
-	                                    sizeof grpc_commands / sizeof *grpc_commands)) {
-		fprintf(stderr,
-		        "weir: %s asks over HTTP; over gRPC only enqueue, publish, request and "
-		        "subscribe do\n",
-		        o->command->name);
-		return EXIT_USAGE;
-	}
 	if (client_is_nats(o)) {
 		if (is_one_of(o->command->name, nats_commands,
 		              sizeof nats_commands / sizeof *nats_commands))
@@ -260,14 +275,12 @@ static int client_open(struct client *c, const struct options *o)
 	r = open_tls(c, o);
 	if (r)
 		return r;
-	r = client_is_grpc(o) ? 0 : weir_http_client_new(o->server, &c->http);
+	r = names_grpc(o) ? 0 : http_open(c); /* HTTP/2 begins in a task. */
 	if (r < 0) {
 		weir_tls_free(c->tls);
 		fprintf(stderr, "weir: --server %s: %s\n", o->server, strerror(-r));
 		return r == -ENOMEM ? EXIT_FAILED : EXIT_USAGE;
 	}
-	if (c->http)
-		weir_http_client_tls(c->http, c->tls);
 	if (token) {
 		struct weir__buf b = WEIR__BUF_INIT;
 
@@ -291,10 +304,9 @@ int client_copy(struct client *c, const struct client *from)
 	c->bus = from->bus;
 	if (c->bus)
 		return 0;
-	r = weir_http_client_new(from->o->server, &c->http);
+	r = from->grpc ? grpc_open(c) : http_open(c);
 	if (r < 0)
 		return r;
-	weir_http_client_tls(c->http, c->tls);
 	c->auth = from->auth ? strdup(from->auth) : NULL;
 	if (c->auth || !from->auth)
 		return 0;
@@ -304,6 +316,7 @@ int client_copy(struct client *c, const struct client *from)
 
 void client_close(struct client *c)
 {
+	grpc_close(c);
 	weir_http_client_free(c->http);
 	free(c->auth);
 	weir__buf_free(&c->out);
@@ -329,14 +342,13 @@ static int root(const weir_ctx *ctx, void *arg)
 		if (r < 0)
 			return client_say_error(&f->c, r);
 	}
-	if (client_is_grpc(f->c.o)) {
-		r = grpc_open(&f->c);
+	if (names_grpc(f->c.o)) {
+		r = client_is_grpc(f->c.o) ? grpc_open(&f->c) : http_open(&f->c);
 		if (r < 0)
 			return r == -EOPNOTSUPP ? EXIT_USAGE : client_say_error(&f->c, r);
 	}
 	r = f->fn(ctx, &f->c);
-	if (f->c.grpc)
-		grpc_close(&f->c);
+	grpc_close(&f->c);
 	if (f->c.bus) {
 		soon = weir_ctx_timeout(ctx, CONNECT_NS);
 		if (weir_bus_drain(&soon, f->c.bus) < 0 && !r && weir_ctx_err(ctx) == 0)

@@ -113,6 +113,7 @@ struct worker {
 	weir_mutex sending;
 	weir_sem places;
 	unsigned max, n;
+	bool until_empty;
 	weir_group tasks; /* who receives, and guards */
 	struct held *held[HELD_MAX];
 	int result; /* of the receiving task */
@@ -197,33 +198,68 @@ static weir_job *let_go(const weir_ctx *ctx, struct worker *w, const char *id)
 	return job;
 }
 
+static int nack(const weir_ctx *ctx, struct worker *w, weir_job *job, const Weir__V1__Nack *in)
+{
+	int64_t delay_ns = in->delay_ms ? WEIR_MS((int64_t)(in->delay_ms & INT32_MAX)) : -1;
+	int r;
+
+	if (!in->dead)
+		return weir_job_nack(ctx, job, delay_ns, in->why);
+	r = weir_lease_bury(ctx, w->app->store, weir_job_id(job), weir_job_lease(job), in->why);
+	weir_job_release(job);
+	return r;
+}
+
+/* What the worker says has become of a job. Consumes it. */
+static int answer(const weir_ctx *ctx, struct worker *w, weir_job *job,
+                  const Weir__V1__TakeRequest *in)
+{
+	switch (in->kind_case) {
+	case WEIR__V1__TAKE_REQUEST__KIND_ACK:
+		return weir_job_ack(ctx, job, in->ack->result.data, in->ack->result.len);
+	case WEIR__V1__TAKE_REQUEST__KIND_NACK:
+		return nack(ctx, w, job, in->nack);
+	default:
+		return weir_job_return(job);
+	}
+}
+
+static const char *answered_id(const Weir__V1__TakeRequest *in)
+{
+	switch (in->kind_case) {
+	case WEIR__V1__TAKE_REQUEST__KIND_ACK:
+		return in->ack->id;
+	case WEIR__V1__TAKE_REQUEST__KIND_NACK:
+		return in->nack->id;
+	case WEIR__V1__TAKE_REQUEST__KIND_GIVE_BACK:
+		return in->give_back->id;
+	default:
+		return NULL;
+	}
+}
+
 static int settle(const weir_ctx *ctx, struct worker *w, const Weir__V1__TakeRequest *in)
 {
 	Weir__V1__Settled settled = WEIR__V1__SETTLED__INIT;
 	Weir__V1__TakeResponse out = WEIR__V1__TAKE_RESPONSE__INIT;
-	bool ack = in->kind_case == WEIR__V1__TAKE_REQUEST__KIND_ACK;
+	const char *id = answered_id(in);
 	weir_job *job;
 	int r;
 
-	if (!ack && in->kind_case != WEIR__V1__TAKE_REQUEST__KIND_NACK)
-		return weir_grpc_fail(w->call, WEIR_GRPC_INVALID_ARGUMENT, "neither ack nor nack");
-	settled.id = ack ? in->ack->id : in->nack->id;
-	job = let_go(ctx, w, settled.id);
+	if (!id)
+		return weir_grpc_fail(w->call, WEIR_GRPC_INVALID_ARGUMENT,
+		                      "neither ack nor nack nor give_back");
+	job = let_go(ctx, w, id);
 	if (!job)
 		return weir_grpc_fail(w->call, WEIR_GRPC_INVALID_ARGUMENT,
-		                      "job %.40s is not held by this stream", settled.id);
-	if (ack)
-		r = weir_job_ack(ctx, job, in->ack->result.data, in->ack->result.len);
-	else
-		r = weir_job_nack(ctx, job,
-		                  in->nack->delay_ms ?
-		                          WEIR_MS((int64_t)(in->nack->delay_ms & INT32_MAX)) :
-		                          -1,
-		                  in->nack->why);
+		                      "job %.40s is not held by this stream", id);
+	r = answer(ctx, w, job, in);
 	weir_sem_give(&w->places);
-	if (r < 0 && r != -ESTALE)
+	if (r < 0 && r != -ESTALE && r != -EMSGSIZE)
 		return fail(w->call, r);
+	settled.id = (char *)(uintptr_t)id;
 	settled.stale = r == -ESTALE;
+	settled.result_lost = r == -EMSGSIZE;
 	out.kind_case = WEIR__V1__TAKE_RESPONSE__KIND_SETTLED;
 	out.settled = &settled;
 	return tell(ctx, w, &out);
@@ -262,18 +298,21 @@ static int send_job(const weir_ctx *ctx, struct worker *w, weir_job *job)
 	return tell(ctx, w, &out);
 }
 
-/* Until the drain (-ESHUTDOWN), the end of the worker's sending (-ECANCELED), or an error. */
+/* Until the drain (-ESHUTDOWN), or no job is there for a worker that asked for that (0), the end of
+ * the worker's sending (-ECANCELED), or an error. */
 static int give_jobs(struct worker *w)
 {
-	weir_ctx live = weir_ctx_until_drain(&w->own);
+	weir_ctx live = weir_ctx_until_drain(&w->own), now = live;
 	weir_job *job;
 	int r;
 
 	while ((r = weir_sem_take(&live, &w->places)) == 0) {
-		r = weir_job_take(&live, w->app->store, w->queue, &w->opt, &job);
+		if (w->until_empty)
+			now = weir_ctx_timeout(&live, 0);
+		r = weir_job_take(&now, w->app->store, w->queue, &w->opt, &job);
 		if (r <= 0) {
 			weir_sem_give(&w->places);
-			return r == 0 ? -ESHUTDOWN : r;
+			return r == 0 ? -ESHUTDOWN : r == -ETIMEDOUT && w->until_empty ? 0 : r;
 		}
 		r = hold(w, job);
 		if (r < 0) {
@@ -302,7 +341,7 @@ static int serve_worker(const weir_ctx *ctx, struct worker *w)
 	if (r == 0)
 		r = give_jobs(w);
 	/* What is held may still be finished: each gives its place back. */
-	for (unsigned i = 0; r == -ESHUTDOWN && i < w->max; i++)
+	for (unsigned i = 0; (r == 0 || r == -ESHUTDOWN) && i < w->max; i++)
 		if (weir_sem_take(&w->own, &w->places) < 0)
 			break;
 	weir_group_cancel(&w->tasks);
@@ -349,6 +388,7 @@ static int take(const weir_ctx *ctx, weir_grpc *call, void *arg)
 	w->app = app;
 	w->call = call;
 	w->max = in->start->max ? in->start->max : 1;
+	w->until_empty = in->start->until_empty;
 	w->queue = weir_grpc_printf(call, "%s", in->start->queue);
 	w->opt.worker = weir_grpc_printf(
 		call, "%s", *in->start->worker ? in->start->worker : weir_grpc_peer(call));

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "bus_cmds.h"
+#include "work.h"
 
 int grpc_open(struct client *c)
 {
@@ -28,3 +29,5 @@ NEVER(grpc_enqueue)
 NEVER(grpc_publish)
 NEVER(grpc_request)
 NEVER(grpc_subscribe)
+
+const struct work_way work_over_grpc;

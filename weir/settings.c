@@ -198,10 +198,10 @@ const struct setting settings[] = {
 	  .help = "print JSON, for programs" },
 	{ "server", 0, SET_ENV, SET_TEXT, CLIENTS, AT(server), .arg = "URL",
 	  .fallback = "http://127.0.0.1:8080", .check = setting_check_server,
-	  .help = "the server, http://HOST:PORT, https://HOST:PORT or unix:PATH; for enqueue, "
-	          "publish, subscribe and request also over gRPC, grpc://HOST:PORT or grpcs://; "
-	          "for "
-	          "publish, subscribe, request and reply also a NATS cluster, nats://HOST:PORT",
+	  .help = "the server, http://HOST:PORT, https://HOST:PORT or unix:PATH; by "
+	          "grpc://HOST:PORT or grpcs:// enqueue, work, publish, subscribe and request ask "
+	          "over gRPC, the others over HTTP/2; for publish, subscribe, request and reply "
+	          "also a NATS cluster, nats://HOST:PORT",
 	  .heading = "The server" },
 	{ "token", 0, SET_ENV, SET_TEXT, CLIENTS, AT(token), .arg = "TOKEN",
 	  .check = setting_check_header,

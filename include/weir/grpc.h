@@ -223,6 +223,10 @@ WEIR_API int weir_grpc_status(const weir_grpc *call);
 WEIR_API const char *weir_grpc_message(const weir_grpc *call);
 WEIR_API const void *weir_grpc_details(weir_grpc *call, size_t *ret_len);
 
+/* Clients: a second descriptor for the connection of a call that has begun, for
+ * weir_process_spec.hold_fd; the caller closes it. -ENOTCONN, -EOPNOTSUPP for mem:, -EMFILE. */
+WEIR_API int weir_grpc_dup(const weir_grpc *call);
+
 /* Clients: gives it back, cancelled if it has not ended. NULL is fine. */
 WEIR_API void weir_grpc_free(weir_grpc *call);
 

@@ -427,6 +427,14 @@ void weir_grpc_cancel(weir_grpc *call)
 		weir__h2s_reset(cc->stream, WEIR__H2_CANCEL);
 }
 
+int weir_grpc_dup(const weir_grpc *call)
+{
+	const struct client_call *cc = (const struct client_call *)call;
+
+	weir__grpc_live(call, __func__);
+	return cc->stream ? weir__h2s_dup(cc->stream) : -ENOTCONN;
+}
+
 void weir_grpc_free(weir_grpc *call)
 {
 	struct client_call *cc = (struct client_call *)call;

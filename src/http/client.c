@@ -18,7 +18,6 @@
 #include <weir/offload.h>
 
 #include <ctype.h>
-#include <fcntl.h>
 #include <llhttp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -300,15 +299,10 @@ static int connect_to(const weir_ctx *ctx, struct weir_http_client *c)
 
 int weir_http_client_dup(struct weir_http_client *c)
 {
-	int fd;
-
 	weir__magic_check(c, CLIENT_MAGIC);
 	if (!c->conn && !c->stream)
 		return -ENOTCONN;
-	if (c->h2 || !strncmp(c->addr, "mem:", 4))
-		return -EOPNOTSUPP;
-	fd = fcntl(weir__conn_fd(c->conn)->fd, F_DUPFD_CLOEXEC, 3);
-	return fd < 0 ? -errno : fd;
+	return c->h2 ? -EOPNOTSUPP : weir__conn_dup(c->conn);
 }
 
 void weir_http_client_free(struct weir_http_client *c)

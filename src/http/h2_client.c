@@ -551,6 +551,11 @@ const char *weir__h2c_peer(const weir__h2c *c)
 
 /* ---- a stream ---- */
 
+int weir__h2s_dup(const weir__h2s *s)
+{
+	return s->conn->io ? weir__conn_dup(s->conn->io) : -ENOTCONN;
+}
+
 int weir__h2c_open(weir__h2c *c, const struct weir__h2_field *fields, size_t n, weir__h2s **ret)
 {
 	nghttp2_data_provider data = { .read_callback = give_data };

@@ -43,6 +43,8 @@ int weir__h2c_state(const weir__h2c *c);
 /* Has the server said anything yet? A connection that is lost before was none. */
 bool weir__h2c_settled(const weir__h2c *c);
 const char *weir__h2c_peer(const weir__h2c *c);
+/* A second descriptor for the connection of a stream, as weir_http_client_dup(). */
+int weir__h2s_dup(const weir__h2s *s);
 
 /* 0, -ESHUTDOWN, -ENOMEM or why the connection was lost. The fields begin with the pseudo ones and
  * are copied. Leaves with the first bytes, or at the end of the turn. */

@@ -114,6 +114,8 @@ int weir__conn_from_fd(int fd, const char *peer, weir_conn **ret);
 
 /* Of such a connection, also when it is the one below TLS. */
 struct weir__fd *weir__conn_fd(weir_conn *c);
+/* A second descriptor for it, closed on exec. -EOPNOTSUPP: it has none; -EMFILE. */
+int weir__conn_dup(weir_conn *c);
 
 /* What carries the bytes: of TLS the connection below, else itself. */
 weir_conn *weir__conn_below(weir_conn *c);

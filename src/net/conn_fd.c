@@ -7,6 +7,7 @@
 #include "net/conn.h"
 
 #include <stdio.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
@@ -143,6 +144,17 @@ struct weir__fd *weir__conn_fd(weir_conn *c)
 	c = weir__conn_below(c);
 	weir__assert(c->ops == &fd_ops, "weir__conn_fd: %s is no descriptor", c->peer);
 	return &of(c)->fd;
+}
+
+int weir__conn_dup(weir_conn *c)
+{
+	int fd;
+
+	c = weir__conn_below(c);
+	if (c->ops != &fd_ops)
+		return -EOPNOTSUPP;
+	fd = fcntl(of(c)->fd.fd, F_DUPFD_CLOEXEC, 3);
+	return fd < 0 ? -errno : fd;
 }
 
 int weir__conn_from_fd(int fd, const char *peer, weir_conn **ret)

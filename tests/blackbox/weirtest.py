@@ -49,6 +49,8 @@ LIMIT = 20  # seconds: how long anything that should happen may take under a san
 TLS = bool(os.environ.get('WEIR_TEST_TLS'))
 # … and over HTTP/2, with or without TLS.
 OVER_H2 = bool(os.environ.get('WEIR_TEST_H2'))
+# The program's own clients over gRPC, and what it has no method for over HTTP/2.
+OVER_GRPC = bool(os.environ.get('WEIR_TEST_GRPC'))
 
 LONG = '--long' in sys.argv or bool(os.environ.get('WEIR_LONG'))
 
@@ -298,7 +300,7 @@ class Weir(Program):
         self.addr = m.group(1)
         self.port = int(self.addr.rsplit(':', 1)[1]) if ':' in self.addr and not self.addr.startswith('unix') else None
         self.tls_port = self.port  # the server's own, also behind a tunnel
-        self.url = f'http{"s" if tls else ""}://127.0.0.1:{self.port}'
+        self.url = f'{"grpc" if OVER_GRPC else "http"}{"s" if tls else ""}://127.0.0.1:{self.port}'
         if self.port and OVER_H2 and not any('--tls' in f for f in flags):
             self.tunnel = gateway(self.port, certificate() + '.crt' if tls else None)
         elif tls and self.port:
