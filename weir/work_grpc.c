@@ -190,5 +190,4 @@ static void end(const weir_ctx *ctx, struct slot *s)
 	s->call = NULL;
 }
 
-const struct work_way work_over_grpc = { take,      ask,            done, failed,
-	                                 give_back, dup_connection, end };
+const struct work_way work_over_grpc = { take, ask, done, failed, give_back, dup_connection, end };

@@ -167,5 +167,4 @@ static void end(const weir_ctx *ctx, struct slot *s)
 	(void)s;
 }
 
-const struct work_way work_over_http = { take,      ask,            done, failed,
-	                                 give_back, dup_connection, end };
+const struct work_way work_over_http = { take, ask, done, failed, give_back, dup_connection, end };
