@@ -379,5 +379,37 @@ def a_queue_is_judged_and_its_jobs_steered_from_the_page():
         check_eq(b.log(), [])
 
 
+@test
+def over_http_2_the_page_lives_beside_many_streams_on_one_connection():
+    pair = certificate()
+    with Weir('--tls-cert', pair + '.crt', '--tls-key', pair + '.key') as w, Browser('--ignore-certificate-errors') as b:
+        b.go(f'https://127.0.0.1:{w.port}/')
+        live(b)
+        check_eq(b.js('return performance.getEntriesByType("navigation")[0].nextHopProtocol'), 'h2')
+        # Over HTTP/1.1 the seventh would wait for ever, and with it every other request.
+        check_eq(b.js("""
+            window.got = {};
+            const opened = (i) => new Promise((resolve) => {
+                const s = new EventSource(`/v1/subjects/room.${i}/events`);
+                s.onmessage = (e) => { window.got[i] = e.data; };
+                s.onopen = () => resolve(i);
+            });
+            return Promise.all([...Array(20).keys()].map(opened)).then((all) => all.length);"""), 20)
+        check_eq(b.js("""
+            return Promise.all([...Array(20).keys()].map((i) => fetch(`/v1/subjects/room.${i}`, {method: "POST", body: `to ${i}`})))
+                .then((all) => all.every((a) => a.ok));"""), True)
+        until(lambda: b.js('return [...Array(20).keys()].every((i) => window.got[i] === `to ${i}`)'),
+              lambda: f'not all came: {b.js("return window.got")}')
+        b.type('#put [name=queue]', 'mail')
+        b.type('#put [name=payload]', 'beside them')
+        b.click('#put button.main')
+        b.shows('#put-answer', 'Queued as')
+        in_lane(b, 'queued', b.text('#put-answer button'))
+        # One connection carried all of it; Chromium opens a spare one at times.
+        metrics = b.js('return fetch("/metrics").then((a) => a.text())')
+        check(int(re.search(r'^weir_http_connections(?:\{[^}]*\})? (\d+)', metrics, re.M).group(1)) <= 2, metrics[:3000])
+        check_eq(b.log(), [])
+
+
 if __name__ == '__main__':
     main()
