@@ -60,8 +60,9 @@ typedef struct weir_store_options { /* 0: the default */
  * for a spool or file that cannot be read, is foreign, damaged or newer (said why; left
  * untouched). Its tasks belong to ctx's scope.
  *
- * Or the queues of another system, which several processes share: "nats://…" is JetStream
- * (doc/design/engines.md has the URLs, and what each engine can do). Waits for the first
+ * Or the queues of another system, which several processes share: "nats://…" is JetStream,
+ * "amqp://…" RabbitMQ, "sqs+https://…" SQS (doc/design/engines.md has the URLs, and what each
+ * engine can do). Waits for the first
  * connection: also -ECONNREFUSED, -EACCES. From then on it connects again by itself; meanwhile puts
  * fail with -ENOTCONN, takers wait, and what is held goes on. What the engine cannot do is refused
  * with -EOPNOTSUPP, also what is asked here without a context and would have to wait for it.
