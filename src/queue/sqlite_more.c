@@ -26,7 +26,8 @@
 #define AGAIN      WEIR_MS(250) /* how often to look whether the reader has left */
 #define STRING_(x) #x
 #define STRING(x)  STRING_(x)
-#define CHUNK      4096 /* rows that are copied at once */
+#define CHUNK      4096      /* rows that are copied at once … */
+#define CHUNK_SIZE (1 << 20) /* … and their bytes, at most a quarter of the log's cap */
 
 int weir__sqlite_log_cap = 16384;
 
@@ -102,19 +103,22 @@ static bool log_restarts(struct weir__sqlite *q)
 	return true;
 }
 
-/* Rows of one table behind *from; how many. */
-static int copy_rows(struct weir__sqlite *q, const char *table, const char *key, int64_t *from)
+/* Rows of one table behind *from, of which `size` is what varies; how many. */
+static int copy_rows(struct weir__sqlite *q, const char *table, const char *key, const char *size,
+                     int64_t *from)
 {
-	char text[256];
+	int bytes =
+		weir__sqlite_log_cap < CHUNK_SIZE / 1024 ? weir__sqlite_log_cap * 1024 : CHUNK_SIZE;
+	char text[400];
 	sqlite3_stmt *st;
 	int64_t to = *from;
 	int n = 0, code;
 
-	snprintf(
-		text, sizeof text,
-		"SELECT max(%s), count(*) FROM (SELECT %s FROM more.%s WHERE %s > %lld ORDER BY %s "
-		"LIMIT " STRING(CHUNK) ")",
-		key, key, table, key, (long long)*from, key);
+	snprintf(text, sizeof text,
+	         "SELECT max(%s), count(*) FROM (SELECT %s, row_number() OVER w AS i,"
+	         " sum(%s + 256) OVER w AS bytes FROM more.%s WHERE %s > %lld"
+	         " WINDOW w AS (ORDER BY %s) LIMIT " STRING(CHUNK) ") WHERE i = 1 OR bytes <= %d",
+	         key, key, size, table, key, (long long)*from, key, bytes);
 	code = sqlite3_prepare_v2(q->db, text, -1, &st, NULL);
 	if (code == SQLITE_OK && (code = sqlite3_step(st)) == SQLITE_ROW) {
 		to = sqlite3_column_int64(st, 0);
@@ -145,9 +149,9 @@ static int copy_some(struct weir__sqlite *q)
 
 	if (r < 0)
 		return r;
-	r = jobs = copy_rows(q, "job", "num", &job);
+	r = jobs = copy_rows(q, "job", "num", "size", &job);
 	if (r >= 0)
-		r = changes = copy_rows(q, "change", "n", &change);
+		r = changes = copy_rows(q, "change", "n", "coalesce(length(result), 0)", &change);
 	if (r >= 0 && jobs + changes == 0)
 		r = run(q,
 		        "INSERT INTO main.idem SELECT NULL, until, queue, key, id FROM more.idem;"

@@ -34,7 +34,8 @@ static void no_keys(void)
 static void end(void)
 {
 	char path[128];
-	static const char *const names[] = { "/.aws/credentials", "/.aws/config", "/.aws", "/other", "" };
+	static const char *const names[] = { "/.aws/credentials", "/.aws/config", "/.aws", "/other",
+		                             "" };
 
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
 		snprintf(path, sizeof path, "%s%s", dir, names[i]);
@@ -106,8 +107,9 @@ static int parse(const char *text, int64_t now, struct weir__aws_key **ret)
 TEST(a_key_of_a_container_is_renewed_before_it_ends)
 {
 	enum { END = 1440938160 };
-	static const char text[] = "{\"RoleArn\":\"r\",\"AccessKeyId\":\"a\",\"SecretAccessKey\":\"s\","
-				   "\"Token\":\"t\",\"Expiration\":\"2015-08-30T12:36:00Z\"}";
+	static const char text[] =
+		"{\"RoleArn\":\"r\",\"AccessKeyId\":\"a\",\"SecretAccessKey\":\"s\","
+		"\"Token\":\"t\",\"Expiration\":\"2015-08-30T12:36:00Z\"}";
 	struct weir__aws_key *k;
 
 	CHECK_EQ(parse(text, END - 3600, &k), 0);
@@ -121,7 +123,8 @@ TEST(a_key_of_a_container_is_renewed_before_it_ends)
 	CHECK_EQ(k->refresh_at, END - 50);
 	weir__aws_key_free(k);
 	CHECK_EQ(parse("{\"AccessKeyId\":\"a\"}", 0, &k), -EINVAL);
-	CHECK_EQ(parse("{\"AccessKeyId\":\"a\",\"SecretAccessKey\":\"s\",\"Expiration\":\"x\"}", 0, &k),
+	CHECK_EQ(parse("{\"AccessKeyId\":\"a\",\"SecretAccessKey\":\"s\",\"Expiration\":\"x\"}", 0,
+	               &k),
 	         -EINVAL);
 	CHECK_EQ(parse("no", 0, &k), -EINVAL);
 }
@@ -144,10 +147,9 @@ TASK(the_environment_comes_before_the_files)
 TASK(a_profile_is_chosen_and_may_be_in_either_file)
 {
 	no_keys();
-	write_file("/.aws/credentials",
-	           "[default]\naws_access_key_id=f\naws_secret_access_key=g\n"
-	           "[p]\naws_access_key_id = p1\naws_secret_access_key = p2\n"
-	           "aws_session_token = p3\n");
+	write_file("/.aws/credentials", "[default]\naws_access_key_id=f\naws_secret_access_key=g\n"
+	                                "[p]\naws_access_key_id = p1\naws_secret_access_key = p2\n"
+	                                "aws_session_token = p3\n");
 	write_file("/.aws/config", "[profile q]\naws_access_key_id=q1\naws_secret_access_key=q2\n"
 	                           "region = eu-north-1\n");
 	setenv("AWS_PROFILE", "p", 1);
