@@ -55,6 +55,7 @@ int error_status(int error, const char **ret_detail)
 		{ -EMSGSIZE, 413, "larger than the server takes" },
 		{ -ENOENT, 404, "there is no such thing, or it is no longer kept" },
 		{ -ESTALE, 409, "the lease has ended" },
+		{ -EEXIST, 409, "the engine has it with other settings, which cannot be changed" },
 		{ -EALREADY, 409, "the job has finished already" },
 		{ -EBUSY, 409, "the job has not finished" },
 		{ -EPIPE, 503, "the server is stopping" },

@@ -80,7 +80,7 @@ class RabbitMQ(Engine):
     keys = holds = tells = False
     kills = 3
     server = '/usr/lib/rabbitmq/bin/rabbitmq-server'
-    epmd = None
+    epmd = tls = None
 
     @classmethod
     def missing(cls):
@@ -93,6 +93,10 @@ class RabbitMQ(Engine):
             self.epmd.wait_err('epmd running')
             with open(f'{self.dir}/conf', 'w') as f:
                 f.write('loopback_users = none\n')  # guest may come from a namespace, too
+                if self.tls:
+                    f.write(f'listeners.ssl.default = {self.host}:{self.tls}\nssl_options.certfile = {certificate()}.crt\n'
+                            f'ssl_options.keyfile = {certificate()}.key\nssl_options.verify = verify_none\n'
+                            'ssl_options.fail_if_no_peer_cert = false\n')
         env = dict(PATH=os.environ['PATH'], HOME=self.dir, LANG='C.UTF-8', RUNNING_UNDER_SYSTEMD='1',  # no shell around it
                    RABBITMQ_NODENAME=f'weir{self.port}@localhost', RABBITMQ_NODE_IP_ADDRESS=self.host, RABBITMQ_NODE_PORT=self.port,
                    RABBITMQ_DIST_PORT=self.ports[1], RABBITMQ_MNESIA_BASE=f'{self.dir}/db', RABBITMQ_LOG_BASE=f'{self.dir}/log',
@@ -110,6 +114,12 @@ class RabbitMQ(Engine):
     def __exit__(self, *e):
         super().__exit__(*e)
         self.epmd.kill()
+
+
+class RabbitTls(RabbitMQ):
+    def start(self):
+        self.tls = self.tls or free_port()
+        super().start()
 
 
 ENGINES = [JetStream, RabbitMQ, Sqs]
@@ -269,6 +279,31 @@ def what_the_engine_cannot_do_is_refused_with_the_word_for_it(n):
         check_eq(w.post('/v1/queues/q/pause').status, 501)
         check_eq(w.get('/v1/queues/q/jobs').status, 501)
         check_eq(w.put('/v1/crons/c', {'schedule': '@daily', 'queue': 'q'}).status, 501)
+
+
+@on(RabbitTls)
+def tls_goes_to_who_has_a_certificate_of_ours_and_to_nobody_else(n):
+    ca = f'{certificate()}.crt'
+    with Weir('--store', f'amqps://guest:g%75est@localhost:{n.tls}/%2F?ca={ca}') as w:
+        w.enqueue('q', b'secret')
+        job, = w.take('q', wait='10s')
+        check_eq(w.ack(job).status, 200)
+    for url, word in ((f'amqps://localhost:{n.tls}', 'cannot be reached'), (f'amqps://guest:wrong@localhost:{n.tls}?ca={ca}', 'no entry')):
+        p = subprocess.run([program(), 'serve', '--listen', '127.0.0.1:0', '--data', n.dir, '--store', url], capture_output=True,
+                           text=True, timeout=60)
+        check_eq(p.returncode, 1, p.stderr)
+        check_in(word, p.stderr)
+        check('g%75est' not in p.stderr and 'wrong@' not in p.stderr, p.stderr)
+
+
+@on(RabbitMQ)
+def other_bounds_than_a_queue_was_made_with_are_refused(n):
+    with Weir('--store', n.url, '--queue-max', '100') as w:
+        w.enqueue('q', b'1')
+    with Weir('--store', n.url, '--queue-max', '5') as w:
+        a = w.post('/v1/queues/q/jobs', b'2')
+        check_eq(a.status, 409)
+        check_in('other settings', a.json['detail'])
 
 
 @on(*ENGINES)
