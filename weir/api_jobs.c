@@ -61,9 +61,9 @@ static void read_spec(struct params *p, source_fn *from, weir_job_spec *spec)
 static void render_verdict(struct weir__buf *b, struct app *app, const char *id, const char *queue,
                            bool delayed, bool again)
 {
-	weir_queue_info info;
 	weir_job_info job;
 	bool known = again && weir_job_get(app->store, id, false, &job) == 0;
+	const char *durability = weir_queue_durability(app->store, known ? job.queue : queue);
 
 	weir__buf_byte(b, '{');
 	put_str(b, "id", id);
@@ -73,8 +73,8 @@ static void render_verdict(struct weir__buf *b, struct app *app, const char *id,
 	        again   ? "done" :
 	        delayed ? "delayed" :
 	                  "queued");
-	if (weir_queue_info_get(app->store, known ? job.queue : queue, &info) == 0)
-		put_str(b, "durability", info.durability);
+	if (durability)
+		put_str(b, "durability", durability);
 	if (again)
 		put_bool(b, "duplicate", true);
 	weir__buf_byte(b, '}');

@@ -13,7 +13,9 @@ void put_name(struct weir__buf *b, const char *name)
 {
 	if (b->len && b->data[b->len - 1] != '{' && b->data[b->len - 1] != '[')
 		weir__buf_byte(b, ',');
-	weir__buf_printf(b, "\"%s\":", name);
+	weir__buf_byte(b, '"');
+	weir__buf_str(b, name);
+	weir__buf_add(b, "\":", 2);
 }
 
 void put_str(struct weir__buf *b, const char *name, const char *value)

@@ -145,6 +145,8 @@ typedef struct weir_queue_info {
 } weir_queue_info;
 /* 0 or -ENOENT. Names: 1–64 of [A-Za-z0-9._-], not starting with a dot. */
 WEIR_API int weir_queue_info_get(weir_store *s, const char *queue, weir_queue_info *ret);
+/* Of these the last alone, for next to nothing; NULL if there is no such queue. */
+WEIR_API const char *weir_queue_durability(weir_store *s, const char *queue);
 WEIR_API int weir_queue_each(weir_store *s, int (*fn)(const weir_queue_info *, void *), void *arg);
 /* Ask the engine, if there is one, for the counts that the two above give next: 0, or why it could
  * not be asked. */

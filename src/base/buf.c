@@ -127,12 +127,26 @@ bool weir__utf8_valid(const void *data, size_t n)
 	return true;
 }
 
+/* Does it stand in a JSON string as it is, for itself? */
+static bool plain(unsigned char c)
+{
+	return c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
+}
+
 void weir__buf_json(struct weir__buf *b, const char *s, size_t n)
 {
 	const unsigned char *p = (const unsigned char *)s;
 
+	if (!weir__buf_reserve(b, n + 2)) /* What is escaped takes more; hardly anything is. */
+		return;
 	weir__buf_byte(b, '"');
 	for (size_t i = 0, len; i < n; i += len ? len : 1) {
+		for (len = 0; i + len < n && plain(p[i + len]);)
+			len++;
+		if (len) {
+			weir__buf_add(b, p + i, len);
+			continue;
+		}
 		len = utf8(p + i, n - i);
 		if (!len)
 			weir__buf_str(b, "\xef\xbf\xbd");

@@ -364,6 +364,20 @@ int weir_queue_info_get(weir_store *s, const char *queue, weir_queue_info *ret)
 	return q ? 0 : -ENOENT;
 }
 
+const char *weir_queue_durability(weir_store *s, const char *queue)
+{
+	weir_queue_info info;
+	bool found;
+
+	weir__magic_check(s, weir__store_magic);
+	if (s->far)
+		return weir_queue_info_get(s, queue, &info) == 0 ? info.durability : NULL;
+	weir__store_enter(s);
+	found = weir__queue_find(s, queue) != NULL;
+	weir__store_leave(s);
+	return found ? s->engine->durability : NULL;
+}
+
 int weir_queue_each(weir_store *s, int (*fn)(const weir_queue_info *, void *), void *arg)
 {
 	weir_queue_info info = { .name = "" };
