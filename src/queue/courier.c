@@ -139,8 +139,8 @@ static bool set_up(struct transfer *t)
 	for (size_t i = 0; i < WEIR__COURIER_ADDRS && p->addrs[i]; i++)
 		weir__buf_printf(&at, strchr(p->addrs[i], ':') ? "%s[%s]" : "%s%s", i ? "," : "",
 		                 p->addrs[i]);
-	/* A literal IPv6 address is no name, and needs none of this. */
-	if (good && !strchr(p->host, ':'))
+	/* A literal address is no name, and needs none of this. */
+	if (good && !strchr(p->host, ':') && !(p->addrs[0] && !strcmp(p->host, p->addrs[0])))
 		good = !at.failed && (t->resolve = curl_slist_append(NULL, at.data)) != NULL;
 	weir__buf_free(&at);
 	if (!good)
