@@ -8,9 +8,10 @@
  *	r = weir_http_client_read_all(ctx, c, buf, sizeof buf);
  *
  * Not for several tasks at once. A base URL is http://host:port, https://host, http://[::1]:port or
- * unix:PATH or mem:NAME, all in HTTP/1.1; or http2://host:port (HTTP/2 without being asked whether) or
- * https2://host (agreed on with ALPN, else -EPROTONOSUPPORT). In HTTP/2 clients that share are many
- * requests at a time on one connection per worker.
+ * unix:PATH or mem:NAME, all in HTTP/1.1; or http2://host:port (also http2://unix:PATH and
+ * http2://mem:NAME; HTTP/2 without being asked whether) or https2://host (agreed on with ALPN, else
+ * -EPROTONOSUPPORT). In HTTP/2 clients that share are many requests at a time on one connection per
+ * worker.
  */
 #ifndef WEIR_HTTP_CLIENT_H
 #define WEIR_HTTP_CLIENT_H

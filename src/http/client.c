@@ -182,6 +182,18 @@ static int take_authority(struct weir_http_client *c, const char *text)
 	return 0;
 }
 
+/* "unix:PATH" or "mem:NAME". */
+static int take_local(struct weir_http_client *c, const char *text)
+{
+	snprintf(c->host, sizeof c->host, "localhost");
+	return (size_t)snprintf(c->addr, sizeof c->addr, "%s", text) < sizeof c->addr ? 0 : -EINVAL;
+}
+
+static bool is_local(const char *text)
+{
+	return !strncmp(text, "unix:", 5) || !strncmp(text, "mem:", 4);
+}
+
 int weir_http_client_new(const char *base, weir_http_client **ret)
 {
 	struct weir_http_client *c;
@@ -195,7 +207,8 @@ int weir_http_client_new(const char *base, weir_http_client **ret)
 	weir__sse_init(&c->sse);
 	if (!strncasecmp(base, "http2://", 8) || !strncasecmp(base, "https2://", 9)) {
 		c->https = base[4] == 's' || base[4] == 'S';
-		r = take_authority(c, strstr(base, "://") + 3);
+		base = strstr(base, "://") + 3;
+		r = is_local(base) ? take_local(c, base) : take_authority(c, base);
 		if (r == 0)
 			r = weir__h2_shared_new(&c->h2);
 	} else if (!strncasecmp(base, "http://", 7)) {
@@ -203,10 +216,8 @@ int weir_http_client_new(const char *base, weir_http_client **ret)
 	} else if (!strncasecmp(base, "https://", 8)) {
 		c->https = true;
 		r = take_authority(c, base + 8);
-	} else if (!strncmp(base, "unix:", 5) || !strncmp(base, "mem:", 4)) {
-		if ((size_t)snprintf(c->addr, sizeof c->addr, "%s", base) >= sizeof c->addr)
-			r = -EINVAL;
-		snprintf(c->host, sizeof c->host, "localhost");
+	} else if (is_local(base)) {
+		r = take_local(c, base);
 	} else {
 		r = -EINVAL;
 	}

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* A server over memory and a client that says and hears bytes, for the tests of src/http. With
- * WEIR_TEST_TLS in the environment, in tests that are no simulation, both speak TLS. */
+ * WEIR_TEST_TLS in the environment, in tests that are no simulation, both speak TLS; with
+ * WEIR_TEST_H2 clients made here speak HTTP/2. */
 #ifndef WEIR_TESTS_HTTP_SITE_H
 #define WEIR_TESTS_HTTP_SITE_H
 
@@ -102,7 +103,11 @@ static inline weir_http_client *site_client(void)
 	weir_http_client *c;
 	char base[80];
 
-	snprintf(base, sizeof base, "%s%s", site_tls.client ? "https://" : "", site_at);
+	if (getenv("WEIR_TEST_H2"))
+		snprintf(base, sizeof base, "%s%s", site_tls.client ? "https2://" : "http2://",
+		         site_at);
+	else
+		snprintf(base, sizeof base, "%s%s", site_tls.client ? "https://" : "", site_at);
 	CHECK_EQ(weir_http_client_new(base, &c), 0);
 	weir_http_client_tls(c, site_tls.client);
 	return c;
