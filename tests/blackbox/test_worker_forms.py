@@ -3,6 +3,7 @@
 whose worker is killed. The payload says which; every form has to come to the same end."""
 import http.server
 
+from engines import *
 from nats_wire import *
 
 WORKERS = os.path.join(os.path.dirname(program()), 'tests', 'workers')
@@ -31,13 +32,14 @@ esac
 class Form:
     """Workers of the queue q of a server; play() lets one job happen."""
     config = ''
+    store = ()  # flags that choose one
 
     def __enter__(self):
         self.stack = contextlib.ExitStack()
         dir = self.stack.enter_context(tempfile.TemporaryDirectory())
         with open(f'{dir}/weir.yaml', 'w') as f:
             f.write(f'queues:\n  q:\n    backoff: 10ms\n{self.config}')
-        self.w = self.stack.enter_context(NatsWeir('--config', f'{dir}/weir.yaml'))
+        self.w = self.stack.enter_context(NatsWeir('--config', f'{dir}/weir.yaml', *self.store))
         self.start()
         return self
 
@@ -55,10 +57,10 @@ class Form:
         id = self.w.enqueue('q', what, **HEADERS.get(what, {}))
         self.work(what)
         if what == 'cancelled':
-            until(lambda: self.w.job(id)['state'] == 'running', 'it does not run')
+            until(lambda: self.w.job(id).get('state') == 'running', 'it does not run')
             self.w.delete(f'/v1/jobs/{id}')
             self.after_cancel()
-        until(lambda: self.w.job(id)['state'] in ('done', 'dead', 'cancelled'), lambda: f'{what}: {self.w.job(id)}')
+        until(lambda: self.w.job(id).get('state') in ('done', 'dead', 'cancelled'), lambda: f'{what}: {self.w.job(id)}')
         job = self.w.job(id)
         return job['state'], job['attempts'], job.get('result') or job.get('error', '')
 
@@ -221,9 +223,7 @@ def has_sqlite():
         return p.returncode == 0
 
 
-@test
-def every_form_of_worker_brings_every_job_to_the_same_end():
-    forms = [Exec, Work, Webhook, Poll, Nats] + ([Handler] if has_sqlite() else [])
+def play_all(forms):
     wrong = []
     print(f'  {"":10}' + ''.join(f'{what:>16}' for what in ENDS))
     for form in forms:
@@ -237,6 +237,16 @@ def every_form_of_worker_brings_every_job_to_the_same_end():
                     wrong.append(f'{form.__name__}, {what}: {got}')
         print(f'  {form.__name__:10}' + ''.join(f'{cell:>16}' for cell in row))
     check(not wrong, '; '.join(wrong))
+
+
+@test
+def every_form_of_worker_brings_every_job_to_the_same_end():
+    play_all([Exec, Work, Webhook, Poll, Nats] + ([Handler] if has_sqlite() else []))
+
+
+@on(*ENGINES)
+def every_form_of_worker_brings_every_job_to_the_same_end_over_it(n):
+    play_all([type(form.__name__, (form,), {'store': ('--store', n.url)}) for form in (Exec, Work, Webhook, Poll, Nats)])
 
 
 @test
