@@ -87,8 +87,8 @@ static void curl_puts(const char *name, const char *queue_url, size_t batch)
 		weir__buf_clear(&body);
 		weir__buf_printf(&body, "{\"QueueUrl\":\"%s\",\"Entries\":[", queue_url);
 		for (size_t i = 0; i < batch; i++) {
-			weir__buf_printf(&body,
-			                 "%s{\"Id\":\"%zu\",\"MessageBody\":", i ? "," : "", i);
+			weir__buf_printf(&body, "%s{\"Id\":\"%zu\",\"MessageBody\":", i ? "," : "",
+			                 i);
 			weir__buf_json(&body, payload, PAYLOAD);
 			weir__buf_printf(&body,
 			                 ",\"MessageAttributes\":{\"Weir-Id\":{\"DataType\":"
