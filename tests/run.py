@@ -141,7 +141,7 @@ def steps(args):
         if name in OVER_TLS and not args.quick:
             yield Step(f"unit {name} (TLS)", [p, "--no-sim", *mode], limit, WEIR_TEST_TLS="1")
         if name in OVER_H2 and not args.quick:
-            yield Step(f"unit {name} (HTTP/2)", [p, *mode], limit, WEIR_TEST_H2="1")
+            yield Step(f"unit {name} (HTTP/2)", [p, *(mode or ["--quick"])], limit, WEIR_TEST_H2="1")
     if args.quick:
         return
     # The sanitized programs run a tenth of the many seeds; the plain ones, all of them.

@@ -3,6 +3,7 @@
 import pathlib
 
 from weirtest import *
+from h2wire import *
 
 PROGRAM = pathlib.Path(program()).parent / 'tests/interop/interop-stop'
 EXAMPLE = pathlib.Path(program()).parent / 'examples/example-grpc_stream'
@@ -81,6 +82,27 @@ def a_client_that_is_killed_ends_the_handler_at_once():
             start = time.monotonic()
             check_in('a handler ended: ', s.line())
             check(time.monotonic() - start < LIMIT, 'it took long')
+        s.stop()
+        check_eq(s.rest()[0], 0)
+
+
+@test
+def a_reset_of_the_connection_or_the_stream_ends_the_handler_at_once():
+    with server() as s:
+        port = int(s.line().rsplit(':', 1)[1])
+        for cut in ('connection', 'stream'):
+            with H2(port) as c:
+                c.headers(1, head('POST', '/stop.Stop/Deaf', ('te', 'trailers'), ('content-type', 'application/grpc')), END_HEADERS)
+                c.send(frame(DATA, 0, 1, bytes(5)))
+                c.wait(lambda: 1 in c.answers and c.answers[1].fields)
+                start = time.monotonic()
+                if cut == 'stream':
+                    c.send(frame(RST_STREAM, 0, 1, struct.pack('>I', CANCEL)))
+                else:
+                    c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+                    c.sock.close()
+                check_in('a handler ended: ', s.line())
+                check(time.monotonic() - start < 5, 'it took long')
         s.stop()
         check_eq(s.rest()[0], 0)
 
