@@ -607,6 +607,31 @@ void weir__h2_deadline(struct weir__h2 *h2, int64_t at_ns)
 		weir__timer_start(&h2->timer, at_ns, tick);
 }
 
+/* ---- nghttp2's memory ---- */
+
+static void *pool_malloc(size_t n, void *pool)
+{
+	return weir__pool_get(pool, n);
+}
+
+static void pool_free(void *p, void *pool)
+{
+	weir__pool_put(pool, p);
+}
+
+static void *pool_calloc(size_t n, size_t size, void *pool)
+{
+	size_t all;
+	void *p = __builtin_mul_overflow(n, size, &all) ? NULL : weir__pool_get(pool, all);
+
+	return p ? memset(p, 0, all) : NULL;
+}
+
+static void *pool_realloc(void *p, size_t n, void *pool)
+{
+	return weir__pool_resize(pool, p, n);
+}
+
 static nghttp2_option *options(void)
 {
 	nghttp2_option *opt;
@@ -620,8 +645,10 @@ static nghttp2_option *options(void)
 }
 
 int weir__h2_init(struct weir__h2 *h2, const struct weir__h2_role *role, weir_conn *io,
-                  const nghttp2_settings_entry *settings, size_t settings_n)
+                  struct weir__pool *pool, const nghttp2_settings_entry *settings,
+                  size_t settings_n)
 {
+	nghttp2_mem memory = { pool, pool_malloc, pool_free, pool_calloc, pool_realloc };
 	nghttp2_option *opt = options();
 	int r = -1;
 
@@ -629,6 +656,7 @@ int weir__h2_init(struct weir__h2 *h2, const struct weir__h2_role *role, weir_co
 		                 .worker = weir_worker(),
 		                 .role = role,
 		                 .io = io,
+		                 .pool = pool,
 		                 .msg.fn = work,
 		                 .payload = NGHTTP2_CLIENT_MAGIC_LEN,
 		                 .write_ns = WEIR_NEVER,
@@ -637,7 +665,7 @@ int weir__h2_init(struct weir__h2 *h2, const struct weir__h2_role *role, weir_co
 	weir__list_init(&h2->streams);
 	weir__list_init(&h2->fired);
 	if (opt && callbacks)
-		r = nghttp2_session_server_new2(&h2->session, callbacks, h2, opt);
+		r = nghttp2_session_server_new3(&h2->session, callbacks, h2, opt, &memory);
 	nghttp2_option_del(opt);
 	if (r != 0)
 		return -ENOMEM;

@@ -21,6 +21,7 @@
 #include <nghttp2/nghttp2.h>
 
 #include "base/list.h"
+#include "base/pool.h"
 #include "net/conn.h"
 #include "rt/timer.h"
 
@@ -156,6 +157,7 @@ struct weir__h2 {
 	const struct weir__h2_role *role;
 	weir_conn *io;
 	nghttp2_session *session;
+	struct weir__pool *pool; /* of its worker */
 	struct weir__list streams, fired;
 	int32_t newest;                  /* the greatest stream begun */
 	uint32_t ends;                   /* streams that have ended, so far … */
@@ -176,10 +178,11 @@ struct weir__h2 {
 	uint64_t goaway_at;          /* `framed` behind the last GOAWAY; 0: none was sent */
 };
 
-/* On the connection's worker. 0, -ENOMEM: nothing happened. Then to be started with the bytes that
- * were read from `io` already. */
+/* On the connection's worker, whose pool its small things come from. 0, -ENOMEM: nothing happened.
+ * Then to be started with the bytes that were read from `io` already. */
 int weir__h2_init(struct weir__h2 *h2, const struct weir__h2_role *role, weir_conn *io,
-                  const nghttp2_settings_entry *settings, size_t settings_n);
+                  struct weir__pool *pool, const nghttp2_settings_entry *settings,
+                  size_t settings_n);
 void weir__h2_start(struct weir__h2 *h2, const void *first, size_t n);
 /* Frees the session; the connection stays the caller's. No task is in a call of it. */
 void weir__h2_fini(struct weir__h2 *h2);

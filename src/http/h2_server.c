@@ -103,7 +103,7 @@ static void request_free(struct request *q)
 	weir__h2_stream_fini(&q->h2);
 	weir__buf_free(&q->said);
 	q->magic = 0;
-	free(q);
+	weir__pool_put(&w->pool, q);
 }
 
 /* ---- the way out ---- */
@@ -235,12 +235,13 @@ static struct weir__h2_stream *open_stream(struct weir__h2 *h2, int32_t id)
 		calm(s, weir__h2_charge(&s->flood, 1));
 		return NULL;
 	}
-	q = calloc(1, sizeof *q);
+	q = weir__pool_get(&c->worker->pool, sizeof *q);
 	if (!q)
 		return NULL;
+	memset(q, 0, sizeof *q);
 	q->stream.block = weir__block_get(c->server, c->worker);
 	if (!q->stream.block) {
-		free(q);
+		weir__pool_put(&c->worker->pool, q);
 		return NULL;
 	}
 	q->magic = REQUEST_MAGIC;
@@ -731,7 +732,7 @@ int weir__h2_server_start(struct weir__http_conn *c, const void *bytes, size_t n
 	};
 	struct weir__h2_server *s = calloc(1, sizeof *s);
 	int64_t now = weir_now();
-	int r = s ? weir__h2_init(&s->h2, &role, c->io, settings, 4) : -ENOMEM;
+	int r = s ? weir__h2_init(&s->h2, &role, c->io, &c->worker->pool, settings, 4) : -ENOMEM;
 
 	if (r < 0) {
 		free(s);

@@ -4,25 +4,25 @@
  *
  * What is sent stays in its task's memory: nghttp2 asks `provide` how much there is, and `take`
  * copies it into the frame. What arrives goes straight to a waiting reader, and only the rest into
- * chunks of at least CHUNK_MIN bytes, so that a peer that sends single bytes costs no more than
- * their number.
+ * chunks of at least CHUNK_MIN bytes (behind a first small one), so that a peer that sends single
+ * bytes costs no more than their number.
  *
  * A wait is an operation on the waiting task's stack, registered and withdrawn on the session's
  * worker, so whoever completes it there finds it alive.
  */
-#include <stdlib.h>
 #include <string.h>
 
 #include "http/h2.h"
 #include "rt/task.h"
-
-enum { CHUNK_MIN = 4096 };
 
 struct weir__h2_chunk {
 	struct weir__h2_chunk *next;
 	size_t at, len, cap;
 	char bytes[];
 };
+
+/* Of a chunk: the first of a stream is from the pool, as most bodies are small. */
+enum { CHUNK_MIN = 4096, FIRST_MIN = WEIR__POOL_MAX - sizeof(struct weir__h2_chunk) };
 
 struct weir__h2_op {
 	struct weir__wait *wait;
@@ -341,7 +341,7 @@ static size_t read_chunks(struct weir__h2_stream *st, char *to, size_t n)
 		if (k->at < k->len)
 			break;
 		st->in_first = k->next;
-		free(k);
+		weir__pool_put(st->h2->pool, k);
 	}
 	st->in_len -= done;
 	if (!st->in_first)
@@ -375,8 +375,10 @@ static int keep(struct weir__h2_stream *st, const char *data, size_t n)
 	n -= room;
 	if (!n)
 		return 0;
-	cap = n > CHUNK_MIN ? n : CHUNK_MIN;
-	k = malloc(sizeof *k + cap);
+	cap = st->in_last ? CHUNK_MIN : FIRST_MIN;
+	if (cap < n)
+		cap = n;
+	k = weir__pool_get(st->h2->pool, sizeof *k + cap);
 	if (!k)
 		return -ENOMEM;
 	*k = (struct weir__h2_chunk){ .cap = cap, .len = n };
@@ -587,7 +589,7 @@ void weir__h2_discard(struct weir__h2_stream *st)
 	st->discards = true;
 	for (struct weir__h2_chunk *k = st->in_first; k; k = next) {
 		next = k->next;
-		free(k);
+		weir__pool_put(st->h2->pool, k);
 	}
 	st->in_first = st->in_last = NULL;
 	st->in_len = 0;

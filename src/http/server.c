@@ -99,6 +99,7 @@ void weir_http_server_free(weir_http_server *s)
 			next = b->next;
 			free(b);
 		}
+		weir__pool_clear(&s->workers[i].pool);
 	}
 	while ((node = weir__list_pop(&s->statics)))
 		free(node);

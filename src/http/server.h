@@ -23,6 +23,7 @@
 
 #include "base/buf.h"
 #include "base/list.h"
+#include "base/pool.h"
 #include "http/exchange.h"
 #include "http/h1.h"
 #include "http/path.h"
@@ -50,6 +51,7 @@ struct weir__http_worker {
 	uint32_t conn_count;        /* atomic: also those on their way here */
 	struct weir__block *blocks; /* free ones */
 	unsigned block_count;
+	struct weir__pool pool; /* of its HTTP/2 sessions */
 	int64_t date_s;
 	char date[32];         /* "Thu, 01 Jan 2026 00:00:00 GMT" */
 	weir_http_stats stats; /* written here, read anywhere: relaxed */
