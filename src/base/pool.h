@@ -23,7 +23,7 @@ struct weir__pool {
 };
 
 /* A pool of zeros is empty. */
-void *weir__pool_get(struct weir__pool *p, size_t n); /* NULL without memory; not zeroed */
+void *weir__pool_get(struct weir__pool *p, size_t n);   /* NULL without memory; not zeroed */
 void weir__pool_put(struct weir__pool *p, void *piece); /* NULL: nothing */
 /* As realloc(): a piece that is NULL is made. */
 void *weir__pool_resize(struct weir__pool *p, void *piece, size_t n);

@@ -52,9 +52,9 @@ static int set_head(weir_grpc *call)
 	weir_http *x = weir__grpc_exchange(call);
 	int r;
 
-	r = weir_http_set(x, "content-type", "application/grpc");
+	r = weir__http_fixed(x, false, "content-type", "application/grpc");
 	if (r == 0)
-		r = weir_http_set(x, "grpc-accept-encoding", "gzip");
+		r = weir__http_fixed(x, false, "grpc-accept-encoding", "gzip");
 	if (r == 0 && call->announce && call->out_gzip)
 		r = weir_http_set(x, "grpc-encoding", "gzip");
 	for (struct weir__grpc_field *f = call->initial.first; r == 0 && f; f = f->next)
@@ -129,15 +129,13 @@ static int put_message(weir_http *x, bool trailing, const char *message)
 
 static int put_status(weir_http *x, bool trailing, int code, const char *message)
 {
-	char digits[3];
+	static const char digits[][3] = { "0", "1",  "2",  "3",  "4",  "5",  "6",  "7", "8",
+		                          "9", "10", "11", "12", "13", "14", "15", "16" };
 	int r;
 
-	digits[0] = (char)(code < 10 ? '0' + code : '1');
-	digits[1] = (char)(code < 10 ? 0 : '0' + code - 10);
-	digits[2] = 0;
 	if (!trailing)
 		weir__http_unsized(x);
-	r = put(x, trailing, "grpc-status", digits);
+	r = weir__http_fixed(x, trailing, "grpc-status", digits[code]);
 	return r == 0 && *message ? put_message(x, trailing, message) : r;
 }
 

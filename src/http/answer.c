@@ -328,7 +328,9 @@ static int add_field(weir_http *x, const char *name, const char *value, bool rep
 	if (!f)
 		return -ENOMEM;
 	text = (char *)(f + 1);
-	*f = (struct weir__out_field){ NULL, text, text + name_len + 1, name_len, value_len };
+	*f =
+		(struct weir__out_field){ NULL,     text,      text + name_len + 1,
+		                          name_len, value_len, false };
 	memcpy(text, name, name_len + 1);
 	memcpy(text + name_len + 1, value, value_len + 1);
 	if (replace)

@@ -66,6 +66,10 @@ bool weir__http_field(const weir_http *x, size_t i, const char **ret_name, const
  * then. In HTTP/1.1 dropped. 0, -EINVAL, -ENOMEM, -EALREADY after the end. */
 int weir__http_trailer(weir_http *x, const char *name, const char *value);
 
+/* A field of the answer, or one behind its body, of HTTP/2: both texts are constants of the program
+ * that are valid and in lower case, so they are neither looked at nor copied. As weir_http_set(). */
+int weir__http_fixed(weir_http *x, bool trailer, const char *name, const char *value);
+
 /* No content-length is sent with an answer that is known in whole. */
 void weir__http_unsized(weir_http *x);
 

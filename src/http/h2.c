@@ -149,6 +149,7 @@ static int on_begin(nghttp2_session *session, const nghttp2_frame *frame, void *
 		return 0;
 	}
 	nghttp2_session_set_stream_user_data(session, frame->hd.stream_id, st);
+	h2->heads = st;
 	return 0;
 }
 
@@ -157,10 +158,13 @@ static int on_field(nghttp2_session *session, const nghttp2_frame *frame, const 
                     void *user)
 {
 	struct weir__h2 *h2 = user;
-	struct weir__h2_stream *st = stream_of(h2, frame->hd.stream_id);
+	struct weir__h2_stream *st = h2->heads;
 
 	(void)session;
 	(void)flags;
+	/* The fields of a head come one behind the other. */
+	if (!st || st->id != frame->hd.stream_id)
+		st = stream_of(h2, frame->hd.stream_id);
 	if (!st || h2->dead)
 		return 0;
 	return h2->role->field(st, (const char *)name, name_len, (const char *)value, value_len,

@@ -160,6 +160,7 @@ struct weir__h2 {
 	struct weir__pool *pool; /* of its worker */
 	struct weir__list streams, fired;
 	int32_t newest;                  /* the greatest stream begun */
+	struct weir__h2_stream *heads;   /* whose head comes, or came last; or NULL */
 	uint32_t ends;                   /* streams that have ended, so far … */
 	int32_t ended_id[WEIR__H2_ENDS]; /* … the last of them; negative: we reset it */
 	struct weir__h2_out *out;

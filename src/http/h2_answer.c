@@ -7,10 +7,23 @@
 #include "http/h2_server.h"
 #include "http/server.h"
 
-static nghttp2_nv nv(const char *name, size_t name_len, const char *value, size_t value_len)
+/* What is a constant needs no copy (by nghttp2, which may frame it later). */
+enum {
+	COPIED = NGHTTP2_NV_FLAG_NONE,
+	NAME = NGHTTP2_NV_FLAG_NO_COPY_NAME,
+	BOTH = NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE
+};
+
+static nghttp2_nv nv(uint8_t fixed, const char *name, size_t name_len, const char *value,
+                     size_t value_len)
 {
 	return (nghttp2_nv){ (uint8_t *)(uintptr_t)name, (uint8_t *)(uintptr_t)value, name_len,
-		             value_len, NGHTTP2_NV_FLAG_NONE };
+		             value_len, fixed };
+}
+
+static nghttp2_nv nv_of(const struct weir__out_field *f)
+{
+	return nv(f->fixed ? BOTH : COPIED, f->name, f->name_len, f->value, f->value_len);
 }
 
 /* RFC 9113 §8.2.2. */
@@ -53,16 +66,16 @@ static struct head *compose(weir_http *x, int64_t length, size_t *ret_n)
 		return NULL;
 	n = 0;
 	put_number(h->status, (uint64_t)x->status);
-	h->field[n++] = nv(":status", 7, h->status, 3);
-	h->field[n++] = nv("date", 4, weir__http_date(x->conn->worker), 29);
+	h->field[n++] = nv(NAME, ":status", 7, h->status, 3);
+	h->field[n++] = nv(NAME, "date", 4, weir__http_date(x->conn->worker), 29);
 	if (!x->has_type && length != 0 && !empty)
-		h->field[n++] = nv("content-type", 12, type, sizeof type - 1);
+		h->field[n++] = nv(BOTH, "content-type", 12, type, sizeof type - 1);
 	if (length >= 0 && !empty)
-		h->field[n++] = nv("content-length", 14, h->length,
+		h->field[n++] = nv(NAME, "content-length", 14, h->length,
 		                   put_number(h->length, (uint64_t)length));
 	for (struct weir__out_field *f = x->fields; f; f = f->next)
 		if (!is_of_connections(f))
-			h->field[n++] = nv(f->name, f->name_len, f->value, f->value_len);
+			h->field[n++] = nv_of(f);
 	*ret_n = n;
 	return h;
 }
@@ -105,7 +118,7 @@ static int end_with(weir_http *x, struct weir__h2_send *what)
 		return -ENOMEM;
 	n = 0;
 	for (struct weir__out_field *f = x->trailers; f; f = f->next)
-		t[n++] = nv(f->name, f->name_len, f->value, f->value_len);
+		t[n++] = nv_of(f);
 	what->trailers = t;
 	what->trailers_n = n;
 	return 0;
@@ -161,7 +174,7 @@ int weir__h2_push(const weir_ctx *ctx, weir_http *x, const void *data, size_t n,
 static void say_continue(void *arg)
 {
 	struct weir__h2_stream *st = arg;
-	nghttp2_nv status = nv(":status", 7, "100", 3);
+	nghttp2_nv status = nv(BOTH, ":status", 7, "100", 3);
 
 	if (st->closed)
 		return;
@@ -204,11 +217,39 @@ int weir__http_trailer(weir_http *x, const char *name, const char *value)
 	if (!f)
 		return -ENOMEM;
 	text = (char *)(f + 1);
-	*f = (struct weir__out_field){ NULL, text, text + name_len + 1, name_len, value_len };
+	*f =
+		(struct weir__out_field){ NULL,     text,      text + name_len + 1,
+		                          name_len, value_len, false };
 	memcpy(text, name, name_len + 1);
 	memcpy(text + name_len + 1, value, value_len + 1);
 	*x->trailers_last = f;
 	x->trailers_last = &f->next;
+	return 0;
+}
+
+int weir__http_fixed(weir_http *x, bool trailer, const char *name, const char *value)
+{
+	struct weir__out_field *f;
+
+	weir__http_live(x, __func__);
+	if (!trailer && !strcmp(name, "content-type")) {
+		if (x->has_type)
+			return weir_http_set(x, name, value);
+		x->has_type = true;
+	}
+	if (!trailer && (x->head_sent || weir__answer_owner(x->stream) == WEIR__LIMIT))
+		return -EALREADY;
+	f = weir_http_alloc(x, sizeof *f);
+	if (!f)
+		return -ENOMEM;
+	*f = (struct weir__out_field){ NULL, name, value, strlen(name), strlen(value), true };
+	if (trailer) {
+		*x->trailers_last = f;
+		x->trailers_last = &f->next;
+	} else {
+		*x->fields_last = f;
+		x->fields_last = &f->next;
+	}
 	return 0;
 }
 

@@ -606,6 +606,8 @@ void weir__h2_stream_fini(struct weir__h2_stream *st)
 	weir__assert(!st->reader && !st->writer, "a stream goes that a task waits for");
 	weir__h2_discard(st);
 	weir__list_remove(&st->link);
+	if (st->h2->heads == st)
+		st->h2->heads = NULL;
 	if (weir__list_linked(&st->fired))
 		weir__list_remove(&st->fired);
 	st->magic = 0;

@@ -100,6 +100,7 @@ struct weir__out_field {
 	struct weir__out_field *next;
 	const char *name, *value;
 	size_t name_len, value_len;
+	bool fixed; /* both texts are constants of the program */
 };
 
 struct weir__arena_chunk {
