@@ -53,7 +53,7 @@ void weir__pool_put(struct weir__pool *p, void *at)
 		return;
 	piece--;
 	i = piece->room / WEIR__POOL_STEP - 1;
-	if (piece->room > WEIR__POOL_MAX || p->kept[i] >= KEPT) {
+	if (piece->room > WEIR__POOL_MAX || p->kept[i] + 1 > KEPT) {
 		free(piece);
 		return;
 	}
