@@ -213,16 +213,18 @@ void weir__h2_push_soon(weir_http *x)
 	st->more = st->out_left > 0;
 	if (st->more)
 		return;
-	st->lent = false; /* All of it was framed. */
-	if (x->out_lent == x->out_len && x->head_sent) {
-		x->out_len = x->out_lent = 0;
+	/* What was lent is framed, so its place is free. */
+	st->lent = false;
+	x->out_len -= x->out_lent;
+	memmove(x->stream->block->out, x->stream->block->out + x->out_lent, x->out_len);
+	x->out_lent = 0;
+	if (!x->out_len && x->head_sent)
 		return;
-	}
 	if (!x->head_sent)
 		r = begin(x, false, x->out_len, &what);
 	if (r < 0)
 		return;
-	iov = (struct iovec){ x->stream->block->out + x->out_lent, x->out_len - x->out_lent };
+	iov = (struct iovec){ x->stream->block->out, x->out_len };
 	what.iov = &iov;
 	what.n = iov.iov_len && !weir__answer_silent(x);
 	if (weir__h2_lend(st, &what) < 0) {
