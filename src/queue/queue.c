@@ -366,16 +366,19 @@ int weir_queue_info_get(weir_store *s, const char *queue, weir_queue_info *ret)
 
 const char *weir_queue_durability(weir_store *s, const char *queue)
 {
+	const char *durability = NULL;
 	weir_queue_info info;
-	bool found;
+	struct weir__queue *q;
 
 	weir__magic_check(s, weir__store_magic);
 	if (s->far)
 		return weir_queue_info_get(s, queue, &info) == 0 ? info.durability : NULL;
 	weir__store_enter(s);
-	found = weir__queue_find(s, queue) != NULL;
+	q = weir__queue_find(s, queue);
+	if (q)
+		durability = weir_durability_name(q->set.durability);
 	weir__store_leave(s);
-	return found ? s->engine->durability : NULL;
+	return durability;
 }
 
 int weir_queue_each(weir_store *s, int (*fn)(const weir_queue_info *, void *), void *arg)
