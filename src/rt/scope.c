@@ -197,7 +197,7 @@ struct weir__part *weir__scope_part_away(weir_scope *s, int worker)
 }
 
 static void scope_stop(weir_scope *s, uint32_t bits);
-static void tell(weir_scope *s, uint32_t state, struct weir__member *m);
+static void tell(weir_scope *s, uint32_t state, struct weir__member *m, struct weir__crowd *crowd);
 
 int weir__scope_join(weir_scope *s, struct weir__member *m)
 {
@@ -218,7 +218,7 @@ void weir__scope_enter(struct weir__member *m)
 	weir__list_append(&m->part->members, &m->link);
 	state = weir__scope_state(s);
 	if (state & (WEIR__DRAINED | WEIR__CANCELED))
-		tell(s, state, m);
+		tell(s, state, m, &(struct weir__crowd){ .count = 0 });
 }
 
 void weir__scope_leave(struct weir__member *m)
@@ -231,7 +231,7 @@ void weir__scope_leave(struct weir__member *m)
 }
 
 /* A task's wait may be over: claim it if so. On its worker. */
-static void check_task(weir__task *t)
+static void check_task(weir__task *t, struct weir__crowd *crowd)
 {
 	struct weir__wait *w = t->wait;
 	int r;
@@ -242,7 +242,7 @@ static void check_task(weir__task *t)
 	if (r == 0 && (weir__scope_state(t->ctx.scope) & WEIR__CANCELED))
 		r = -ECANCELED;
 	if (r < 0 && weir__wait_claim(w, r))
-		weir__wait_wake(w);
+		weir__ready_in_crowd(t->worker, t, crowd);
 }
 
 static void tell_hook(weir_hook *h, struct weir__member *m, uint32_t state)
@@ -265,11 +265,11 @@ static void tell_hook(weir_hook *h, struct weir__member *m, uint32_t state)
 	}
 }
 
-static void tell(weir_scope *s, uint32_t state, struct weir__member *m)
+static void tell(weir_scope *s, uint32_t state, struct weir__member *m, struct weir__crowd *crowd)
 {
 	switch (m->kind) {
 	case WEIR__A_TASK:
-		check_task(weir__container(m, weir__task, member));
+		check_task(weir__container(m, weir__task, member), crowd);
 		break;
 	case WEIR__A_SCOPE: {
 		weir_scope *child = weir__container(m, weir_scope, member);
@@ -301,10 +301,11 @@ static void tell(weir_scope *s, uint32_t state, struct weir__member *m)
 static void walk(struct weir__part *p)
 {
 	weir_scope *s = p->scope;
+	struct weir__crowd crowd = { .count = 0 };
 	struct weir__list todo, *node;
 
 	if (p == &s->home && s->maker)
-		check_task(s->maker);
+		check_task(s->maker, &crowd);
 	if (weir__list_empty(&p->members))
 		return;
 	__atomic_add_fetch(&s->refs, 1, __ATOMIC_RELAXED); /* A hook may close the scope. */
@@ -315,7 +316,8 @@ static void walk(struct weir__part *p)
 		weir__list_append(&p->members, node);
 		/* The state anew for each: a hook may have stopped the scope further, and the walk
 		 * of that stop saw only those told before. */
-		tell(s, weir__scope_state(s), weir__container(node, struct weir__member, link));
+		tell(s, weir__scope_state(s), weir__container(node, struct weir__member, link),
+		     &crowd);
 	}
 	weir__scope_unref(s);
 }

@@ -130,6 +130,9 @@ int weir_sleep(const weir_ctx *ctx, int64_t ns)
 	if (__builtin_add_overflow(weir_now(), ns, &at))
 		at = WEIR_NEVER;
 	weir__wait_init(&w);
+	if (at == WEIR_NEVER)
+		return weir__wait_park(&w, ctx, "sleep",
+		                       NULL); /* Until a stop: without a timer of its own. */
 	if (ctx->deadline_ns <= at)
 		return park_until(&w, ctx, ctx->deadline_ns, -ETIMEDOUT, "sleep", NULL);
 	return park_until(&w, ctx, at, 0, "sleep", NULL);
