@@ -5,7 +5,7 @@
 It follows the API reference of SQS (actions, limits, errors by name) and checks every signature (AWS Signature Version 4) itself.
 What Weir is shown with here has been run against other servers too; doc/design/engines.md says which.
 
-    sqs_server.py --port 9324 [--file LOG] [--tls CERT KEY]
+    sqs_server.py --port 9324 [--host ADDR] [--file LOG] [--tls CERT KEY]
 
 POST /_control with JSON changes how it behaves: {"fail": {"action": …, "code": …, "status": 400, "times": 3}}, {"clock": seconds
 that it is ahead}, {"keys": {id: [secret, token or null, expiry or null]}}, {"forget": queue}, {"forget_keys": true}, {"put":
@@ -409,8 +409,8 @@ async def run(o):
     if o.tls:
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         tls.load_cert_chain(*o.tls)
-    s.base = f'http{"s" if tls else ""}://127.0.0.1:{o.port}'
-    server = await asyncio.start_server(s.serve, '127.0.0.1', o.port, ssl=tls, limit=64 << 10)
+    s.base = f'http{"s" if tls else ""}://{o.host}:{o.port}'
+    server = await asyncio.start_server(s.serve, o.host, o.port, ssl=tls, limit=64 << 10)
     print(f'listening on {s.base}', flush=True)
     await server.serve_forever()
 
@@ -418,6 +418,7 @@ async def run(o):
 def main():
     p = argparse.ArgumentParser()
     p.add_argument('--port', type=int, required=True)
+    p.add_argument('--host', default='127.0.0.1')
     p.add_argument('--file')
     p.add_argument('--tls', nargs=2)
     signal.signal(signal.SIGINT, signal.SIG_DFL)

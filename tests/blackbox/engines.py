@@ -17,6 +17,7 @@ class Engine:
     keys = True     # idempotency keys, so that a put that was not confirmed can be made again
     ordered = True  # jobs come in the order they were put in
     holds = True    # what is held outlives the connection
+    asks = True     # whether an ack without an answer was taken
     tells = True    # how many jobs run, also elsewhere
     kills = 10      # without --long
 
@@ -60,14 +61,14 @@ class JetStream(Engine):
 
 class Sqs(Engine):
     name, scheme, word = 'SQS', 'sqs+http', 'sqs'
-    keys = ordered = False
+    keys = ordered = asks = False
     options = ()
 
     def start(self):
         os.environ.update(AWS_ACCESS_KEY_ID='AKIDEXAMPLE', AWS_SECRET_ACCESS_KEY='wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY',
                           AWS_REGION='us-east-1')
-        self.program = Program([sys.executable, os.path.join(ROOT, 'tests/sqs_server.py'), '--port', str(self.port), '--file',
-                                os.path.join(self.dir, 'sqs.log'), *self.options])
+        self.program = Program([*self.wrap, sys.executable, os.path.join(ROOT, 'tests/sqs_server.py'), '--host', self.host, '--port',
+                                str(self.port), '--file', os.path.join(self.dir, 'sqs.log'), *self.options])
         self.program.wait_out(b'listening')
 
 

@@ -76,7 +76,7 @@ class Load:
         with self.lock:
             if status == 200:
                 self.acked[name] += 1
-            elif status in (404, 409) and not self.engine.holds:
+            elif (status in (404, 409) and not self.engine.holds) or (status == 503 and not self.engine.asks):
                 self.unsure.add(name)
 
     def left(self):
@@ -325,6 +325,11 @@ def jetstream_cut_off_by_its_network_loses_nothing():
 @test
 def rabbitmq_cut_off_by_its_network_loses_nothing():
     cut_off(RabbitMQ)
+
+
+@test
+def sqs_cut_off_by_its_network_loses_nothing():
+    cut_off(Sqs)
 
 
 @on(*ENGINES)
