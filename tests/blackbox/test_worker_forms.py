@@ -78,9 +78,11 @@ class Exec(Form):
 
 class Work(Form):
     """weir work; it is the worker that is killed."""
+    scheme = 'http'
 
     def run(self):
-        return Program([program(), 'work', 'q', '--server', self.w.url, '--', 'sh', '-c', SCRIPT % '$PPID'])
+        url = self.scheme + self.w.url[self.w.url.index(':'):]
+        return Program([program(), 'work', 'q', '--server', url, '--', 'sh', '-c', SCRIPT % '$PPID'])
 
     def start(self):
         self.worker = self.run()
@@ -92,6 +94,11 @@ class Work(Form):
 
     def end(self):
         self.worker.kill()
+
+
+class Grpc(Work):
+    """weir work over streams of gRPC."""
+    scheme = 'grpc'
 
 
 class Webhook(Form):
@@ -223,6 +230,12 @@ def has_sqlite():
         return p.returncode == 0
 
 
+def has_grpc():
+    """A program without gRPC refuses the URL before it asks a server."""
+    p = subprocess.run([program(), 'publish', '--server', 'grpc://127.0.0.1:1', 's', 'x'], capture_output=True, timeout=60)
+    return p.returncode == 4
+
+
 def play_all(forms):
     wrong = []
     print(f'  {"":10}' + ''.join(f'{what:>16}' for what in ENDS))
@@ -241,12 +254,13 @@ def play_all(forms):
 
 @test
 def every_form_of_worker_brings_every_job_to_the_same_end():
-    play_all([Exec, Work, Webhook, Poll, Nats] + ([Handler] if has_sqlite() else []))
+    play_all([Exec, Work, Webhook, Poll, Nats] + ([Grpc] if has_grpc() else []) + ([Handler] if has_sqlite() else []))
 
 
 @on(*ENGINES)
 def every_form_of_worker_brings_every_job_to_the_same_end_over_it(n):
-    play_all([type(form.__name__, (form,), {'store': ('--store', n.url)}) for form in (Exec, Work, Webhook, Poll, Nats)])
+    play_all([type(form.__name__, (form,), {'store': ('--store', n.url)})
+              for form in [Exec, Work, Webhook, Poll, Nats] + ([Grpc] if has_grpc() else [])])
 
 
 @test
