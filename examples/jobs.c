@@ -83,7 +83,7 @@ static int show(const weir_ctx *ctx, weir_http *x, void *arg)
 {
 	struct app *app = arg;
 	weir_job_info job;
-	int r = weir_job_get(app->store, weir_http_path(x, "id"), false, &job);
+	int r = weir_job_get(ctx, app->store, weir_http_path(x, "id"), false, &job);
 
 	if (r < 0)
 		return r; /* -ENOENT answers 404 */
@@ -100,11 +100,11 @@ static int run(const weir_ctx *ctx, void *arg)
 	set.timeout_ns = (int64_t)(app->limit_s * 1e9);
 	set.rate = 5; /* five begin a second */
 	if (r == 0)
-		r = weir_queue_configure(app->store, "mail", &set);
+		r = weir_queue_configure(ctx, app->store, "mail", &set);
 	if (r == -EOPNOTSUPP) { /* An engine whose queue others serve too does not count them. */
 		fprintf(stderr, "no limit of jobs a second over this engine\n");
 		set.rate = 0;
-		r = weir_queue_configure(app->store, "mail", &set);
+		r = weir_queue_configure(ctx, app->store, "mail", &set);
 	}
 	if (r == 0 && (r = weir_server_service(s, "workers", workers, app, NULL)) == 0 &&
 	    (r = weir_http_route(weir_server_http(s), "GET /{$}", enqueue, app, NULL)) == 0 &&

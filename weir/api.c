@@ -99,13 +99,13 @@ static int filter(const weir_ctx *ctx, weir_http *x, void *arg)
 
 /* A job is guarded by its queue. One that is not known may be asked for by everybody who might own
  * it; the answer is 404. */
-static bool may_job(struct app *app, weir_http *x, unsigned rights)
+static bool may_job(const weir_ctx *ctx, struct app *app, weir_http *x, unsigned rights)
 {
 	char subject[JOB_SUBJECT_MAX];
 	weir_job_info job;
 	bool may;
 
-	if (weir_job_get(app->store, weir_http_path(x, "id"), false, &job) < 0)
+	if (weir_job_get(ctx, app->store, weir_http_path(x, "id"), false, &job) < 0)
 		return auth_may(app->auth, x, rights, NULL);
 	job_subject(subject, job.queue, job.id);
 	may = auth_may(app->auth, x, rights & ~(unsigned)MAY_SUBSCRIBE, job.queue) ||
@@ -114,7 +114,7 @@ static bool may_job(struct app *app, weir_http *x, unsigned rights)
 	return may;
 }
 
-static bool may(struct app *app, weir_http *x, const struct route *route)
+static bool may(const weir_ctx *ctx, struct app *app, weir_http *x, const struct route *route)
 {
 	if (!app->auth || open_to_all(x))
 		return true;
@@ -124,7 +124,7 @@ static bool may(struct app *app, weir_http *x, const struct route *route)
 	case OF_SUBJECT:
 		return auth_may(app->auth, x, route->rights, weir_http_path(x, "subject"));
 	case OF_JOB:
-		return may_job(app, x, route->rights);
+		return may_job(ctx, app, x, route->rights);
 	case OF_SERVER:
 		break;
 	}
@@ -135,7 +135,7 @@ static int guarded(const weir_ctx *ctx, weir_http *x, void *arg)
 {
 	struct bound *b = arg;
 
-	if (!may(b->app, x, b->route))
+	if (!may(ctx, b->app, x, b->route))
 		return weir_http_problem(ctx, x, 403, "this token has no right to do that");
 	return b->route->fn(ctx, x, b->app);
 }

@@ -58,11 +58,11 @@ static void read_spec(struct params *p, source_fn *from, weir_job_spec *spec)
 
 /* {"id","queue","state","durability"}: of a new job the state in which it was accepted, since that
  * may already be another; of an earlier one the state it is in, "done" when it is over and gone. */
-static void render_verdict(struct weir__buf *b, struct app *app, const char *id, const char *queue,
-                           bool delayed, bool again)
+static void render_verdict(const weir_ctx *ctx, struct weir__buf *b, struct app *app,
+                           const char *id, const char *queue, bool delayed, bool again)
 {
 	weir_job_info job;
-	bool known = again && weir_job_get(app->store, id, false, &job) == 0;
+	bool known = again && weir_job_get(ctx, app->store, id, false, &job) == 0;
 	const char *durability = weir_queue_durability(app->store, known ? job.queue : queue);
 
 	weir__buf_byte(b, '{');
@@ -105,7 +105,7 @@ static int job_put(const weir_ctx *ctx, weir_http *x, struct app *app)
 	}
 	if (r < 0)
 		return reply_error(ctx, x, app, r, queue);
-	render_verdict(&b, app, id, queue, spec.delay_ns > 0, r == 1);
+	render_verdict(ctx, &b, app, id, queue, spec.delay_ns > 0, r == 1);
 	snprintf(location, sizeof location, "/v1/jobs/%s", id);
 	r = weir_http_set(x, "location", location);
 	if (r < 0) {
@@ -191,7 +191,8 @@ static int put_lines(const weir_ctx *ctx, weir_http *x, struct app *app, struct 
 
 			render_refusal(b, status, detail);
 		} else {
-			render_verdict(b, app, l->id[i], queue, l->spec[i].delay_ns > 0, each == 1);
+			render_verdict(ctx, b, app, l->id[i], queue, l->spec[i].delay_ns > 0,
+			               each == 1);
 		}
 		weir__buf_byte(b, '\n');
 		free(line->data);
@@ -262,7 +263,7 @@ static int reply_job(const weir_ctx *ctx, weir_http *x, struct app *app, int sta
 	read_flag(&p, "payload", weir_http_query(x, "payload"), &payload);
 	if (p.error[0])
 		return reply_wrong(ctx, x, &p);
-	r = weir_job_get(app->store, weir_http_path(x, "id"), true, &job);
+	r = weir_job_get(ctx, app->store, weir_http_path(x, "id"), true, &job);
 	if (r == -EOPNOTSUPP && !payload && shares_jobs(app))
 		return far_job_get(ctx, x, app);
 	if (r < 0)
@@ -284,14 +285,14 @@ static int job_get(const weir_ctx *ctx, weir_http *x, struct app *app)
 
 static int job_cancel(const weir_ctx *ctx, weir_http *x, struct app *app)
 {
-	int r = weir_job_cancel(app->store, weir_http_path(x, "id"));
+	int r = weir_job_cancel(ctx, app->store, weir_http_path(x, "id"));
 
 	return r < 0 ? reply_error(ctx, x, app, r, NULL) : reply_job(ctx, x, app, 200);
 }
 
 static int job_retry(const weir_ctx *ctx, weir_http *x, struct app *app)
 {
-	int r = weir_job_retry(app->store, weir_http_path(x, "id"));
+	int r = weir_job_retry(ctx, app->store, weir_http_path(x, "id"));
 
 	return r < 0 ? reply_error(ctx, x, app, r, NULL) : reply_job(ctx, x, app, 202);
 }
@@ -367,7 +368,7 @@ static int send_history(const weir_ctx *ctx, struct follow *f)
 	weir_job_info job;
 	int r;
 
-	r = weir_job_get(f->app->store, f->id, true, &job);
+	r = weir_job_get(ctx, f->app->store, f->id, true, &job);
 	if (r < 0)
 		f->over = true; /* No longer kept: nothing will be told of it any more. */
 	for (unsigned i = 0; r == 0 && i < job.histories; i++) {
@@ -480,7 +481,7 @@ static int job_events(const weir_ctx *ctx, weir_http *x, struct app *app)
 	int r;
 
 	last = last ? last : weir_http_query(x, "last_event_id");
-	r = weir_job_get(app->store, f.id, false, &job);
+	r = weir_job_get(ctx, app->store, f.id, false, &job);
 	if (r == -EOPNOTSUPP && shares_jobs(app))
 		return far_job_events(ctx, x, app);
 	if (r < 0)

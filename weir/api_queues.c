@@ -202,13 +202,13 @@ static int queue_set(const weir_ctx *ctx, weir_http *x, struct app *app)
 	json_decref(p.body);
 	if (p.error[0])
 		return reply_wrong(ctx, x, &p);
-	r = weir_queue_configure(app->store, queue, &set);
+	r = weir_queue_configure(ctx, app->store, queue, &set);
 	return r < 0 ? reply_error(ctx, x, app, r, NULL) : reply_queue(ctx, x, app);
 }
 
 static int pause_queue(const weir_ctx *ctx, weir_http *x, struct app *app, bool on)
 {
-	int r = weir_queue_pause(app->store, weir_http_path(x, "queue"), on);
+	int r = weir_queue_pause(ctx, app->store, weir_http_path(x, "queue"), on);
 
 	return r < 0 ? reply_error(ctx, x, app, r, NULL) : reply_queue(ctx, x, app);
 }
@@ -226,7 +226,7 @@ static int queue_resume(const weir_ctx *ctx, weir_http *x, struct app *app)
 static int queue_redrive(const weir_ctx *ctx, weir_http *x, struct app *app)
 {
 	struct weir__buf b = WEIR__BUF_INIT;
-	int64_t n = weir_queue_redrive(app->store, weir_http_path(x, "queue"));
+	int64_t n = weir_queue_redrive(ctx, app->store, weir_http_path(x, "queue"));
 
 	if (n < 0)
 		return reply_error(ctx, x, app, (int)n, NULL);
@@ -329,7 +329,7 @@ static int cron_put(const weir_ctx *ctx, weir_http *x, struct app *app)
 
 static int cron_delete(const weir_ctx *ctx, weir_http *x, struct app *app)
 {
-	int r = weir_cron_delete(app->store, weir_http_path(x, "name"));
+	int r = weir_cron_delete(ctx, app->store, weir_http_path(x, "name"));
 
 	return r < 0 ? reply_error(ctx, x, app, r, NULL) : 204;
 }

@@ -170,7 +170,7 @@ static int finish(const weir_ctx *ctx, weir_http *x, struct app *app, struct hel
 		weir__buf_byte(&b, '{');
 		if (cancel_member)
 			put_bool(&b, cancel_member, r == 1);
-		else if (weir_job_get(app->store, h->id, false, &job) == 0) {
+		else if (weir_job_get(ctx, app->store, h->id, false, &job) == 0) {
 			put_str(&b, "state", weir_job_state_name(job.state));
 			put_time(&b, "due_at", job.state == WEIR_DELAYED ? job.due_at : 0);
 			weir_job_info_free(&job);

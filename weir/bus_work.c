@@ -214,7 +214,7 @@ static int with_lease(const weir_ctx *ctx, struct ask *a, struct params *p, cons
 	weir__buf_byte(&b, '{');
 	if (v->goes_on) {
 		put_bool(&b, "cancel", r == 1);
-	} else if (weir_job_get(a->app->store, id, false, &job) == 0) {
+	} else if (weir_job_get(ctx, a->app->store, id, false, &job) == 0) {
 		put_str(&b, "state", weir_job_state_name(job.state));
 		weir_job_info_free(&job);
 	}
@@ -229,7 +229,7 @@ static int look(const weir_ctx *ctx, struct ask *a, struct params *p)
 	struct weir__buf b = WEIR__BUF_INIT;
 	weir_job_info job;
 
-	if (!id || weir_job_get(a->app->store, id, true, &job) < 0)
+	if (!id || weir_job_get(ctx, a->app->store, id, true, &job) < 0)
 		return 0;
 	render_job(&b, &job);
 	weir_job_info_free(&job);

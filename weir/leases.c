@@ -82,7 +82,7 @@ static void prune(struct record *rec)
 		weir_job_info job;
 		bool running = false;
 
-		if (weir_job_get(rec->all->app->store, rec->held[i].id, false, &job) == 0) {
+		if (weir_job_get(NULL, rec->all->app->store, rec->held[i].id, false, &job) == 0) {
 			running = job.state == WEIR_RUNNING && job.attempt == rec->held[i].attempt;
 			weir_job_info_free(&job);
 		}

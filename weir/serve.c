@@ -69,7 +69,7 @@ static int configure(const weir_ctx *ctx, struct app *app)
 		/* A queue that somebody paused stays paused over a restart. */
 		if (weir_queue_info_get(app->store, o->queues[i].name, &last) == 0)
 			set.paused |= last.set.paused;
-		r = weir_queue_configure(app->store, o->queues[i].name, &set);
+		r = weir_queue_configure(ctx, app->store, o->queues[i].name, &set);
 		if (r == -EOPNOTSUPP)
 			weir__log(WEIR__ERROR, "queue",
 			          "cannot set up queue %s: its durability, rate, concurrency or "

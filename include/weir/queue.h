@@ -120,7 +120,8 @@ typedef struct weir_queue_settings {
 } weir_queue_settings;
 /* 0, -EINVAL, -EOPNOTSUPP (a durability that the store does not have; what its engine cannot do),
  * -ENOSPC, -ENOMEM, -EIO. */
-WEIR_API int weir_queue_configure(weir_store *s, const char *queue, const weir_queue_settings *set);
+WEIR_API int weir_queue_configure(const weir_ctx *ctx, weir_store *s, const char *queue,
+                                  const weir_queue_settings *set);
 
 /* Of the last one to two minutes, within a tenth. */
 typedef struct weir_queue_latency {
@@ -152,9 +153,9 @@ WEIR_API int weir_queue_each(weir_store *s, int (*fn)(const weir_queue_info *, v
  * not be asked. */
 WEIR_API int weir_queue_refresh(const weir_ctx *ctx, weir_store *s, const char *queue);
 WEIR_API bool weir_queue_name_valid(const char *name);
-WEIR_API int weir_queue_pause(weir_store *s, const char *queue, bool on);
+WEIR_API int weir_queue_pause(const weir_ctx *ctx, weir_store *s, const char *queue, bool on);
 /* Bring dead jobs back with fresh attempts: how many, or -ENOENT. */
-WEIR_API int64_t weir_queue_redrive(weir_store *s, const char *queue);
+WEIR_API int64_t weir_queue_redrive(const weir_ctx *ctx, weir_store *s, const char *queue);
 
 typedef struct weir_job_spec {
 	const void *data;
@@ -267,8 +268,10 @@ typedef struct weir_job_info {
 	 * none */
 	uint64_t changes;
 } weir_job_info;
-/* 0 or -ENOENT (unknown, or finished and no longer kept). */
-WEIR_API int weir_job_get(weir_store *s, const char *id, bool payload, weir_job_info *ret);
+/* 0 or -ENOENT (unknown, or finished and no longer kept). May wait for the disk; with ctx NULL it
+ * does not, as a listener must not: a job that waits on disk alone is unknown then. */
+WEIR_API int weir_job_get(const weir_ctx *ctx, weir_store *s, const char *id, bool payload,
+                          weir_job_info *ret);
 WEIR_API void weir_job_info_free(weir_job_info *i);
 /* By state (-1: all), in id order, after `after` (NULL: from the start): up to max; how many. */
 WEIR_API int weir_job_list(weir_store *s, const char *queue, int state, const char *after,
@@ -276,10 +279,10 @@ WEIR_API int weir_job_list(weir_store *s, const char *queue, int state, const ch
 
 /* Queued or delayed: cancelled at once. Running: the worker hears. 0, -ENOENT, -EALREADY
  * (finished). */
-WEIR_API int weir_job_cancel(weir_store *s, const char *id);
+WEIR_API int weir_job_cancel(const weir_ctx *ctx, weir_store *s, const char *id);
 /* A dead, cancelled or done job once more, with fresh attempts. 0, -ENOENT, -EBUSY (not finished),
  * -EAGAIN (queue full). */
-WEIR_API int weir_job_retry(weir_store *s, const char *id);
+WEIR_API int weir_job_retry(const weir_ctx *ctx, weir_store *s, const char *id);
 
 /* Every change, in order, told before the call that made it returns, never waiting: for the bus,
  * SSE and metrics. `event` is a state's name, or "failed" or "progress". The listener may look at
@@ -340,7 +343,7 @@ typedef struct weir_cron_info {
 WEIR_API int weir_cron_put(const weir_ctx *ctx, weir_store *s, const char *name,
                            const char *schedule, const char *queue, const void *data, size_t len);
 WEIR_API int weir_cron_get(weir_store *s, const char *name, weir_cron_info *ret);
-WEIR_API int weir_cron_delete(weir_store *s, const char *name);
+WEIR_API int weir_cron_delete(const weir_ctx *ctx, weir_store *s, const char *name);
 WEIR_API int weir_cron_each(weir_store *s, int (*fn)(const weir_cron_info *, void *), void *arg);
 
 WEIR_END

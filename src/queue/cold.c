@@ -237,11 +237,14 @@ void weir__cold_fini(weir_store *s, struct weir__queue *q)
 
 /* ---- Looking for one ---- */
 
-int weir__cold_thaw(weir_store *s, const char *id)
+int weir__cold_thaw(const weir_ctx *ctx, weir_store *s, const char *id)
 {
 	struct weir__thaw t = { 0 };
-	bool wait = false;
+	bool wait = false, left;
+	int r = weir__wait_check(ctx);
 
+	if (r < 0)
+		return r;
 	if (!weir__self() || !id || strnlen(id, WEIR__ID + 1) != WEIR__ID)
 		return 0;
 	weir__store_enter(s);
@@ -254,5 +257,15 @@ int weir__cold_thaw(weir_store *s, const char *id)
 		weir__outside(1);
 	}
 	weir__store_leave(s);
-	return wait ? -weir__wait_park_hard(&t.sleeper.wait, "store read", s) : 0;
+	r = wait ? weir__wait_park(&t.sleeper.wait, ctx, "store read", s) : 0;
+	if (r >= 0)
+		return -r; /* As in weir__journal_wait(). */
+	weir__store_enter(s);
+	left = weir__list_linked(&t.sleeper.node);
+	if (left)
+		weir__list_remove(&t.sleeper.node);
+	weir__store_leave(s);
+	if (left)
+		weir__outside(-1);
+	return r;
 }

@@ -339,7 +339,7 @@ static void remove_at(weir_store *s, size_t i)
 	cron_free(c);
 }
 
-int weir_cron_delete(weir_store *s, const char *name)
+int weir_cron_delete(const weir_ctx *ctx, weir_store *s, const char *name)
 {
 	bool found;
 	size_t i;
@@ -354,7 +354,7 @@ int weir_cron_delete(weir_store *s, const char *name)
 	if (r == 0)
 		remove_at(s, i);
 	weir__store_leave(s);
-	return r < 0 ? r : settle(NULL, s);
+	return r < 0 ? r : settle(ctx, s);
 }
 
 int weir_cron_each(weir_store *s, int (*fn)(const weir_cron_info *, void *), void *arg)

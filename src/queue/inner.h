@@ -557,9 +557,9 @@ void weir__cold_refill(weir_store *s, struct weir__queue *q); /* asks for some, 
 /* The next, for the engine to read: how many. Or this one; false if it is none. */
 size_t weir__cold_take(weir_store *s, struct weir__queue *q, uint64_t *nums, size_t max);
 bool weir__cold_remove(weir_store *s, struct weir__queue *q, int priority, uint64_t num);
-/* Not under the lock: if the job is on disk alone it comes back. Waits for the disk, and no longer
- * than that. 0, -ENOMEM, -EIO. */
-int weir__cold_thaw(weir_store *s, const char *id);
+/* Not under the lock: if the job is on disk alone it comes back. Waits for the disk. 0, -ENOMEM,
+ * -EIO, the context's error. */
+int weir__cold_thaw(const weir_ctx *ctx, weir_store *s, const char *id);
 void weir__cold_fini(weir_store *s, struct weir__queue *q);
 
 /* ---- cron.c ---- */

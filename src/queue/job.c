@@ -428,14 +428,14 @@ void weir__job_place(weir_store *s, struct weir__record *j)
 
 /* ---- Cancel and retry ---- */
 
-int weir_job_cancel(weir_store *s, const char *id)
+int weir_job_cancel(const weir_ctx *ctx, weir_store *s, const char *id)
 {
 	struct weir__settle w = { 0 };
 	struct weir__record *j;
 	int r;
 
 	weir__magic_check(s, weir__store_magic);
-	r = weir__cold_thaw(s, id);
+	r = weir__cold_thaw(ctx, s, id);
 	if (r < 0)
 		return r;
 	weir__store_enter(s);
@@ -454,7 +454,7 @@ int weir_job_cancel(weir_store *s, const char *id)
 	if (r == 0)
 		weir__journal_wait_for_job(s, &w, j);
 	weir__store_leave(s);
-	return r < 0 ? r : weir__journal_wait(NULL, s, &w);
+	return r < 0 ? r : weir__journal_wait(ctx, s, &w);
 }
 
 /* A finished record once more, as if it were new. 0, -EAGAIN or -ENOMEM. */
@@ -479,7 +479,7 @@ static int revive(weir_store *s, struct weir__record *j, const char *note)
 	return 0;
 }
 
-int weir_job_retry(weir_store *s, const char *id)
+int weir_job_retry(const weir_ctx *ctx, weir_store *s, const char *id)
 {
 	struct weir__settle w = { 0 };
 	struct weir__record *j;
@@ -488,7 +488,7 @@ int weir_job_retry(weir_store *s, const char *id)
 	weir__magic_check(s, weir__store_magic);
 	if (s->far)
 		return -EOPNOTSUPP;
-	r = weir__cold_thaw(s, id);
+	r = weir__cold_thaw(ctx, s, id);
 	if (r < 0)
 		return r;
 	weir__store_enter(s);
@@ -497,10 +497,10 @@ int weir_job_retry(weir_store *s, const char *id)
 	if (r == 0)
 		weir__journal_wait_for_job(s, &w, j);
 	weir__store_leave(s);
-	return r < 0 ? r : weir__journal_wait(NULL, s, &w);
+	return r < 0 ? r : weir__journal_wait(ctx, s, &w);
 }
 
-int64_t weir_queue_redrive(weir_store *s, const char *queue)
+int64_t weir_queue_redrive(const weir_ctx *ctx, weir_store *s, const char *queue)
 {
 	struct weir__settle w = { 0 };
 	int64_t n = 0;
@@ -533,6 +533,6 @@ int64_t weir_queue_redrive(weir_store *s, const char *queue)
 		weir__store_leave(s);
 	}
 	if (r == 0)
-		r = weir__journal_wait(NULL, s, &w);
+		r = weir__journal_wait(ctx, s, &w);
 	return r < 0 ? r : n;
 }

@@ -65,14 +65,15 @@ static int copy_payload(weir_store *s, struct weir__record *j, struct weir__resu
 	return -ENOMEM;
 }
 
-int weir_job_get(weir_store *s, const char *id, bool payload, weir_job_info *ret)
+int weir_job_get(const weir_ctx *ctx, weir_store *s, const char *id, bool payload,
+                 weir_job_info *ret)
 {
 	struct weir__result *result = NULL;
 	struct weir__record *j;
 	int r;
 
 	weir__magic_check(s, weir__store_magic);
-	r = weir__cold_thaw(s, id);
+	r = ctx ? weir__cold_thaw(ctx, s, id) : 0;
 	if (r < 0)
 		return r;
 	weir__store_enter(s);

@@ -209,8 +209,8 @@ const char *weir_durability_name(enum weir_durability d)
 }
 
 /* New settings, or (set is NULL) only whether it is paused; pausing makes the queue too. */
-static int configure(weir_store *s, const char *name, const weir_queue_settings *set,
-                     const bool *paused)
+static int configure(const weir_ctx *ctx, weir_store *s, const char *name,
+                     const weir_queue_settings *set, const bool *paused)
 {
 	struct weir__settle w = { 0 };
 	struct weir__queue *q;
@@ -240,17 +240,18 @@ static int configure(weir_store *s, const char *name, const weir_queue_settings 
 		weir__journal_wait_for(s, &w, false);
 	}
 	weir__store_leave(s);
-	return w.wait ? weir__journal_wait(NULL, s, &w) : r;
+	return w.wait ? weir__journal_wait(ctx, s, &w) : r;
 }
 
-int weir_queue_configure(weir_store *s, const char *queue, const weir_queue_settings *set)
+int weir_queue_configure(const weir_ctx *ctx, weir_store *s, const char *queue,
+                         const weir_queue_settings *set)
 {
-	return weir__queue_settings_ok(set) ? configure(s, queue, set, NULL) : -EINVAL;
+	return weir__queue_settings_ok(set) ? configure(ctx, s, queue, set, NULL) : -EINVAL;
 }
 
-int weir_queue_pause(weir_store *s, const char *queue, bool on)
+int weir_queue_pause(const weir_ctx *ctx, weir_store *s, const char *queue, bool on)
 {
-	return configure(s, queue, NULL, &on);
+	return configure(ctx, s, queue, NULL, &on);
 }
 
 /* ---- Bounds ---- */

@@ -83,6 +83,26 @@ static void refill(struct weir__sqlite *q, const char *name)
 	weir__store_leave(s);
 }
 
+/* Whoever asked for this job; one who does not wait any more has left the list. */
+static void answer(weir_store *s, const char *id, int r)
+{
+	struct weir__list *n, *next;
+	int woken = 0;
+
+	weir__store_enter(s);
+	for (n = s->journal.thaws.next; n != &s->journal.thaws; n = next) {
+		struct weir__thaw *t = weir__container(n, struct weir__thaw, sleeper.node);
+
+		next = n->next;
+		if (strcmp(t->id, id))
+			continue;
+		weir__store_claim(s, &t->sleeper, -r);
+		woken++;
+	}
+	weir__store_leave(s);
+	weir__outside(-woken);
+}
+
 /* The job of this id, if it is cold, into memory. 0 or an error. */
 static int thaw(struct weir__sqlite *q, const char *id)
 {
@@ -128,7 +148,6 @@ static int thaw(struct weir__sqlite *q, const char *id)
 void weir__sqlite_reads(struct weir__sqlite *q)
 {
 	weir_store *s = q->store;
-	struct weir__thaw *t = NULL;
 	char name[WEIR__NAME_MAX + 1];
 	char id[WEIR__ID + 1];
 	bool any;
@@ -147,21 +166,17 @@ void weir__sqlite_reads(struct weir__sqlite *q)
 			refill(q, name);
 	} while (any);
 	for (;;) {
-		int r;
-
 		weir__store_enter(s);
 		any = !weir__list_empty(&s->journal.thaws);
-		if (any) {
-			t = weir__container(s->journal.thaws.next, struct weir__thaw, sleeper.node);
-			memcpy(id, t->id, sizeof id);
-		}
+		if (any)
+			memcpy(id,
+			       weir__container(s->journal.thaws.next, struct weir__thaw,
+			                       sleeper.node)
+			               ->id,
+			       sizeof id);
 		weir__store_leave(s);
 		if (!any)
 			return;
-		r = thaw(q, id);
-		weir__store_enter(s); /* It waits for nobody else, so it is still there. */
-		weir__store_claim(s, &t->sleeper, -r);
-		weir__store_leave(s);
-		weir__outside(-1);
+		answer(s, id, thaw(q, id));
 	}
 }

@@ -164,7 +164,7 @@ static int write_headers(const weir_webhook *h, weir_job *job, struct delivery *
 _Static_assert(WEIR__COURIER_HEADERS >= 6, "room for all headers");
 
 /* What an answer means. 0, or < 0 for a failure of which `why` was said. */
-static int judge(weir_webhook *h, weir_job *job, const struct weir__parcel *p)
+static int judge(const weir_ctx *ctx, weir_webhook *h, weir_job *job, const struct weir__parcel *p)
 {
 	int64_t after = p->retry_after_ns < RETRY_MOST ? p->retry_after_ns : RETRY_MOST;
 	char why[64];
@@ -176,7 +176,7 @@ static int judge(weir_webhook *h, weir_job *job, const struct weir__parcel *p)
 		weir__log(WEIR__WARN, "queue", "%s answered 410: queue %s is paused", h->url.host,
 		          weir_job_queue(job));
 		snprintf(why, sizeof why, "the receiver answered 410: the queue is paused");
-		(void)weir_queue_pause(job->store, weir_job_queue(job), true);
+		(void)weir_queue_pause(ctx, job->store, weir_job_queue(job), true);
 		weir_job_defer(job, 0);
 	} else if ((p->status == 429 || p->status == 503) && after > 0) {
 		weir_job_retry_after(job, after);
@@ -222,7 +222,7 @@ int weir_job_webhook(const weir_ctx *ctx, weir_job *job, void *hook)
 	if (r == 0)
 		r = weir__courier_post(ctx, &d->parcel);
 	if (r == 0)
-		r = judge(h, job, &d->parcel);
+		r = judge(ctx, h, job, &d->parcel);
 	else if (d->parcel.error[0])
 		weir_job_why(job, d->parcel.error);
 	weir__buf_free(&d->parcel.answer);

@@ -91,7 +91,7 @@ SIM(queues_are_bounded_and_those_with_nothing_in_them_do_not_count, 2)
 	put(ctx, s, "c", "x");
 	CHECK_EQ(weir_job_put(ctx, s, "d", &(weir_job_spec){ 0 }, id), -ENOSPC);
 	CHECK_EQ(weir_job_take(ctx, s, "d", NULL, &j), -ENOSPC);
-	CHECK_EQ(weir_queue_configure(s, "d", &(weir_queue_settings){ 0 }), -ENOSPC);
+	CHECK_EQ(weir_queue_configure(ctx, s, "d", &(weir_queue_settings){ 0 }), -ENOSPC);
 	take_and_ack(ctx, s, "a", "x");
 	CHECK_EQ(weir_sleep(ctx, WEIR_SEC(11)), 0);
 	put(ctx, s, "d", "x");
@@ -111,9 +111,9 @@ SIM(finished_jobs_are_kept_by_number_and_by_age, 20)
 		take_and_ack(ctx, s, "q", "x");
 	}
 	CHECK_EQ(info(s, "q").done, 5);
-	CHECK_EQ(weir_job_get(s, id[2].text, false, &i), -ENOENT);
-	CHECK_STR(state(s, id[3]), "done");
-	CHECK_STR(state(s, dead), "dead"); /* Not washed away by the done ones. */
+	CHECK_EQ(weir_job_get(ctx, s, id[2].text, false, &i), -ENOENT);
+	CHECK_STR(state(ctx, s, id[3]), "done");
+	CHECK_STR(state(ctx, s, dead), "dead"); /* Not washed away by the done ones. */
 	CHECK_EQ(weir_sleep(ctx, WEIR_MIN(1) + WEIR_SEC(1)), 0);
 	CHECK_EQ(weir_queue_info_get(s, "q", &(weir_queue_info){ 0 }), -ENOENT);
 	CHECK_EQ(weir_store_memory(s), 0);
@@ -203,7 +203,7 @@ SIM(each_shows_all_queues_by_name, 2)
 
 	put(ctx, s, "b", "x");
 	put(ctx, s, "a", "x");
-	configure(s, "c", (weir_queue_settings){ .max = 1 });
+	configure(ctx, s, "c", (weir_queue_settings){ .max = 1 });
 	CHECK_EQ(weir_queue_each(s, name, text), 0);
 	CHECK_STR(text, "a b c ");
 	store_end(ctx, s);

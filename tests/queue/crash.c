@@ -81,7 +81,7 @@ static int worker(const weir_ctx *ctx, void *arg)
 }
 
 /* Is everything there that was answered? */
-static void check(weir_store *s)
+static void check(const weir_ctx *ctx, weir_store *s)
 {
 	for (int n = 0; n < jobs_n; n++) {
 		weir_job_info i;
@@ -89,7 +89,7 @@ static void check(weir_store *s)
 
 		if (!jobs[n].kept)
 			continue;
-		r = weir_job_get(s, jobs[n].id, true, &i);
+		r = weir_job_get(ctx, s, jobs[n].id, true, &i);
 		if (r < 0) {
 			say("a job that was accepted is gone");
 			continue;
@@ -129,8 +129,8 @@ static void lives(const weir_ctx *ctx, uint64_t seed, int n)
 			disk_restart();
 			continue;
 		}
-		check(s);
-		weir_queue_configure(s, "os", &(weir_queue_settings){ .durability = WEIR_OS });
+		check(ctx, s);
+		weir_queue_configure(ctx, s, "os", &(weir_queue_settings){ .durability = WEIR_OS });
 		weir_group_init(&g, ctx);
 		for (int i = 0; i < TASKS; i++) {
 			weir_group_go(&g, producer, s);
@@ -141,7 +141,7 @@ static void lives(const weir_ctx *ctx, uint64_t seed, int n)
 		disk_restart(); /* Also after a clean close: then nothing may be missing. */
 	}
 	if (!wrong && weir_store_open(ctx, "sqlite:jobs.db", NULL, &s) == 0) {
-		check(s);
+		check(ctx, s);
 		weir_store_close(ctx, s, NULL);
 	}
 	disk_fini();

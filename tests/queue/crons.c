@@ -223,8 +223,8 @@ SIM(a_cron_puts_a_job_at_each_tick, 20)
 	CHECK_STR(i.schedule, "@every 10m");
 	CHECK_EQ(i.next_at - i.last_at <= WEIR_MIN(10), 1);
 	CHECK(i.next_at > weir_wall());
-	CHECK_EQ(weir_cron_delete(s, "tick"), 0);
-	CHECK_EQ(weir_cron_delete(s, "tick"), -ENOENT);
+	CHECK_EQ(weir_cron_delete(ctx, s, "tick"), 0);
+	CHECK_EQ(weir_cron_delete(ctx, s, "tick"), -ENOENT);
 	CHECK_EQ(weir_cron_get(s, "tick", &i), -ENOENT);
 	CHECK_EQ(weir_sleep(ctx, WEIR_HOUR(1)), 0);
 	take_none(ctx, s, "q");

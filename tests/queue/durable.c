@@ -67,12 +67,12 @@ TASK(a_job_that_was_put_is_there_when_the_store_opens_again)
 	id = put_with(ctx, s, "q",
 	              (weir_job_spec){ .priority = -3, .key = "k", .content_type = "a/b" }, "hi");
 	s = reopen(ctx, s);
-	CHECK_STR(state(s, id), "queued");
-	CHECK_EQ(job(s, id).priority, -3);
-	CHECK_STR(job(s, id).content_type, "a/b");
+	CHECK_STR(state(ctx, s, id), "queued");
+	CHECK_EQ(job(ctx, s, id).priority, -3);
+	CHECK_STR(job(ctx, s, id).content_type, "a/b");
 	take_and_ack(ctx, s, "q", "hi");
 	s = reopen(ctx, s);
-	CHECK_STR(state(s, id), "done");
+	CHECK_STR(state(ctx, s, id), "done");
 	take_none(ctx, s, "q");
 	store_end(ctx, s);
 	clean();
@@ -101,8 +101,8 @@ TASK(what_is_behind_the_window_waits_on_disk_in_order)
 		if (life)
 			s = reopen(ctx, s);
 		CHECK_EQ(info(s, "q").queued, JOBS);
-		CHECK_STR(state(s, ids[JOBS - 1]), "queued");        /* It can be looked at, */
-		CHECK_EQ(weir_job_cancel(s, ids[JOBS - 2].text), 0); /* and cancelled. */
+		CHECK_STR(state(ctx, s, ids[JOBS - 1]), "queued");        /* It can be looked at, */
+		CHECK_EQ(weir_job_cancel(ctx, s, ids[JOBS - 2].text), 0); /* and cancelled. */
 		put_with(ctx, s, "q", (weir_job_spec){ .priority = -1 }, "first");
 		take_soon(ctx, s, "q", "first");
 		for (int i = 0; i < JOBS; i++) {
@@ -113,7 +113,7 @@ TASK(what_is_behind_the_window_waits_on_disk_in_order)
 				take_soon(ctx, s, "q", text);
 		}
 		CHECK_EQ(info(s, "q").queued, 0);
-		CHECK_STR(state(s, ids[JOBS - 2]), "cancelled");
+		CHECK_STR(state(ctx, s, ids[JOBS - 2]), "cancelled");
 	}
 	store_end(ctx, s);
 	clean();
@@ -131,7 +131,7 @@ TASK(everything_that_a_job_is_comes_back)
 
 	fresh();
 	s = reopen(ctx, NULL);
-	configure(s, "q",
+	configure(ctx, s, "q",
 	          (weir_queue_settings){ .max = 7,
 	                                 .lease_ns = WEIR_SEC(90),
 	                                 .rate = 5e6,
@@ -153,41 +153,41 @@ TASK(everything_that_a_job_is_comes_back)
 	done = put(ctx, s, "d", "x");
 	CHECK_EQ(weir_job_ack(ctx, take(ctx, s, "d"), "result", 6), 0);
 	cancelled = put(ctx, s, "d", "x");
-	CHECK_EQ(weir_job_cancel(s, cancelled.text), 0);
+	CHECK_EQ(weir_job_cancel(ctx, s, cancelled.text), 0);
 	CHECK_EQ(weir_cron_put(ctx, s, "c", "@every 1h", "q", "tick", 4), 0);
 	CHECK_EQ(weir_cron_put(ctx, s, "gone", "@every 1h", "q", "tick", 4), 0);
-	CHECK_EQ(weir_cron_delete(s, "gone"), 0);
+	CHECK_EQ(weir_cron_delete(ctx, s, "gone"), 0);
 	CHECK_EQ(weir_cron_get(s, "c", &c), 0);
-	CHECK_EQ(weir_queue_pause(s, "d", true), 0);
+	CHECK_EQ(weir_queue_pause(ctx, s, "d", true), 0);
 	s = reopen(ctx, s);
 
 	q = info(s, "q");
 	CHECK(q.set.max == 7 && q.set.lease_ns == WEIR_SEC(90) && q.set.rate == 5e6 &&
 	      q.set.rate_burst == 3 && q.set.key_concurrency == 2 && q.set.finished_max == 11);
-	i = job(s, delayed);
+	i = job(ctx, s, delayed);
 	CHECK(i.state == WEIR_DELAYED && i.attempts_max == 5 &&
 	      i.due_at > weir_wall() + WEIR_SEC(3000));
-	i = job(s, dead);
+	i = job(ctx, s, dead);
 	CHECK(i.state == WEIR_DEAD && i.attempt == 1);
 	CHECK_STR(i.error, "it broke");
-	i = job(s, running);
+	i = job(ctx, s, running);
 	CHECK(i.state == WEIR_RUNNING && i.progress == 0.25);
 	CHECK_STR(i.note, "a quarter");
 	CHECK_STR(i.worker, "w1");
 	CHECK_EQ(weir_lease_ack(ctx, s, running.text, "00000000000000000000000000", NULL, 0),
 	         -ESTALE);
 	CHECK_EQ(weir_lease_ack(ctx, s, running.text, lease, NULL, 0), 0);
-	CHECK_EQ(weir_job_get(s, done.text, true, &i), 0);
+	CHECK_EQ(weir_job_get(ctx, s, done.text, true, &i), 0);
 	CHECK(i.state == WEIR_DONE && i.result_len == 6 && !memcmp(i.result, "result", 6));
 	weir_job_info_free(&i);
-	CHECK_STR(state(s, cancelled), "cancelled");
+	CHECK_STR(state(ctx, s, cancelled), "cancelled");
 	CHECK_EQ(weir_cron_get(s, "c", &c2), 0);
 	CHECK(c2.next_at == c.next_at && c2.len == 4);
 	CHECK_EQ(weir_cron_get(s, "gone", &c2), -ENOENT);
 	CHECK(info(s, "d").set.paused);
-	CHECK_EQ(weir_queue_redrive(s, "poison"), 1);
+	CHECK_EQ(weir_queue_redrive(ctx, s, "poison"), 1);
 	s = reopen(ctx, s);
-	CHECK_STR(state(s, dead), "queued");
+	CHECK_STR(state(ctx, s, dead), "queued");
 	take_and_ack(ctx, s, "poison", "x");
 	store_end(ctx, s);
 	clean();
@@ -238,26 +238,26 @@ TASK(a_queue_may_be_kept_by_the_system_or_in_memory_only)
 	s = reopen(ctx, NULL);
 	CHECK_STR((put(ctx, s, "f", "x"), info(s, "f").durability), "fsync");
 	CHECK_EQ(rows("job"), 1);
-	configure(s, "o", (weir_queue_settings){ .durability = WEIR_OS });
+	configure(ctx, s, "o", (weir_queue_settings){ .durability = WEIR_OS });
 	a = put(ctx, s, "o", "x");
 	CHECK_STR(info(s, "o").durability, "os");
 	CHECK_EQ(rows("job"), 2);
-	configure(s, "m", (weir_queue_settings){ .durability = WEIR_MEMORY });
+	configure(ctx, s, "m", (weir_queue_settings){ .durability = WEIR_MEMORY });
 	b = put(ctx, s, "m", "y");
 	done = put(ctx, s, "m", "z");
 	CHECK_EQ(weir_job_put(ctx, s, "m", &keyed, first.text), 0);
 	CHECK_STR(info(s, "m").durability, "memory");
 	take_and_ack(ctx, s, "m", "y");
-	CHECK_EQ(weir_job_cancel(s, done.text), 0);
+	CHECK_EQ(weir_job_cancel(ctx, s, done.text), 0);
 	CHECK_EQ(rows("job"), 2);
 	CHECK_EQ(rows("change"), 0);
 
 	/* A clean close keeps all of it. */
 	s = reopen(ctx, s);
 	CHECK_EQ(info(s, "m").set.durability, WEIR_MEMORY);
-	CHECK_STR(state(s, a), "queued");
-	CHECK_STR(state(s, b), "done");
-	CHECK_STR(state(s, done), "cancelled");
+	CHECK_STR(state(ctx, s, a), "queued");
+	CHECK_STR(state(ctx, s, b), "done");
+	CHECK_STR(state(ctx, s, done), "cancelled");
 	CHECK_EQ(weir_job_put(ctx, s, "m", &keyed, again.text), 1);
 	CHECK_STR(again.text, first.text);
 	take_and_ack(ctx, s, "m", "k");
@@ -266,7 +266,7 @@ TASK(a_queue_may_be_kept_by_the_system_or_in_memory_only)
 	/* What is in memory is written when the queue is to be durable after all. */
 	put(ctx, s, "m", "late");
 	CHECK_EQ(rows("job"), 5);
-	configure(s, "m", (weir_queue_settings){ 0 });
+	configure(ctx, s, "m", (weir_queue_settings){ 0 });
 	CHECK_EQ(rows("job"), 6);
 	store_end(ctx, s);
 	clean();
@@ -278,13 +278,13 @@ TASK(durability_that_the_store_does_not_have_is_refused)
 	weir_store *s;
 
 	CHECK_EQ(weir_store_open(ctx, "mem:", NULL, &s), 0);
-	CHECK_EQ(weir_queue_configure(s, "q", &set), -EOPNOTSUPP);
+	CHECK_EQ(weir_queue_configure(ctx, s, "q", &set), -EOPNOTSUPP);
 	set.durability = WEIR_OS;
-	CHECK_EQ(weir_queue_configure(s, "q", &set), -EOPNOTSUPP);
+	CHECK_EQ(weir_queue_configure(ctx, s, "q", &set), -EOPNOTSUPP);
 	set.durability = (enum weir_durability)4;
-	CHECK_EQ(weir_queue_configure(s, "q", &set), -EINVAL);
+	CHECK_EQ(weir_queue_configure(ctx, s, "q", &set), -EINVAL);
 	set.durability = WEIR_MEMORY;
-	CHECK_EQ(weir_queue_configure(s, "q", &set), 0);
+	CHECK_EQ(weir_queue_configure(ctx, s, "q", &set), 0);
 	store_end(ctx, s);
 }
 
@@ -300,10 +300,10 @@ TASK(the_history_of_a_job_goes_on_after_a_restart)
 	for (int i = 0; i < 7; i++)
 		CHECK_EQ(weir_job_nack(ctx, take(ctx, s, "q"), 0, i ? "again\nand again" : NULL),
 		         0);
-	before = job(s, id);
+	before = job(ctx, s, id);
 	CHECK_EQ(before.histories, 16);
 	s = reopen(ctx, s);
-	after = job(s, id);
+	after = job(ctx, s, id);
 	CHECK_EQ(after.histories, 16);
 	CHECK_EQ(after.changes, before.changes);
 	for (int i = 0; i < 16; i++) {
@@ -313,8 +313,8 @@ TASK(the_history_of_a_job_goes_on_after_a_restart)
 		CHECK_EQ(strlen(after.history[i].note), strlen(before.history[i].note));
 	}
 	take_and_ack(ctx, s, "q", "x");
-	CHECK_EQ(job(s, id).changes, before.changes + 2);
-	CHECK_STR(job(s, id).history[15].state, "done");
+	CHECK_EQ(job(ctx, s, id).changes, before.changes + 2);
+	CHECK_STR(job(ctx, s, id).history[15].state, "done");
 	store_end(ctx, s);
 	clean();
 }
@@ -374,8 +374,8 @@ TASK(a_file_of_an_older_weir_is_brought_up_to_date)
 		s = reopen(ctx, life ? s : NULL);
 		CHECK_EQ(info(s, "q").set.max, 7);
 		CHECK_EQ(info(s, "q").set.durability, WEIR_FSYNC);
-		CHECK_STR(state(s, (struct id){ "01JDV0000000000000000000AA" }), "queued");
-		CHECK_STR(state(s, (struct id){ "01JDV0000000000000000000AB" }), "running");
+		CHECK_STR(state(ctx, s, (struct id){ "01JDV0000000000000000000AA" }), "queued");
+		CHECK_STR(state(ctx, s, (struct id){ "01JDV0000000000000000000AB" }), "running");
 	}
 	CHECK_EQ(weir_lease_ack(ctx, s, "01JDV0000000000000000000AB", "0123456789ABCDEFGHJKMNPQRS",
 	                        NULL, 0),
@@ -408,8 +408,8 @@ TASK(what_is_done_with_leaves_the_file_again)
 			CHECK_EQ(each[k], 0);
 		}
 		for (int k = 0; k < 500; k += 1)
-			CHECK_EQ(weir_job_cancel(s, ids[k]), 0);
-		CHECK_EQ(weir_queue_pause(s, "q", false), 0);
+			CHECK_EQ(weir_job_cancel(ctx, s, ids[k]), 0);
+		CHECK_EQ(weir_queue_pause(ctx, s, "q", false), 0);
 	}
 	store_end(ctx, s);
 	CHECK_EQ(stat(file, &st), 0);
@@ -530,7 +530,7 @@ TASK(a_reader_that_stays_makes_neither_the_log_grow_nor_producers_wait)
 				CHECK(log_size() < cap);
 		}
 		CHECK_EQ(weir_cron_put(ctx, s, "c", "@every 1h", "q2", "tick", 4), 0);
-		CHECK_EQ(weir_cron_delete(s, "c"), 0);
+		CHECK_EQ(weir_cron_delete(ctx, s, "c"), 0);
 		take_soon(ctx, s, "q", "0");
 		if (life) { /* Opened while the second file is in use: all comes from there. */
 			CHECK_EQ(weir_store_close(ctx, s, NULL), 0);

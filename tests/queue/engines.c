@@ -135,9 +135,9 @@ CONTRACT(an_acked_job_is_gone)
 	CHECK(job_is(j, ""));
 	if (can(e, WEIR__CAN_COUNT))
 		CHECK_EQ(counts(ctx, s, "q").running, 1);
-	CHECK_STR(state(s, id), "running");
+	CHECK_STR(state(ctx, s, id), "running");
 	CHECK_EQ(weir_job_ack(ctx, j, "r", 1), 0);
-	CHECK_STR(state(s, id), "done");
+	CHECK_STR(state(ctx, s, id), "done");
 	get_none(ctx, s, "q");
 	if (can(e, WEIR__CAN_COUNT)) {
 		CHECK_EQ(counts(ctx, s, "q").running, 0);
@@ -184,7 +184,7 @@ CONTRACT(a_job_that_fails_too_often_is_dead_and_kept)
 	weir_store *s = open_url(ctx, e);
 	weir_queue_settings set = { .attempts_max = 2 };
 
-	CHECK_EQ(weir_queue_configure(s, "q", &set), 0);
+	CHECK_EQ(weir_queue_configure(ctx, s, "q", &set), 0);
 	put(ctx, s, "q", "x");
 	CHECK_EQ(weir_job_nack(ctx, get(ctx, s, "q"), 0, "no"), 0);
 	CHECK_EQ(weir_job_nack(ctx, get(ctx, s, "q"), 0, "no"), 0);
@@ -245,7 +245,7 @@ CONTRACT(a_worker_in_this_process_keeps_its_job_for_as_long_as_it_runs)
 	weir_queue_settings set = { .lease_ns = WEIR_SEC(2) };
 	weir_job *j;
 
-	CHECK_EQ(weir_queue_configure(s, "q", &set), 0);
+	CHECK_EQ(weir_queue_configure(ctx, s, "q", &set), 0);
 	put(ctx, s, "q", "x");
 	j = get_with(ctx, s, "q", (weir_take_options){ .renew = true });
 	CHECK_EQ(weir_sleep(ctx, WEIR_SEC(4)), 0);
@@ -297,7 +297,7 @@ CONTRACT(a_full_queue_refuses)
 	char id[27];
 	int r;
 
-	CHECK_EQ(weir_queue_configure(s, "q", &set), 0);
+	CHECK_EQ(weir_queue_configure(ctx, s, "q", &set), 0);
 	if (can(e, WEIR__CAN_BOUND)) {
 		for (int i = 0; i < 3; i++)
 			CHECK_EQ(weir_job_put(ctx, s, "q", &spec, id), 0);
@@ -347,15 +347,15 @@ CONTRACT(what_it_cannot_do_is_refused_by_name)
 			          weir__features[puts[i].f].name);
 	}
 	for (size_t i = 0; i < sizeof sets / sizeof *sets; i++)
-		CHECK_EQ(weir_queue_configure(s, "r", &sets[i].set),
+		CHECK_EQ(weir_queue_configure(ctx, s, "r", &sets[i].set),
 		         can(e, sets[i].f) ? 0 : -EOPNOTSUPP);
 	r = weir_cron_put(ctx, s, "c", "@daily", "q", "", 0);
 	CHECK_EQ(r, can(e, WEIR__CAN_CRON) ? 0 : -EOPNOTSUPP);
 	r = weir_job_list(s, "none", -1, NULL, list, 1);
 	CHECK_EQ(r, can(e, WEIR__CAN_LOOK) ? 0 : -EOPNOTSUPP);
-	r = weir_job_cancel(s, "01ARZ3NDEKTSV4RRFFQ69G5FAV");
+	r = weir_job_cancel(ctx, s, "01ARZ3NDEKTSV4RRFFQ69G5FAV");
 	CHECK_EQ(r, can(e, WEIR__CAN_CANCEL) ? -ENOENT : -EOPNOTSUPP);
-	r = weir_job_retry(s, "01ARZ3NDEKTSV4RRFFQ69G5FAV");
+	r = weir_job_retry(ctx, s, "01ARZ3NDEKTSV4RRFFQ69G5FAV");
 	CHECK_EQ(r, can(e, WEIR__CAN_RETRY) ? -ENOENT : -EOPNOTSUPP);
 	store_end(ctx, s);
 }

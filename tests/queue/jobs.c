@@ -9,16 +9,16 @@ SIM(a_job_is_queued_then_running_then_done, 50)
 	struct id id = put(ctx, s, "mail", "hi");
 	weir_job *j;
 
-	CHECK_STR(state(s, id), "queued");
+	CHECK_STR(state(ctx, s, id), "queued");
 	j = take(ctx, s, "mail");
 	CHECK_STR(weir_job_id(j), id.text);
 	CHECK_STR(weir_job_queue(j), "mail");
 	CHECK_STR(weir_job_content_type(j), "application/octet-stream");
 	CHECK_EQ(weir_job_attempt(j), 1);
 	CHECK(job_is(j, "hi"));
-	CHECK_STR(state(s, id), "running");
+	CHECK_STR(state(ctx, s, id), "running");
 	CHECK_EQ(weir_job_ack(ctx, j, "sent", 4), 0);
-	CHECK_STR(state(s, id), "done");
+	CHECK_STR(state(ctx, s, id), "done");
 	store_end(ctx, s);
 }
 
@@ -31,7 +31,7 @@ SIM(a_finished_job_shows_its_result_and_history, 50)
 	CHECK_EQ(weir_job_ack(ctx, take_with(ctx, s, "mail", (weir_take_options){ .worker = "w1" }),
 	                      "sent", 4),
 	         0);
-	CHECK_EQ(weir_job_get(s, id.text, true, &i), 0);
+	CHECK_EQ(weir_job_get(ctx, s, id.text, true, &i), 0);
 	CHECK_EQ(i.result_len, 4);
 	CHECK(!memcmp(i.result, "sent", 4));
 	CHECK_STR((char *)i.data, "hi");
@@ -68,7 +68,7 @@ SIM(a_delayed_job_comes_when_it_is_due, 50)
 	struct id id = put_with(ctx, s, "q", (weir_job_spec){ .delay_ns = WEIR_MIN(10) }, "later");
 	weir_job *j;
 
-	CHECK_STR(state(s, id), "delayed");
+	CHECK_STR(state(ctx, s, id), "delayed");
 	take_none(ctx, s, "q");
 	CHECK_EQ(weir_job_take(ctx, s, "q", NULL, &j), 1);
 	CHECK(weir_now() - from >= WEIR_MIN(10));
@@ -149,13 +149,13 @@ SIM(cancel_ends_a_waiting_job_at_once, 20)
 	struct id a = put(ctx, s, "q", "a"),
 		  b = put_with(ctx, s, "q", (weir_job_spec){ .delay_ns = WEIR_SEC(1) }, "b");
 
-	CHECK_EQ(weir_job_cancel(s, a.text), 0);
-	CHECK_EQ(weir_job_cancel(s, b.text), 0);
-	CHECK_STR(state(s, a), "cancelled");
-	CHECK_STR(state(s, b), "cancelled");
-	CHECK_EQ(weir_job_cancel(s, a.text), -EALREADY);
-	CHECK_EQ(weir_job_cancel(s, "00000000000000000000000000"), -ENOENT);
-	CHECK_EQ(weir_job_cancel(s, "short"), -ENOENT);
+	CHECK_EQ(weir_job_cancel(ctx, s, a.text), 0);
+	CHECK_EQ(weir_job_cancel(ctx, s, b.text), 0);
+	CHECK_STR(state(ctx, s, a), "cancelled");
+	CHECK_STR(state(ctx, s, b), "cancelled");
+	CHECK_EQ(weir_job_cancel(ctx, s, a.text), -EALREADY);
+	CHECK_EQ(weir_job_cancel(ctx, s, "00000000000000000000000000"), -ENOENT);
+	CHECK_EQ(weir_job_cancel(ctx, s, "short"), -ENOENT);
 	CHECK_EQ(weir_sleep(ctx, WEIR_SEC(2)), 0);
 	take_none(ctx, s, "q");
 	store_end(ctx, s);
@@ -169,12 +169,12 @@ SIM(cancel_reaches_a_running_job_through_extend_and_progress, 20)
 
 	CHECK_EQ(weir_job_progress(j, 0.5, "half"), 0);
 	CHECK_EQ(weir_lease_extend(s, id.text, weir_job_lease(j), 0), 0);
-	CHECK_EQ(weir_job_cancel(s, id.text), 0);
-	CHECK(job(s, id).cancel);
+	CHECK_EQ(weir_job_cancel(ctx, s, id.text), 0);
+	CHECK(job(ctx, s, id).cancel);
 	CHECK_EQ(weir_job_progress(j, 0.6, "more"), 1);
 	CHECK_EQ(weir_lease_extend(s, id.text, weir_job_lease(j), 0), 1);
 	CHECK_EQ(weir_job_nack(ctx, j, 0, "stopped"), 0);
-	CHECK_STR(state(s, id), "cancelled");
+	CHECK_STR(state(ctx, s, id), "cancelled");
 	store_end(ctx, s);
 }
 
@@ -184,9 +184,9 @@ SIM(an_ack_of_a_cancelled_run_counts_as_done, 20)
 	struct id id = put(ctx, s, "q", "a");
 	weir_job *j = take(ctx, s, "q");
 
-	CHECK_EQ(weir_job_cancel(s, id.text), 0);
+	CHECK_EQ(weir_job_cancel(ctx, s, id.text), 0);
 	CHECK_EQ(weir_job_ack(ctx, j, NULL, 0), 0);
-	CHECK_STR(state(s, id), "done");
+	CHECK_STR(state(ctx, s, id), "done");
 	store_end(ctx, s);
 }
 
@@ -210,8 +210,8 @@ SIM(a_failing_job_is_tried_again_with_growing_delays_and_then_dead, 100)
 		}
 		CHECK_EQ(weir_job_nack(ctx, j, -1, "no luck"), 0);
 	}
-	CHECK_STR(state(s, id), "dead");
-	CHECK_STR(job(s, id).error, "no luck");
+	CHECK_STR(state(ctx, s, id), "dead");
+	CHECK_STR(job(ctx, s, id).error, "no luck");
 	CHECK_EQ(info(s, "q").dead_total, 1);
 	CHECK_EQ(info(s, "q").failed_total, 5);
 	store_end(ctx, s);
@@ -221,7 +221,7 @@ SIM(back_off_stops_growing_at_its_maximum, 20)
 {
 	weir_store *s = store(ctx);
 
-	configure(s, "q",
+	configure(ctx, s, "q",
 	          (weir_queue_settings){ .backoff_ns = WEIR_SEC(10),
 	                                 .backoff_max_ns = WEIR_SEC(30) });
 	put(ctx, s, "q", "x");
@@ -243,14 +243,14 @@ SIM(redrive_brings_the_dead_back_with_fresh_attempts, 50)
 	weir_job *j;
 
 	CHECK_EQ(weir_job_nack(ctx, take(ctx, s, "q"), 0, "bad"), 0);
-	CHECK_STR(state(s, id), "dead");
-	CHECK_EQ(weir_queue_redrive(s, "q"), 1);
-	CHECK_STR(state(s, id), "queued");
+	CHECK_STR(state(ctx, s, id), "dead");
+	CHECK_EQ(weir_queue_redrive(ctx, s, "q"), 1);
+	CHECK_STR(state(ctx, s, id), "queued");
 	j = take(ctx, s, "q");
 	CHECK_EQ(weir_job_attempt(j), 1);
 	CHECK_EQ(weir_job_ack(ctx, j, NULL, 0), 0);
-	CHECK_EQ(weir_queue_redrive(s, "q"), 0);
-	CHECK_EQ(weir_queue_redrive(s, "none"), -ENOENT);
+	CHECK_EQ(weir_queue_redrive(ctx, s, "q"), 0);
+	CHECK_EQ(weir_queue_redrive(ctx, s, "none"), -ENOENT);
 	store_end(ctx, s);
 }
 
@@ -259,12 +259,12 @@ SIM(retry_runs_a_finished_job_once_more, 20)
 	weir_store *s = store(ctx);
 	struct id id = put(ctx, s, "q", "x");
 
-	CHECK_EQ(weir_job_retry(s, id.text), -EBUSY);
+	CHECK_EQ(weir_job_retry(ctx, s, id.text), -EBUSY);
 	take_and_ack(ctx, s, "q", "x");
-	CHECK_EQ(weir_job_retry(s, id.text), 0);
-	CHECK_STR(state(s, id), "queued");
+	CHECK_EQ(weir_job_retry(ctx, s, id.text), 0);
+	CHECK_STR(state(ctx, s, id), "queued");
 	take_and_ack(ctx, s, "q", "x");
-	CHECK_EQ(weir_job_retry(s, "00000000000000000000000000"), -ENOENT);
+	CHECK_EQ(weir_job_retry(ctx, s, "00000000000000000000000000"), -ENOENT);
 	store_end(ctx, s);
 }
 
@@ -272,12 +272,12 @@ SIM(a_paused_queue_gives_nothing_out_until_it_is_resumed, 50)
 {
 	weir_store *s = store(ctx);
 
-	CHECK_EQ(weir_queue_pause(s, "none", false), -ENOENT);
-	CHECK_EQ(weir_queue_pause(s, "q", true), 0);
+	CHECK_EQ(weir_queue_pause(ctx, s, "none", false), -ENOENT);
+	CHECK_EQ(weir_queue_pause(ctx, s, "q", true), 0);
 	put(ctx, s, "q", "x");
 	take_none(ctx, s, "q");
 	CHECK(info(s, "q").set.paused);
-	CHECK_EQ(weir_queue_pause(s, "q", false), 0);
+	CHECK_EQ(weir_queue_pause(ctx, s, "q", false), 0);
 	take_and_ack(ctx, s, "q", "x");
 	store_end(ctx, s);
 }
@@ -367,7 +367,7 @@ SIM(no_more_than_concurrency_run_at_a_time, 50)
 	weir_store *s = store(ctx);
 	weir_job *a, *b;
 
-	configure(s, "q", (weir_queue_settings){ .concurrency = 2 });
+	configure(ctx, s, "q", (weir_queue_settings){ .concurrency = 2 });
 	for (int i = 0; i < 4; i++)
 		put(ctx, s, "q", "x");
 	a = take(ctx, s, "q");
@@ -386,7 +386,7 @@ SIM(no_more_than_key_concurrency_run_of_a_key_and_others_pass, 50)
 	weir_store *s = store(ctx);
 	weir_job *j;
 
-	configure(s, "q", (weir_queue_settings){ .key_concurrency = 1 });
+	configure(ctx, s, "q", (weir_queue_settings){ .key_concurrency = 1 });
 	put_with(ctx, s, "q", (weir_job_spec){ .key = "k" }, "k1");
 	put_with(ctx, s, "q", (weir_job_spec){ .key = "k" }, "k2");
 	put_with(ctx, s, "q", (weir_job_spec){ .key = "l" }, "l1");
@@ -420,7 +420,7 @@ SIM(a_rate_limits_what_is_given_out, 50)
 	weir_store *s = store(ctx);
 	int64_t from = weir_now();
 
-	configure(s, "q", (weir_queue_settings){ .rate = 2, .rate_burst = 1 });
+	configure(ctx, s, "q", (weir_queue_settings){ .rate = 2, .rate_burst = 1 });
 	for (int i = 0; i < 10; i++)
 		put(ctx, s, "q", "x");
 	for (int i = 0; i < 10; i++) {
@@ -448,7 +448,7 @@ SIM(a_list_is_in_order_of_ids_and_goes_on_after_one, 20)
 		CHECK_STR(v[i].id, id[i].text);
 	CHECK_EQ(weir_job_list(s, "q", -1, id[9].text, v, N), 20);
 	CHECK_STR(v[0].id, id[10].text);
-	CHECK_EQ(weir_job_cancel(s, id[3].text), 0);
+	CHECK_EQ(weir_job_cancel(ctx, s, id[3].text), 0);
 	CHECK_EQ(weir_job_list(s, "q", WEIR_CANCELLED, NULL, v, N), 1);
 	CHECK_STR(v[0].id, id[3].text);
 	CHECK_EQ(weir_job_list(s, "q", WEIR_QUEUED, "00000000000000000000000000", v, N), N - 1);
@@ -471,7 +471,7 @@ static void hear(const weir_job_info *i, const char *event, void *arg)
 	weir_queue_info q;
 
 	/* It may look at the store. */
-	CHECK_EQ(weir_job_get(h->store, i->id, false, &now), 0);
+	CHECK_EQ(weir_job_get(NULL, h->store, i->id, false, &now), 0);
 	CHECK_EQ(weir_queue_info_get(h->store, i->queue, &q), 0);
 	strncat(h->text, event, sizeof h->text - strlen(h->text) - 2);
 	strcat(h->text, " ");
@@ -491,17 +491,19 @@ SIM(the_listener_hears_every_change_in_order, 50)
 	CHECK_EQ(weir_job_progress(j, 0.5, "half"), 0);
 	CHECK_EQ(weir_job_nack(ctx, j, 0, "once"), 0);
 	CHECK_EQ(weir_job_nack(ctx, take(ctx, s, "q"), 0, "twice"), 0);
-	CHECK_EQ(weir_job_retry(s, id.text), 0);
-	CHECK_EQ(weir_job_cancel(s, id.text), 0);
+	CHECK_EQ(weir_job_retry(ctx, s, id.text), 0);
+	CHECK_EQ(weir_job_cancel(ctx, s, id.text), 0);
 	CHECK_STR(h.text, "delayed queued running progress failed queued running failed dead "
 	                  "queued cancelled ");
 	store_end(ctx, s);
 }
 
+static const weir_ctx *meddler;
+
 static void meddle(const weir_job_info *i, const char *event, void *arg)
 {
 	(void)event;
-	weir_job_cancel(arg, i->id);
+	weir_job_cancel(meddler, arg, i->id);
 }
 
 static int meddling(const weir_ctx *ctx, void *arg)
@@ -509,6 +511,7 @@ static int meddling(const weir_ctx *ctx, void *arg)
 	weir_store *s = store(ctx);
 
 	(void)arg;
+	meddler = ctx;
 	weir_store_listen(s, meddle, s);
 	put(ctx, s, "q", "x");
 	return 0;
@@ -532,7 +535,7 @@ SIM(history_keeps_the_last_changes_and_counts_all, 5)
 
 	for (int n = 0; n < 20; n++)
 		CHECK_EQ(weir_job_nack(ctx, take(ctx, s, "q"), 0, "again"), 0);
-	i = job(s, id);
+	i = job(ctx, s, id);
 	CHECK_EQ(i.histories, 16);
 	CHECK_EQ(i.changes, 1 + 20 * 3);
 	CHECK_STR(i.history[15].state, "queued");

@@ -14,9 +14,9 @@ SIM(a_lease_that_ran_out_gives_the_job_to_another, 100)
 	CHECK_EQ(weir_job_attempt(second), 2);
 	CHECK(strcmp(weir_job_lease(first), weir_job_lease(second)) != 0);
 	CHECK_EQ(weir_job_ack(ctx, first, NULL, 0), -ESTALE);
-	CHECK_STR(state(s, id), "running");
+	CHECK_STR(state(ctx, s, id), "running");
 	CHECK_EQ(weir_job_ack(ctx, second, NULL, 0), 0);
-	CHECK_STR(state(s, id), "done");
+	CHECK_STR(state(ctx, s, id), "done");
 	CHECK_EQ(info(s, "q").expired_total, 1);
 	store_end(ctx, s);
 }
@@ -48,7 +48,7 @@ SIM(a_lease_cannot_be_extended_far_past_the_limit_of_the_run, 20)
 	while (weir_lease_extend(s, id.text, weir_job_lease(j), 0) == 0)
 		CHECK_EQ(weir_sleep(ctx, WEIR_SEC(1)), 0);
 	CHECK(weir_now() - from >= WEIR_SEC(30) && weir_now() - from <= WEIR_SEC(32));
-	CHECK_STR(job(s, id).error, "ran longer than its limit");
+	CHECK_STR(job(ctx, s, id).error, "ran longer than its limit");
 	CHECK_EQ(weir_job_ack(ctx, j, NULL, 0), -ESTALE);
 	store_end(ctx, s);
 }
@@ -94,8 +94,8 @@ SIM(a_job_whose_leases_all_run_out_is_dead, 20)
 		weir_job_release(j);
 	}
 	CHECK_EQ(weir_sleep(ctx, WEIR_SEC(31)), 0);
-	CHECK_STR(state(s, id), "dead");
-	CHECK_STR(job(s, id).error, "its lease ran out");
+	CHECK_STR(state(ctx, s, id), "dead");
+	CHECK_STR(job(ctx, s, id).error, "its lease ran out");
 	store_end(ctx, s);
 }
 
@@ -116,10 +116,10 @@ SIM(a_lease_can_be_used_by_text, 20)
 	CHECK_EQ(weir_lease_progress(s, id.text, lease, 2.0, NULL), -EINVAL);
 	CHECK_EQ(weir_lease_progress(s, id.text, lease, -0.5, NULL), -EINVAL);
 	CHECK_EQ(weir_lease_progress(s, id.text, lease, 0.25, "a quarter"), 0);
-	CHECK_STR(job(s, id).note, "a quarter");
+	CHECK_STR(job(ctx, s, id).note, "a quarter");
 	CHECK_EQ(weir_lease_nack(ctx, s, id.text, lease, 0, "no"), 0);
 	CHECK_EQ(weir_lease_ack(ctx, s, id.text, lease, NULL, 0), -ESTALE);
-	CHECK_STR(state(s, id), "queued");
+	CHECK_STR(state(ctx, s, id), "queued");
 	store_end(ctx, s);
 }
 
@@ -149,7 +149,7 @@ SIM(wait_cancel_hears_cancel, 100)
 	CHECK_EQ(weir_group_go(&g, wait_cancel, &w), 0);
 	CHECK_EQ(weir_sleep(ctx, WEIR_SEC(1)), 0);
 	CHECK_EQ(w.result, -1);
-	CHECK_EQ(weir_job_cancel(s, id.text), 0);
+	CHECK_EQ(weir_job_cancel(ctx, s, id.text), 0);
 	CHECK_EQ(weir_group_wait(&g), 0);
 	CHECK_EQ(w.result, 0);
 	CHECK_EQ(weir_job_wait_cancel(ctx, w.job), 0);
@@ -184,8 +184,8 @@ SIM(a_result_that_is_too_large_is_dropped_and_the_job_is_done, 2)
 	char *big = calloc(1, n);
 
 	CHECK_EQ(weir_job_ack(ctx, take(ctx, s, "q"), big, n), -EMSGSIZE);
-	CHECK_STR(state(s, id), "done");
-	CHECK_EQ(job(s, id).result_len, 0);
+	CHECK_STR(state(ctx, s, id), "done");
+	CHECK_EQ(job(ctx, s, id).result_len, 0);
 	free(big);
 	store_end(ctx, s);
 }
@@ -196,20 +196,20 @@ SIM(a_lease_that_is_vouched_for_ends_some_time_after_the_limit, 20)
 	weir_job *j;
 	struct id id;
 
-	configure(s, "q", (weir_queue_settings){ .attempts_max = 1 });
+	configure(ctx, s, "q", (weir_queue_settings){ .attempts_max = 1 });
 	id = put_with(ctx, s, "q", (weir_job_spec){ .timeout_ns = WEIR_SEC(5) }, "x");
 	j = take_with(ctx, s, "q", (weir_take_options){ .renew = true });
 	CHECK_EQ(weir_sleep(ctx, WEIR_SEC(14)), 0);
-	CHECK_STR(state(s, id), "running");
+	CHECK_STR(state(ctx, s, id), "running");
 	CHECK_EQ(weir_sleep(ctx, WEIR_SEC(2)), 0);
-	CHECK_STR(state(s, id), "dead");
-	CHECK_STR(job(s, id).error, "ran longer than its limit");
+	CHECK_STR(state(ctx, s, id), "dead");
+	CHECK_STR(job(ctx, s, id).error, "ran longer than its limit");
 	CHECK_EQ(weir_job_ack(ctx, j, NULL, 0), -ESTALE);
 	/* Without a limit it does not end. */
 	id = put(ctx, s, "q", "x");
 	j = take_with(ctx, s, "q", (weir_take_options){ .renew = true });
 	CHECK_EQ(weir_sleep(ctx, WEIR_HOUR(1)), 0);
-	CHECK_STR(state(s, id), "running");
+	CHECK_STR(state(ctx, s, id), "running");
 	CHECK_EQ(weir_job_ack(ctx, j, NULL, 0), 0);
 	store_end(ctx, s);
 }

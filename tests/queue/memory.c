@@ -84,7 +84,7 @@ static bool life(const weir_ctx *ctx, weir_store *s, const char *queue, int n)
 	CHECK(r == 0 || r == -ENOMEM);
 	failed = fail_in <= 0 && n > 0;
 	fail_in = 0;
-	(void)weir_cron_delete(s, "c");
+	(void)weir_cron_delete(ctx, s, "c");
 	return failed;
 }
 

@@ -90,17 +90,17 @@ static inline void take_and_ack(const weir_ctx *ctx, weir_store *s, const char *
 	CHECK_EQ(weir_job_ack(ctx, j, NULL, 0), 0);
 }
 
-static inline weir_job_info job(weir_store *s, struct id id)
+static inline weir_job_info job(const weir_ctx *ctx, weir_store *s, struct id id)
 {
 	weir_job_info i;
 
-	CHECK_EQ(weir_job_get(s, id.text, false, &i), 0);
+	CHECK_EQ(weir_job_get(ctx, s, id.text, false, &i), 0);
 	return i;
 }
 
-static inline const char *state(weir_store *s, struct id id)
+static inline const char *state(const weir_ctx *ctx, weir_store *s, struct id id)
 {
-	return weir_job_state_name(job(s, id).state);
+	return weir_job_state_name(job(ctx, s, id).state);
 }
 
 static inline weir_queue_info info(weir_store *s, const char *queue)
@@ -111,9 +111,10 @@ static inline weir_queue_info info(weir_store *s, const char *queue)
 	return i;
 }
 
-static inline void configure(weir_store *s, const char *queue, weir_queue_settings set)
+static inline void configure(const weir_ctx *ctx, weir_store *s, const char *queue,
+                             weir_queue_settings set)
 {
-	CHECK_EQ(weir_queue_configure(s, queue, &set), 0);
+	CHECK_EQ(weir_queue_configure(ctx, s, queue, &set), 0);
 }
 
 #endif

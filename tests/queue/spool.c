@@ -105,7 +105,7 @@ SIM(what_queues_hold_is_there_again_after_a_clean_stop, 20)
 	CHECK_EQ(weir_job_nack(ctx, take(ctx, s, "d"), 0, "poison"), 0);
 	done = put(ctx, s, "d", "done");
 	take_and_ack(ctx, s, "d", "done");
-	due = job(s, delayed).due_at;
+	due = job(ctx, s, delayed).due_at;
 	CHECK_EQ(close_spool(ctx, s), 3);
 	CHECK_EQ(weir_job_ack(ctx, held, NULL, 0), -ESTALE);
 	CHECK_EQ(access(d.spool, F_OK), 0);
@@ -113,24 +113,25 @@ SIM(what_queues_hold_is_there_again_after_a_clean_stop, 20)
 	CHECK_EQ(weir_sleep(ctx, WEIR_MIN(10)), 0);
 	s = open_spool(ctx, &d);
 	CHECK(access(d.spool, F_OK) < 0);
-	CHECK_STR(state(s, leased), "queued");
-	CHECK_EQ(job(s, leased).attempt, 0);
-	CHECK_STR(state(s, queued), "queued");
-	CHECK_STR(state(s, delayed), "delayed");
-	CHECK_STR(state(s, dead), "dead");
-	CHECK_STR(job(s, dead).error, "poison");
-	CHECK_EQ(weir_job_get(s, done.text, false, &i), -ENOENT);
-	i = job(s, queued);
+	CHECK_STR(state(ctx, s, leased), "queued");
+	CHECK_EQ(job(ctx, s, leased).attempt, 0);
+	CHECK_STR(state(ctx, s, queued), "queued");
+	CHECK_STR(state(ctx, s, delayed), "delayed");
+	CHECK_STR(state(ctx, s, dead), "dead");
+	CHECK_STR(job(ctx, s, dead).error, "poison");
+	CHECK_EQ(weir_job_get(ctx, s, done.text, false, &i), -ENOENT);
+	i = job(ctx, s, queued);
 	CHECK_STR(i.content_type, "text/plain");
 	CHECK_EQ(i.priority, 3);
-	CHECK(job(s, delayed).due_at >= due && job(s, delayed).due_at < due + WEIR_SEC(1));
+	CHECK(job(ctx, s, delayed).due_at >= due &&
+	      job(ctx, s, delayed).due_at < due + WEIR_SEC(1));
 	take_and_ack(ctx, s, "q", "leased");
 	take_and_ack(ctx, s, "q", "queued");
 	CHECK_EQ(weir_job_take(ctx, s, "q", NULL, &j), 1);
 	CHECK(job_is(j, "delayed"));
 	CHECK(weir_wall() >= due && weir_wall() < due + WEIR_SEC(1));
 	CHECK_EQ(weir_job_ack(ctx, j, NULL, 0), 0);
-	CHECK_EQ(weir_queue_redrive(s, "d"), 1);
+	CHECK_EQ(weir_queue_redrive(ctx, s, "d"), 1);
 	take_and_ack(ctx, s, "d", "dead");
 	CHECK_EQ(close_spool(ctx, s), 0);
 	dir_end(&d);
@@ -148,9 +149,9 @@ SIM(a_dead_job_is_kept_no_longer_for_a_restart, 2)
 	CHECK_EQ(close_spool(ctx, s), 0);
 	CHECK_EQ(weir_sleep(ctx, WEIR_HOUR(23)), 0);
 	s = open_spool(ctx, &d);
-	CHECK_STR(state(s, dead), "dead");
+	CHECK_STR(state(ctx, s, dead), "dead");
 	CHECK_EQ(weir_sleep(ctx, WEIR_HOUR(2)), 0);
-	CHECK_EQ(weir_job_get(s, dead.text, false, &i), -ENOENT);
+	CHECK_EQ(weir_job_get(ctx, s, dead.text, false, &i), -ENOENT);
 	dead = put_with(ctx, s, "q", (weir_job_spec){ .attempts_max = 1 }, "y");
 	CHECK_EQ(weir_job_nack(ctx, take(ctx, s, "q"), 0, "poison"), 0);
 	CHECK_EQ(close_spool(ctx, s), 0);
@@ -193,7 +194,7 @@ SIM(settings_crons_and_idempotency_keys_survive, 5)
 	weir_cron_info c;
 
 	take_and_ack(ctx, s, "q", "x");
-	configure(s, "r",
+	configure(ctx, s, "r",
 	          (weir_queue_settings){ .max = 7, .rate = 2.5, .concurrency = 3, .paused = true });
 	CHECK_EQ(weir_cron_put(ctx, s, "tick", "@every 1h", "q", "data", 4), 0);
 	CHECK_EQ(close_spool(ctx, s), 0);
@@ -212,7 +213,7 @@ SIM(settings_crons_and_idempotency_keys_survive, 5)
 	take_and_ack(ctx, s, "q", "data");
 	CHECK_EQ(weir_cron_get(s, "tick", &c), 0);
 	CHECK(c.next_at > weir_wall() && c.next_at <= weir_wall() + WEIR_HOUR(1));
-	CHECK_EQ(weir_cron_delete(s, "tick"), 0);
+	CHECK_EQ(weir_cron_delete(ctx, s, "tick"), 0);
 	close_spool(ctx, s);
 	dir_end(&d);
 }
@@ -306,7 +307,7 @@ static size_t make_spool(const weir_ctx *ctx, const struct dir *d, unsigned char
 
 	put_with(ctx, s, "q", (weir_job_spec){ .idempotency_key = "i", .key = "k" }, "payload");
 	put_with(ctx, s, "q", (weir_job_spec){ .delay_ns = WEIR_HOUR(1) }, "later");
-	configure(s, "q", (weir_queue_settings){ .max = 7 });
+	configure(ctx, s, "q", (weir_queue_settings){ .max = 7 });
 	CHECK_EQ(weir_cron_put(ctx, s, "c", "@hourly", "q", "x", 1), 0);
 	close_spool(ctx, s);
 	return slurp(d->spool, buf, cap);

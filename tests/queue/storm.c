@@ -68,10 +68,10 @@ static int look(const weir_ctx *ctx, void *arg)
 		const char *id = n > 0 ? v[weir_random((uint32_t)n)].id : NULL;
 		weir_job_info i;
 
-		if (id && weir_job_get(st->store, id, true, &i) == 0)
+		if (id && weir_job_get(ctx, st->store, id, true, &i) == 0)
 			weir_job_info_free(&i);
 		if (id)
-			weir_job_cancel(st->store, id);
+			weir_job_cancel(ctx, st->store, id);
 	}
 	free(v);
 	return 0;
@@ -86,7 +86,7 @@ TASK(workers_on_several_threads_finish_every_job)
 	weir_queue_info i;
 
 	weir_store_listen(st.store, count, &st);
-	configure(st.store, "q",
+	configure(ctx, st.store, "q",
 	          (weir_queue_settings){
 			  .backoff_ns = WEIR_MS(1), .attempts_max = 50, .key_concurrency = 2 });
 	weir_group_init(&producers, ctx);

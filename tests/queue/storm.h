@@ -204,7 +204,7 @@ static inline int storm_cancel(const weir_ctx *ctx, void *arg)
 		if (weir_sleep(ctx, (int64_t)weir_random(10) * WEIR_SEC(1)) < 0)
 			break;
 		if (st->n)
-			weir_job_cancel(st->store, st->jobs[weir_random((uint32_t)st->n)].id);
+			weir_job_cancel(ctx, st->store, st->jobs[weir_random((uint32_t)st->n)].id);
 	}
 	return 0;
 }
@@ -213,7 +213,7 @@ static inline void storm_open(const weir_ctx *ctx, struct storm *st, const char 
 {
 	st->store = store_with(ctx, &(weir_store_options){ .spool = spool, .queue_max = 12 });
 	weir_store_listen(st->store, storm_hear, st);
-	configure(st->store, "q0",
+	configure(ctx, st->store, "q0",
 	          (weir_queue_settings){ .key_concurrency = weir_random(3),
 	                                 .concurrency = weir_random(4),
 	                                 .max = 12 });
@@ -298,7 +298,7 @@ static inline void storm(const weir_ctx *ctx)
 	for (int i = 0; i < st->n; i++) {
 		struct storm_job *j = &st->jobs[i];
 		weir_job_info info;
-		int r = weir_job_get(st->store, j->id, false, &info);
+		int r = weir_job_get(ctx, st->store, j->id, false, &info);
 
 		STORM_CHECK(!storm_over(j->last) || r == -ENOENT || info.state == WEIR_DEAD);
 		if (storm_over(j->last))

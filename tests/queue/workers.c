@@ -57,7 +57,7 @@ SIM(workers_run_all_jobs_and_end_at_drain, 100)
 	until_finished(ctx, s, "q", 10);
 	CHECK_EQ(c.runs, 10);
 	CHECK_EQ(c.most, 3);
-	CHECK_EQ(weir_job_get(s, id.text, true, &i), 0);
+	CHECK_EQ(weir_job_get(ctx, s, id.text, true, &i), 0);
 	CHECK_STR((char *)i.result, "result");
 	weir_job_info_free(&i);
 	weir_group_drain(&g);
@@ -93,11 +93,11 @@ SIM(cancel_of_the_workers_returns_their_jobs_uncounted, 100)
 	weir_group_init(&g, ctx);
 	CHECK_EQ(weir_workers_start(&g, s, "q", 1, work, &c), 0);
 	CHECK_EQ(weir_sleep(ctx, WEIR_SEC(1)), 0);
-	CHECK_STR(state(s, id), "running");
+	CHECK_STR(state(ctx, s, id), "running");
 	weir_group_cancel(&g);
 	CHECK_EQ(weir_group_wait(&g), 0);
-	CHECK_STR(state(s, id), "queued");
-	CHECK_EQ(job(s, id).attempt, 0);
+	CHECK_STR(state(ctx, s, id), "queued");
+	CHECK_EQ(job(ctx, s, id).attempt, 0);
 	CHECK_EQ(info(s, "q").failed_total, 0);
 	store_end(ctx, s);
 }
@@ -112,9 +112,9 @@ SIM(cancel_of_a_job_ends_its_handler, 200)
 	weir_group_init(&g, ctx);
 	CHECK_EQ(weir_workers_start(&g, s, "q", 1, work, &c), 0);
 	CHECK_EQ(weir_sleep(ctx, WEIR_SEC(1)), 0);
-	CHECK_EQ(weir_job_cancel(s, id.text), 0);
+	CHECK_EQ(weir_job_cancel(ctx, s, id.text), 0);
 	until_finished(ctx, s, "q", 1);
-	CHECK_STR(state(s, id), "cancelled");
+	CHECK_STR(state(ctx, s, id), "cancelled");
 	CHECK(c.stopped_after < WEIR_SEC(2));
 	put(ctx, s, "q", "y"); /* The worker lives on. */
 	CHECK_EQ(weir_sleep(ctx, WEIR_SEC(1)), 0);
@@ -135,8 +135,8 @@ SIM(a_job_that_outlives_its_limit_is_cut_and_fails, 100)
 	weir_group_init(&g, ctx);
 	CHECK_EQ(weir_workers_start(&g, s, "q", 1, work, &c), 0);
 	until_finished(ctx, s, "q", 1);
-	CHECK_STR(state(s, id), "dead");
-	CHECK_STR(job(s, id).error, "ran longer than its limit of 2 s");
+	CHECK_STR(state(ctx, s, id), "dead");
+	CHECK_STR(job(ctx, s, id).error, "ran longer than its limit of 2 s");
 	CHECK(c.stopped_after >= WEIR_SEC(2) && c.stopped_after < WEIR_MS(2100));
 	weir_group_drain(&g);
 	CHECK_EQ(weir_group_wait(&g), 0);
@@ -149,7 +149,8 @@ SIM(the_limit_of_a_queue_holds_for_jobs_without_their_own, 20)
 	struct crew c = { .sleep_ns = WEIR_SEC(5) };
 	weir_group g;
 
-	configure(s, "q", (weir_queue_settings){ .timeout_ns = WEIR_SEC(1), .attempts_max = 2 });
+	configure(ctx, s, "q",
+	          (weir_queue_settings){ .timeout_ns = WEIR_SEC(1), .attempts_max = 2 });
 	put(ctx, s, "q", "x");
 	weir_group_init(&g, ctx);
 	CHECK_EQ(weir_workers_start(&g, s, "q", 1, work, &c), 0);
@@ -172,14 +173,14 @@ SIM(a_failing_handler_is_retried_and_einval_is_dead_at_once, 50)
 	CHECK_EQ(weir_workers_start(&g, s, "q", 2, work, &c), 0);
 	until_finished(ctx, s, "q", 1);
 	CHECK_EQ(c.runs, 3);
-	CHECK_STR(job(s, id).error, "no disk");
+	CHECK_STR(job(ctx, s, id).error, "no disk");
 	c.result = -EINVAL;
 	c.why = NULL;
 	id = put(ctx, s, "q", "y");
 	until_finished(ctx, s, "q", 2);
 	CHECK_EQ(c.runs, 4);
-	CHECK_STR(state(s, id), "dead");
-	CHECK_STR(job(s, id).error, "Invalid argument");
+	CHECK_STR(state(ctx, s, id), "dead");
+	CHECK_STR(job(ctx, s, id).error, "Invalid argument");
 	weir_group_drain(&g);
 	CHECK_EQ(weir_group_wait(&g), 0);
 	store_end(ctx, s);
@@ -276,7 +277,7 @@ TASK(a_command_gets_the_payload_and_its_output_is_the_result)
 	                   (weir_job_spec){ 0 }, "payload");
 
 	await(ctx, &e, 'f');
-	CHECK_EQ(weir_job_get(s, id.text, true, &i), 0);
+	CHECK_EQ(weir_job_get(ctx, s, id.text, true, &i), 0);
 	CHECK_STR(weir_job_state_name(i.state), "done");
 	CHECK_STR((char *)i.result, "q 1 payload");
 	weir_job_info_free(&i);
@@ -294,7 +295,7 @@ TASK(a_command_hears_the_id_of_its_job)
 		run_script(ctx, s, &c, &g, &e, "printf $WEIR_JOB_ID", (weir_job_spec){ 0 }, "");
 
 	await(ctx, &e, 'f');
-	CHECK_EQ(weir_job_get(s, id.text, true, &i), 0);
+	CHECK_EQ(weir_job_get(ctx, s, id.text, true, &i), 0);
 	CHECK_STR((char *)i.result, id.text);
 	weir_job_info_free(&i);
 	run_end(ctx, s, &g, &e);
@@ -310,8 +311,8 @@ TASK(a_commands_failure_is_a_failed_attempt)
 		run_script(ctx, s, &c, &g, &e, "exit 3", (weir_job_spec){ .attempts_max = 1 }, "x");
 
 	await(ctx, &e, 'f');
-	CHECK_STR(state(s, id), "dead");
-	CHECK_STR(job(s, id).error, "exit status 3");
+	CHECK_STR(state(ctx, s, id), "dead");
+	CHECK_STR(job(ctx, s, id).error, "exit status 3");
 	run_end(ctx, s, &g, &e);
 }
 
@@ -325,8 +326,8 @@ TASK(exit_status_100_is_dead_at_once)
 	                          (weir_job_spec){ .attempts_max = 9 }, "x");
 
 	await(ctx, &e, 'f');
-	CHECK_STR(state(s, id), "dead");
-	CHECK_STR(job(s, id).error, "exit status 100");
+	CHECK_STR(state(ctx, s, id), "dead");
+	CHECK_STR(job(ctx, s, id).error, "exit status 100");
 	CHECK_EQ(c.runs, 1);
 	run_end(ctx, s, &g, &e);
 }
@@ -343,8 +344,8 @@ TASK(a_command_that_cannot_be_started_fails_its_job)
 
 	c.argv[0] = "/no/such/command";
 	await(ctx, &e, 'f');
-	CHECK_STR(state(s, id), "dead");
-	CHECK_STR(job(s, id).error, "No such file or directory");
+	CHECK_STR(state(ctx, s, id), "dead");
+	CHECK_STR(job(ctx, s, id).error, "No such file or directory");
 	run_end(ctx, s, &g, &e);
 }
 
@@ -361,9 +362,9 @@ TASK(cancel_of_a_job_kills_its_whole_process_group)
 		run_script(ctx, s, &c, &g, &e, "sleep 100 & wait", (weir_job_spec){ 0 }, "x");
 
 	await(ctx, &e, 'r');
-	CHECK_EQ(weir_job_cancel(s, id.text), 0);
+	CHECK_EQ(weir_job_cancel(ctx, s, id.text), 0);
 	await(ctx, &e, 'f');
-	CHECK_STR(state(s, id), "cancelled");
+	CHECK_STR(state(ctx, s, id), "cancelled");
 	CHECK(weir_now() - from < WEIR_SEC(20));
 	run_end(ctx, s, &g, &e);
 }
@@ -379,7 +380,7 @@ TASK(a_command_past_its_limit_is_killed)
 	                   (weir_job_spec){ .timeout_ns = WEIR_MS(200), .attempts_max = 1 }, "x");
 
 	await(ctx, &e, 'f');
-	CHECK_STR(state(s, id), "dead");
-	CHECK_STR(job(s, id).error, "ran longer than its limit of 0.2 s");
+	CHECK_STR(state(ctx, s, id), "dead");
+	CHECK_STR(job(ctx, s, id).error, "ran longer than its limit of 0.2 s");
 	run_end(ctx, s, &g, &e);
 }

@@ -42,13 +42,13 @@ static int follow(const weir_ctx *ctx, weir_store *s, const char *id)
 	int r;
 
 	for (;;) {
-		r = weir_job_get(s, id, true, &i);
+		r = weir_job_get(ctx, s, id, true, &i);
 		if (r < 0)
 			return r;
 		if (finished(i.state))
 			break;
 		if (i.state == WEIR_RUNNING && payload && !strcmp(payload, "cancelled"))
-			(void)weir_job_cancel(s, id);
+			(void)weir_job_cancel(ctx, s, id);
 		weir_job_info_free(&i);
 		r = weir_sleep(ctx, WEIR_MS(10));
 		if (r < 0)
