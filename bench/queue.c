@@ -86,7 +86,7 @@ static void workers(const weir_ctx *ctx, int64_t n)
 	struct share sh = { .store = open_store(ctx), .each = n / PRODUCERS };
 	weir_group g, crew;
 
-	MUST(weir_queue_configure(ctx, 
+	MUST(weir_queue_configure(
 		ctx, sh.store, "q",
 		&(weir_queue_settings){ .max = (size_t)n + 1, .max_bytes = SIZE_MAX / 2 }));
 	weir_latch_init(&sh.done, (unsigned)(sh.each * PRODUCERS));
