@@ -53,6 +53,7 @@ enum weir__sql {
 /* Which of a thousand jobs are of no interest any more. */
 struct weir__segment {
 	uint32_t gone, deleted;
+	bool clearing; /* the rows of those that are gone are deleted by this transaction */
 	uint64_t bits[WEIR__SQL_SEGMENT / 64];
 };
 

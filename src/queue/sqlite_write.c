@@ -299,16 +299,32 @@ static int clear_jobs(struct weir__sqlite *q)
 		size_t n = b->jobs[i]->num / WEIR__SQL_SEGMENT;
 		struct weir__segment *g = n < q->segments_n ? q->segments[n] : NULL;
 
-		if (!g || g->gone < WEIR__SQL_SEGMENT / 2)
+		if (!g || g->clearing || g->gone < WEIR__SQL_SEGMENT / 2)
 			continue;
+		g->clearing = true;
 		code = delete_gone(q, n);
-		if (code != SQLITE_OK)
-			break;
+	}
+	return code;
+}
+
+/* The transaction has ended: what it deleted is not in the file any more, or still is. */
+static void cleared_jobs(struct weir__sqlite *q, bool deleted)
+{
+	const struct weir__batch *b = &q->batch;
+
+	for (size_t i = 0; i < b->jobs_n; i++) {
+		size_t n = b->jobs[i]->num / WEIR__SQL_SEGMENT;
+		struct weir__segment *g = n < q->segments_n ? q->segments[n] : NULL;
+
+		if (!g || !g->clearing)
+			continue;
+		g->clearing = false;
+		if (!deleted)
+			continue;
 		g->deleted += g->gone;
 		g->gone = 0;
 		memset(g->bits, 0, sizeof g->bits);
 	}
-	return code;
 }
 
 static int clear_idems(struct weir__sqlite *q)
@@ -447,6 +463,7 @@ static int write_all(struct weir__sqlite *q, bool fresh_too)
 		code = clear(q);
 	if (code == SQLITE_OK)
 		code = step(q, WEIR__SQL_COMMIT);
+	cleared_jobs(q, code == SQLITE_OK);
 	if (code == SQLITE_OK) {
 		q->changes_from = q->cleared;
 		return 0;

@@ -386,6 +386,46 @@ TASK(a_file_of_an_older_weir_is_brought_up_to_date)
 	clean();
 }
 
+/* Refuses each transaction that deletes many rows, and the try that follows it. */
+struct refusals {
+	sqlite3 *db;
+	int changes, left;
+};
+
+static int refuse_deletes(void *arg)
+{
+	struct refusals *r = arg;
+	int changes = sqlite3_total_changes(r->db) - r->changes;
+
+	r->changes += changes;
+	return changes > 100 && r->left && r->left--;
+}
+
+TASK(what_a_transaction_that_failed_has_deleted_is_deleted_again)
+{
+	struct refusals refusals = { .left = 2 };
+	weir_store *s;
+
+	fresh();
+	s = reopen(ctx, NULL);
+	configure(ctx, s, "q", (weir_queue_settings){ .finished_max = 1 });
+	refusals.db = ((struct weir__sqlite *)s->engine_data)->db;
+	sqlite3_commit_hook(refusals.db, refuse_deletes, &refusals);
+	for (int i = 0; i < WEIR__SQL_SEGMENT - 10; i++) {
+		weir_job_spec spec = { .data = "x", .len = 1 };
+		char id[27];
+
+		while (weir_job_put(ctx, s, "q", &spec, id) < 0)
+			;
+		(void)weir_job_cancel(ctx, s, id);
+	}
+	put(ctx, s, "q", "last");
+	CHECK_EQ(refusals.left, 0);
+	CHECK(rows("job") <= WEIR__SQL_SEGMENT / 2);
+	store_end(ctx, s);
+	clean();
+}
+
 TASK(what_is_done_with_leaves_the_file_again)
 {
 	struct stat st;
