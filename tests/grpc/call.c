@@ -2,9 +2,6 @@
 /* Calls between our client and our server, over memory, in simulated time. */
 #include "demo.h"
 
-#include "grpc/server.h"
-#include "http/h2.h"
-
 enum { SEEDS = 40 };
 
 SIM(a_message_goes_there_and_back, SEEDS)
@@ -88,68 +85,6 @@ SIM(a_reader_that_sleeps_holds_back_the_sender, SEEDS)
 		CHECK_EQ(weir_grpc_recv(ctx, call, &msg, &n), 1);
 		CHECK_EQ(n, 300 * 1024);
 	}
-	CHECK_EQ(weir_grpc_finish(ctx, call), 0);
-	weir_grpc_free(call);
-	demo_stop(&d);
-}
-
-/* More than the client's window holds, in messages that are collected behind what waits for it; and
- * then it listens. */
-static int over_the_window(const weir_ctx *ctx, weir_grpc *call, void *arg)
-{
-	enum { WINDOWS = 2 * 1024 * 1024, LAST = 4 };
-	const struct weir__h2_stream *st = weir__grpc_exchange(call)->stream->h2;
-	size_t all = 0, n, size = 1000 + weir_random(3000);
-	char msg[4000];
-	const void *word;
-	int r;
-
-	(void)arg;
-	CHECK_EQ(weir_grpc_recv(ctx, call, &word, &n), 1);
-	r = 0;
-	for (unsigned i = 0; r >= 0 && !st->out_left; i++) {
-		memset(msg, (int)i, size);
-		r = weir_grpc_send(ctx, call, msg, size);
-		all += size;
-		CHECK(all < WINDOWS);
-		if (r == 0)
-			r = weir_sleep(ctx, WEIR_MS(1));
-	}
-	for (int i = 0; r >= 0 && i < LAST; i++) {
-		r = weir_grpc_send(ctx, call, "last", 4);
-		if (r == 0 && weir_random(2))
-			r = weir_sleep(ctx, WEIR_MS(1));
-	}
-	return r < 0 ? r : weir_grpc_recv(ctx, call, &word, &n) == 1 ? 0 : -EPROTO;
-}
-
-SIM(what_is_written_behind_a_full_window_leaves_when_it_opens, SEEDS)
-{
-	unsigned last = 0, i = 0;
-	const void *msg;
-	weir_grpc *call;
-	struct demo d;
-	size_t n;
-
-	demo_new(&d);
-	demo_method(&d, "/t.T/Over", over_the_window, NULL);
-	demo_start(ctx, &d);
-	CHECK_EQ(weir_grpc_start(ctx, d.channel, "/t.T/Over", NULL, &call), 0);
-	CHECK_EQ(weir_grpc_send(ctx, call, "begin", 5), 0);
-	CHECK_EQ(weir_sleep(ctx, WEIR_MIN(10)), 0);
-	while (last < 4) {
-		weir_ctx soon = weir_ctx_timeout(ctx, WEIR_SEC(10));
-
-		CHECK_EQ(weir_grpc_recv(&soon, call, &msg, &n), 1);
-		if (n == 4) {
-			last += !memcmp(msg, "last", 4);
-			continue;
-		}
-		for (size_t k = 0; k < n; k++)
-			CHECK_EQ(((const unsigned char *)msg)[k], i & 255);
-		i++;
-	}
-	CHECK_EQ(weir_grpc_send(ctx, call, "enough", 6), 0);
 	CHECK_EQ(weir_grpc_finish(ctx, call), 0);
 	weir_grpc_free(call);
 	demo_stop(&d);
