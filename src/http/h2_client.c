@@ -35,8 +35,9 @@ enum {
 	WINDOW = 1024 * 1024,
 	CONN_WINDOW = 4 * 1024 * 1024,
 	ARENA = 384,
-	READS = 32, /* in a row, before others have their turn */
 };
+
+int weir__h2c_reads = 32;
 
 struct fields {
 	struct weir__h2_field *v;
@@ -72,6 +73,7 @@ struct weir__h2c {
 	int worker;
 	int lost; /* why, or 0 */
 	bool goaway, settled, flush_posted, closing;
+	bool unread;   /* more may lie in the socket, of which no edge will tell */
 	weir_conn *io; /* NULL once it is lost */
 	nghttp2_session *session;
 	struct weir__list streams;
@@ -190,12 +192,16 @@ static void flush(weir__h2c *c)
 		lose(c, -ESHUTDOWN);
 }
 
+static void readable(weir_conn *io, void *arg);
+
 static void flush_message(struct weir__msg *m)
 {
 	weir__h2c *c = weir__container(m, weir__h2c, flush);
 
 	c->flush_posted = false;
 	flush(c);
+	if (c->unread && !c->lost)
+		readable(c->io, c);
 	unref(c);
 }
 
@@ -405,8 +411,10 @@ static void readable(weir_conn *io, void *arg)
 	int r = 0;
 
 	c->refs++;
-	for (int i = 0; r == 0 && i < READS; i++) {
+	c->unread = true;
+	for (int i = 0; r == 0 && i < weir__h2c_reads; i++) {
 		n = weir__conn_try_read(io, c->in, sizeof c->in);
+		c->unread = n > 0;
 		if (n == -EAGAIN)
 			break;
 		if (n <= 0) {
@@ -418,9 +426,10 @@ static void readable(weir_conn *io, void *arg)
 			r = -EBADMSG;
 	}
 	if (r == 0) {
-		if (nghttp2_session_want_write(c->session))
+		if (c->unread || nghttp2_session_want_write(c->session))
 			flush_late(c);
-		r = weir__conn_watch(io, WEIR__IN, readable, c);
+		if (!c->unread)
+			r = weir__conn_watch(io, WEIR__IN, readable, c);
 	}
 	if (r < 0)
 		lose(c, r);

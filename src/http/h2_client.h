@@ -58,6 +58,8 @@ int weir__h2s_send(const weir_ctx *ctx, weir__h2s *s, const struct iovec *iov, i
  * lost, or the context's. */
 int weir__h2s_head(const weir_ctx *ctx, weir__h2s *s);
 
+extern int weir__h2c_reads; /* in a row, before others have their turn; tests make it few */
+
 /* > 0, 0 at the end (trailers have come, if any will), or as weir__h2s_head(). */
 ssize_t weir__h2s_read(const weir_ctx *ctx, weir__h2s *s, void *buf, size_t n);
 

@@ -2,6 +2,8 @@
 /* Calls between our client and our server, over memory, in simulated time. */
 #include "demo.h"
 
+#include "http/h2_client.h"
+
 enum { SEEDS = 40 };
 
 SIM(a_message_goes_there_and_back, SEEDS)
@@ -65,6 +67,36 @@ static int big_answers(const weir_ctx *ctx, weir_grpc *call, void *arg)
 		r = weir_grpc_send(ctx, call, msg, n);
 	free(msg);
 	return r;
+}
+
+TASK(a_burst_that_is_more_than_one_turn_reads_is_read_to_its_end)
+{
+	weir_ctx soon = weir_ctx_timeout(ctx, WEIR_SEC(30));
+	char target[80];
+	const void *msg;
+	weir_grpc *call;
+	struct demo d;
+	size_t n;
+
+	weir__h2c_reads = 1;
+	demo_new(&d);
+	demo_method(&d, "/t.T/Big", big_answers, NULL);
+	site_start_at(ctx, &d.site, "127.0.0.1:0");
+	snprintf(target, sizeof target, "grpc://%s", site_at);
+	CHECK_EQ(weir_grpc_channel_new(target, NULL, &d.channel), 0);
+	for (int i = 0; i < 5; i++) {
+		int messages = 0;
+
+		CHECK_EQ(weir_grpc_start(&soon, d.channel, "/t.T/Big", NULL, &call), 0);
+		CHECK_EQ(weir_grpc_end_send(&soon, call), 0);
+		while (weir_grpc_recv(&soon, call, &msg, &n) > 0)
+			messages++;
+		CHECK_EQ(messages, 20);
+		CHECK_EQ(weir_grpc_status(call), 0);
+		weir_grpc_free(call);
+	}
+	demo_stop(&d);
+	weir__h2c_reads = 32;
 }
 
 SIM(a_reader_that_sleeps_holds_back_the_sender, SEEDS)
