@@ -207,6 +207,7 @@ int weir__job_hold_bytes(weir_store *s, struct weir__queue *q, size_t len)
 
 void weir__job_forget(weir_store *s, struct weir__record *j)
 {
+	weir__cursors_pass(j->queue, &j->all);
 	weir__list_remove(&j->all);
 	weir__hash_remove(&s->jobs, &j->by_id);
 	weir__store_charge(s, 0, j->charge);

@@ -407,7 +407,8 @@ static void admit(weir_store *s, struct weir__record *j)
 
 static void written(weir_store *s, struct weir__record *j, int r_put, int r_rest)
 {
-	int r = j->pending ? r_put : r_rest;
+	/* A new job goes with the puts, also one for which nobody waits. */
+	int r = j->saved || j->gone ? r_rest : r_put;
 
 	if (r == 0) {
 		j->saved = true;

@@ -215,6 +215,7 @@ static int configure(const weir_ctx *ctx, weir_store *s, const char *name,
 	struct weir__settle w = { 0 };
 	struct weir__queue *q;
 	weir_queue_settings to;
+	bool memory;
 	int r;
 
 	weir__magic_check(s, weir__store_magic);
@@ -235,9 +236,11 @@ static int configure(const weir_ctx *ctx, weir_store *s, const char *name,
 		to = set ? *set : q->given;
 		if (paused)
 			to.paused = *paused;
+		memory = q->set.durability == WEIR_MEMORY;
 		weir__queue_set(s, q, &to);
 		q->made = false;
-		weir__journal_wait_for(s, &w, false);
+		/* Jobs that are to be kept from now on are new ones to the disk. */
+		weir__journal_wait_for(s, &w, memory);
 	}
 	weir__store_leave(s);
 	return w.wait ? weir__journal_wait(ctx, s, &w) : r;

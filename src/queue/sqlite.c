@@ -35,9 +35,10 @@ static int next(struct weir__sqlite *q, bool rested, bool failed)
 	weir__store_enter(s);
 	if (jl->reads || weir__journal_urgent(s) ||
 	    ((rested || q->quit) && weir__journal_work(s)) || (rested && q->more && !q->quit))
-		r = failed && q->quit && !jl->reads && !weir__journal_urgent(s) ? -1 : 1;
+		r = failed && q->tried && !jl->reads && !weir__journal_urgent(s) ? -1 : 1;
 	else
 		r = q->quit ? -1 : 0;
+	q->tried = q->quit;
 	jl->news = jl->urgent = false;
 	if (r == 0)
 		jl->writer = weir__journal_work(s) || q->more ? WEIR__DOZING : WEIR__ASLEEP;

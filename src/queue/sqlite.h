@@ -87,8 +87,9 @@ struct weir__sqlite {
 	struct weir__record *read[WEIR__SQL_READ_MAX];
 	char queue[WEIR__NAME_MAX + 1]; /* of the last one */
 
-	bool stop; /* loading is to end; atomic */
-	bool quit; /* the writer is to end; under the store's lock */
+	bool stop;  /* loading is to end; atomic */
+	bool quit;  /* the writer is to end; under the store's lock, as is: */
+	bool tried; /* it has begun a round since then: if that fails, it ends */
 	bool running;
 	pthread_t thread;
 	sem_t woken;

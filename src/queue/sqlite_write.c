@@ -503,5 +503,5 @@ int weir__sqlite_round(struct weir__sqlite *q)
 	weir__journal_done(q->store, &q->batch, r, r_rest);
 	if (r_rest == 0)
 		weir__sqlite_log_mind(q);
-	return r_rest;
+	return r_rest < 0 ? r_rest : r;
 }

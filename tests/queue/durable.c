@@ -426,6 +426,100 @@ TASK(what_a_transaction_that_failed_has_deleted_is_deleted_again)
 	clean();
 }
 
+static int refuse_some(void *arg)
+{
+	int *left = arg;
+
+	return *left && (*left)--;
+}
+
+static void refuse_next(weir_store *s, int *left)
+{
+	sqlite3_commit_hook(((struct weir__sqlite *)s->engine_data)->db, refuse_some, left);
+}
+
+TASK(a_job_of_a_queue_that_becomes_durable_is_written_again_when_the_disk_refused_it)
+{
+	weir_queue_settings durable = { 0 };
+	int left = 1;
+	weir_store *s;
+
+	fresh();
+	s = reopen(ctx, NULL);
+	configure(ctx, s, "m", (weir_queue_settings){ .durability = WEIR_MEMORY });
+	put(ctx, s, "m", "x");
+	refuse_next(s, &left);
+	CHECK(weir_queue_configure(ctx, s, "m", &durable) < 0);
+	CHECK_EQ(left, 0);
+	configure(ctx, s, "m", durable);
+	CHECK_EQ(rows("job"), 1);
+	s = reopen(ctx, s);
+	take_and_ack(ctx, s, "m", "x");
+	store_end(ctx, s);
+	clean();
+}
+
+TASK(what_was_in_memory_is_kept_by_a_clean_close_although_the_last_write_failed)
+{
+	weir_queue_settings set = { 0 };
+	int left = 2; /* Both tries of a transaction. */
+	weir_store *s;
+
+	fresh();
+	s = reopen(ctx, NULL);
+	configure(ctx, s, "m", (weir_queue_settings){ .durability = WEIR_MEMORY });
+	put(ctx, s, "m", "x");
+	refuse_next(s, &left);
+	CHECK(weir_queue_configure(ctx, s, "other", &set) < 0);
+	CHECK_EQ(left, 0);
+	s = reopen(ctx, s);
+	take_and_ack(ctx, s, "m", "x");
+	store_end(ctx, s);
+	clean();
+}
+
+/* What somebody who lists the queue is about to look at next: the job that is being written. */
+struct looker {
+	weir_store *store;
+	struct weir__cursor cursor;
+};
+
+static int look_at_last(void *arg)
+{
+	struct looker *l = arg;
+	struct weir__queue *q;
+
+	weir__store_enter(l->store);
+	q = weir__queue_find(l->store, "q");
+	if (!l->cursor.at) {
+		l->cursor.at = q->all.prev;
+		weir__list_append(&q->cursors, &l->cursor.link);
+	}
+	weir__store_leave(l->store);
+	return 0;
+}
+
+TASK(who_lists_a_queue_does_not_stumble_over_a_job_that_goes_to_disk_alone)
+{
+	struct looker l = { .cursor.at = NULL };
+	struct weir__queue *q;
+
+	fresh();
+	weir__cold_window = 1;
+	l.store = reopen(ctx, NULL);
+	put(ctx, l.store, "q", "first");
+	sqlite3_commit_hook(((struct weir__sqlite *)l.store->engine_data)->db, look_at_last, &l);
+	put(ctx, l.store, "q", "second");
+	weir__store_enter(l.store);
+	q = weir__queue_find(l.store, "q");
+	CHECK_EQ(q->cold_n, 1);
+	CHECK(l.cursor.at == &q->all);
+	weir__list_remove(&l.cursor.link);
+	weir__store_leave(l.store);
+	store_end(ctx, l.store);
+	clean();
+}
+
 TASK(what_is_done_with_leaves_the_file_again)
 {
 	struct stat st;
