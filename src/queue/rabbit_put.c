@@ -118,7 +118,8 @@ static int heed(struct weir__rmq_line *l, struct weir__rmq_op *op)
 
 static void confirmed(struct puts *p, uint64_t no, bool multiple, int r)
 {
-	if (no >= p->next)
+	/* One that was given up may be answered yet, when another has its place in the ring. */
+	if (no < p->first || no >= p->next)
 		return;
 	for (uint64_t k = multiple ? p->first : no; k <= no; k++)
 		answer(p, k, r);
