@@ -122,7 +122,8 @@ struct weir__rmq_line {
 	struct weir__list todo; /* taken, and not yet heeded */
 	amqp_connection_state_t conn;
 	unsigned host;
-	bool asking; /* channel 2 is open */
+	bool asking;  /* channel 2 is open */
+	bool missing; /* it was closed over a queue that is not there */
 	/* The content that is being read. */
 	amqp_method_t method;
 	bool in_content;

@@ -256,7 +256,7 @@ static void hang_up(struct weir__rmq_line *l)
 	if (l->conn)
 		amqp_destroy_connection(l->conn);
 	l->conn = NULL;
-	l->asking = l->in_content = false;
+	l->asking = l->missing = l->in_content = false;
 	free(l->body);
 	l->body = NULL;
 }
@@ -289,7 +289,7 @@ static int begin_content(struct weir__rmq_line *l, const amqp_frame_t *f)
 
 static int on_header(struct weir__rmq_line *l, const amqp_frame_t *f)
 {
-	if (!l->in_content || f->payload.properties.body_size > CONTENT_MAX)
+	if (!l->in_content || l->props || f->payload.properties.body_size > CONTENT_MAX)
 		return -EPIPE;
 	l->props = f->payload.properties.decoded;
 	l->body_len = f->payload.properties.body_size;
@@ -326,8 +326,11 @@ static int on_frame(struct weir__rmq_line *l, const amqp_frame_t *f)
 	}
 	why.reply = f->payload.method;
 	switch (f->payload.method.id) {
-	case AMQP_CONNECTION_CLOSE_METHOD:
 	case AMQP_CHANNEL_CLOSE_METHOD:
+		l->missing = ((amqp_channel_close_t *)f->payload.method.decoded)->reply_code ==
+		             AMQP_NOT_FOUND;
+		__attribute__((fallthrough));
+	case AMQP_CONNECTION_CLOSE_METHOD:
 		say_why(l, "closed by", why);
 		return -EPIPE;
 	case AMQP_BASIC_DELIVER_METHOD:

@@ -343,8 +343,10 @@ static int rest(struct weir__rmq_line *l, int64_t *ret_at)
 	return r;
 }
 
-static void drop(struct box *b)
+static void drop(const struct weir__rmq_line *l, struct box *b)
 {
+	/* It may have been the one of this consumer: then it is to be made again. */
+	int why = l->missing && b->state == OPEN ? -ENOENT : -ENOTCONN;
 	struct weir__list *node;
 
 	while ((node = weir__list_pop(&b->in)))
@@ -352,7 +354,7 @@ static void drop(struct box *b)
 	b->in_n = 0;
 	b->state = NONE;
 	*b->tag = 0;
-	if (b->fetch && !weir__rmq_done(b->fetch, -ENOTCONN))
+	if (b->fetch && !weir__rmq_done(b->fetch, why))
 		weir__rmq_op_unref(b->fetch);
 	b->fetch = NULL;
 }
@@ -366,7 +368,7 @@ static void lost(struct weir__rmq_line *l)
 	if (!t)
 		return;
 	weir__list_each (at, &t->boxes)
-		drop(weir__container(at, struct box, link));
+		drop(l, weir__container(at, struct box, link));
 	while ((node = weir__list_pop(&t->waiting))) {
 		struct weir__rmq_op *op = weir__container(node, struct weir__rmq_op, link);
 

@@ -460,3 +460,39 @@ CONTRACT(takers_that_leave_take_nothing_with_them)
 	CHECK_EQ(weir_job_ack(ctx, j, NULL, 0), 0);
 	store_end(ctx, s);
 }
+
+#ifdef WEIR__RABBITMQ
+static int take_one(const weir_ctx *ctx, void *arg)
+{
+	CHECK_EQ(weir_job_ack(ctx, get(ctx, arg, "q"), NULL, 0), 0);
+	return 0;
+}
+
+/* RabbitMQ closes the channel of who asks for the jobs of a queue that is not there. */
+static void a_queue_deleted_between_two_takes_is_made_again(const weir_ctx *ctx,
+                                                            const struct engine *e)
+{
+	weir_store *s = open_url(ctx, e);
+	int port = atoi(strrchr(e->url, ':') + 1);
+	int64_t until = weir_now() + WEIR_SEC(30);
+	weir_group g;
+
+	put(ctx, s, "q", "a");
+	CHECK_EQ(take_one(ctx, s), 0);
+	rabbit_clean(port);
+	weir_group_init(&g, ctx);
+	CHECK_EQ(weir_group_go(&g, take_one, s), 0);
+	while (!rabbit_has(port, "weir.queue.q")) {
+		CHECK(weir_now() < until);
+		CHECK_EQ(weir_sleep(ctx, WEIR_MS(50)), 0);
+	}
+	put(ctx, s, "q", "b");
+	CHECK_EQ(weir_group_wait(&g), 0);
+	store_end(ctx, s);
+}
+
+TASK(rabbitmq_a_queue_deleted_between_two_takes_is_made_again)
+{
+	over(ctx, "RabbitMQ", a_queue_deleted_between_two_takes_is_made_again);
+}
+#endif

@@ -75,18 +75,36 @@ __attribute__((constructor)) static void rabbit_keeper_start(void)
 	close(rabbit_keeper[1]);
 }
 
-static inline void rabbit_clean(int port)
+static inline amqp_connection_state_t rabbit_connect(int port)
 {
-	static const char *const names[] = { "q", "r", "a.b_c-d", "bench" };
 	amqp_connection_state_t c = amqp_new_connection();
 	amqp_socket_t *s = amqp_tcp_socket_new(c);
-	char name[64];
 
 	CHECK_EQ(amqp_socket_open(s, "127.0.0.1", port), AMQP_STATUS_OK);
 	CHECK_EQ(amqp_login(c, "/", 0, 131072, 0, AMQP_SASL_METHOD_PLAIN, "guest", "guest")
 	                 .reply_type,
 	         AMQP_RESPONSE_NORMAL);
 	amqp_channel_open(c, 1);
+	return c;
+}
+
+static inline bool rabbit_has(int port, const char *queue)
+{
+	amqp_connection_state_t c = rabbit_connect(port);
+	bool there = amqp_queue_declare(c, 1, amqp_cstring_bytes(queue), true, true, false, false,
+	                                amqp_empty_table);
+
+	amqp_connection_close(c, AMQP_REPLY_SUCCESS);
+	CHECK_EQ(amqp_destroy_connection(c), AMQP_STATUS_OK);
+	return there;
+}
+
+static inline void rabbit_clean(int port)
+{
+	static const char *const names[] = { "q", "r", "a.b_c-d", "bench" };
+	amqp_connection_state_t c = rabbit_connect(port);
+	char name[64];
+
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
 		for (int k = -2; k < 4; k++) {
 			if (k < 0)
