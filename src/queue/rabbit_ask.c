@@ -53,8 +53,10 @@ static int begin(struct weir__rmq_line *l)
 	return l->asking ? 0 : -EPIPE;
 }
 
-static int end(struct weir__rmq_op *op, int r)
+static int end(struct weir__rmq_line *l, struct weir__rmq_op *op, int r)
 {
+	/* What was answered is kept until then, and perhaps nothing else is heard on this line. */
+	amqp_maybe_release_buffers_on_channel(l->conn, WEIR__RMQ_ASK);
 	if (!weir__rmq_done(op, r == -EPIPE ? -ENOTCONN : r))
 		weir__rmq_op_unref(op);
 	return r == -EPIPE ? r : 0;
@@ -100,7 +102,7 @@ int weir__rmq_declare(struct weir__rmq_line *l, struct weir__rmq_op *op)
 		                   true, false, false, args);
 		r = verdict(l, op->queue, false);
 	}
-	return end(op, r);
+	return end(l, op, r);
 }
 
 int weir__rmq_count(struct weir__rmq_line *l, struct weir__rmq_op *op)
@@ -115,5 +117,5 @@ int weir__rmq_count(struct weir__rmq_line *l, struct weir__rmq_op *op)
 		if (r == 0)
 			op->count = ok->message_count;
 	}
-	return end(op, r);
+	return end(l, op, r);
 }
