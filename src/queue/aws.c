@@ -118,7 +118,8 @@ static const char *env(const char *name)
 /* A file to read, offloaded. */
 struct reading {
 	char path[4096];
-	char *text; /* NUL-terminated */
+	char *text; /* NUL-terminated; NULL with an error */
+	int error;  /* as errno */
 };
 
 static void reading_free(void *arg)
@@ -138,8 +139,9 @@ static int reading_run(void *arg)
 	size_t n = 0;
 	int fd = open(f->path, O_RDONLY | O_CLOEXEC);
 
+	f->error = fd < 0 ? errno : 0;
 	if (fd < 0)
-		return -errno;
+		return 0;
 	f->text = malloc(WEIR__AWS_FILE_MAX);
 	while (f->text && n < WEIR__AWS_FILE_MAX - 1) {
 		got = read(fd, f->text + n, WEIR__AWS_FILE_MAX - 1 - n);
@@ -148,13 +150,14 @@ static int reading_run(void *arg)
 		n += (size_t)got;
 	}
 	close(fd);
-	if (!f->text)
-		return -ENOMEM;
-	f->text[n] = 0;
+	if (f->text)
+		f->text[n] = 0;
+	else
+		f->error = ENOMEM;
 	return 0;
 }
 
-/* The file's text; NULL in *ret if there is none. 0 or the context's error. */
+/* The file's text; NULL in *ret if there is none. 0, -ENOMEM or the context's error. */
 static int read_file(const weir_ctx *ctx, const char *variable, const char *in_home,
                      struct reading **ret)
 {
@@ -170,14 +173,14 @@ static int read_file(const weir_ctx *ctx, const char *variable, const char *in_h
 		return -ENOMEM;
 	snprintf(f->path, sizeof f->path, "%s%s", set ? set : home, set ? "" : in_home);
 	r = weir_offload(ctx, reading_run, f, reading_free);
-	if (r == 0) {
+	if (r < 0)
+		return r; /* It was dropped, whether it had begun or not. */
+	if (!f->error) {
 		*ret = f;
 		return 0;
 	}
-	if (r == -ECANCELED || r == -ETIMEDOUT || r == -ESHUTDOWN)
-		return r; /* It was dropped. */
-	if (set || r != -ENOENT)
-		weir__log_rare(WEIR__WARN, "queue", "%s: %s", f->path, strerror(-r));
+	if (set || f->error != ENOENT)
+		weir__log_rare(WEIR__WARN, "queue", "%s: %s", f->path, strerror(f->error));
 	reading_free(f);
 	return 0;
 }
