@@ -260,7 +260,8 @@ static bool write_letter(struct weir__sqs *s, const struct identity *id, struct 
 	if (good)
 		snprintf(l->authorization, sizeof l->authorization, "Authorization: %s", auth.data);
 	weir__buf_free(&auth);
-	*p = (struct weir__parcel){ .url = s->endpoint,
+	*p = (struct weir__parcel){ .result = -ECANCELED, /* until it is carried */
+		                    .url = s->endpoint,
 		                    .host = s->at.host,
 		                    .port = s->at.port,
 		                    .headers = { "Content-Type: application/x-amz-json-1.0",

@@ -115,9 +115,9 @@ static int tell(const weir_ctx *ctx, struct weir__sqs_lane *l, const struct weir
 		weir__buf_free(&e.json);
 		return -ENOMEM;
 	}
-	r = weir__sqs_send(ctx, l, &e, 1);
-	if (r == 0)
-		r = e.result;
+	/* What was sent has a result, also when the context has ended meanwhile. */
+	(void)weir__sqs_send(ctx, l, &e, 1);
+	r = e.result;
 	/* It is not hidden for more than twelve hours in all, and a handle may be of long ago. */
 	return r == -EIO ? -ESTALE : r == -EAGAIN || r == -EACCES || r == -ENOENT ? -ENOTCONN : r;
 }
@@ -156,12 +156,11 @@ int weir__sqs_bury(const weir_ctx *ctx, void *engine, const char *queue,
 	r = weir__sqs_entry_of(&d->job, plain, &e);
 	if (r == -EMSGSIZE)
 		r = weir__sqs_entry_of(&d->job, "", &e);
-	if (r == 0)
-		r = weir__sqs_send(ctx, &q->bury, &e, 1);
 	if (r < 0)
 		return r;
+	r = weir__sqs_send(ctx, &q->bury, &e, 1);
 	if (e.result < 0)
-		return -ENOTCONN;
+		return r < 0 ? r : -ENOTCONN;
 	do
 		r = tell(ctx, &q->remove, d, -1);
 	while (r == -ENOTCONN && weir_now() < __atomic_load_n(&d->until_ns, __ATOMIC_RELAXED) &&

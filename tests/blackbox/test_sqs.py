@@ -159,6 +159,12 @@ def a_wrong_key_or_none_is_no_start_and_says_why(n):
 
 
 @sqs()
+def a_name_that_is_not_known_is_a_service_that_cannot_be_reached(n):
+    n.url = 'sqs+http://nowhere.invalid:9324'
+    check_in('cannot be reached', start_fails(n))
+
+
+@sqs()
 def a_clock_that_is_wrong_is_explained_and_got_along_with(n):
     control(n, clock=3600)
     with weir_on(n) as w:
