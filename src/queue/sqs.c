@@ -242,8 +242,9 @@ static int open_sqs(const weir_ctx *ctx, const char *url, const weir_store_optio
 	s->ca_file = getenv("AWS_CA_BUNDLE");
 	r = read_url(s, url);
 	if (r < 0) {
-		weir__log(WEIR__ERROR, "queue",
-		          "%s: sqs+https://HOST[:PORT][?region=NAME&prefix=TEXT&wait=1…20]", url);
+		weir__log(WEIR__ERROR, "queue", /* Somebody may have put a key into it. */
+		          "the URL of SQS is "
+		          "sqs+https://HOST[:PORT][?region=NAME&prefix=TEXT&wait=1…20]");
 		free(s);
 		return r;
 	}

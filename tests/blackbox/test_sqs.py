@@ -165,6 +165,14 @@ def a_name_that_is_not_known_is_a_service_that_cannot_be_reached(n):
 
 
 @sqs()
+def a_url_that_is_wrong_is_not_in_the_log_since_it_may_have_a_secret(n):
+    n.url = f'sqs+http://AKIDEXAMPLE:hunter2@127.0.0.1:{n.port}'
+    said = start_fails(n)
+    check_in('the URL of SQS is', said)
+    check('hunter2' not in said, said)
+
+
+@sqs()
 def a_clock_that_is_wrong_is_explained_and_got_along_with(n):
     control(n, clock=3600)
     with weir_on(n) as w:
