@@ -7,8 +7,8 @@ What Weir is shown with here has been run against other servers too; doc/design/
 
     sqs_server.py --port 9324 [--host ADDR] [--file LOG] [--tls CERT KEY]
 
-POST /_control with JSON changes how it behaves: {"fail": {"action": …, "code": …, "status": 400, "times": 3}}, {"clock": seconds
-that it is ahead}, {"keys": {id: [secret, token or null, expiry or null]}}, {"forget": queue}, {"forget_keys": true}, {"put":
+POST /_control with JSON changes how it behaves: {"fail": {"action": …, "code": …, "status": 400, "times": 3}}, {"say": {action:
+answer}}, {"clock": seconds that it is ahead}, {"keys": {id: [secret, token or null, expiry or null]}}, {"forget": queue}, {"forget_keys": true}, {"put":
 [queue, text]}; it answers what it has counted.
 GET /keys gives out temporary keys as a container's endpoint does, to who has the token "Bearer t"; each lives as long as {"life":
 seconds} says.
@@ -86,7 +86,7 @@ class Queue:
 class Server:
     def __init__(self, file):
         self.queues, self.counted = {}, collections.Counter()
-        self.failing, self.clock, self.life = [], 0, 3600
+        self.failing, self.saying, self.clock, self.life = [], {}, 0, 3600
         self.keys = {'AKIDEXAMPLE': ['wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY', None, None]}
         self.log = None
         if file:
@@ -336,6 +336,8 @@ class Server:
                 f['times'] -= 1
                 raise Refused(f['code'], f.get('why', 'as it was told to'), f.get('status', 400))
         self.check_signature(headers, body)
+        if action in self.saying:
+            return self.saying[action]
         try:
             d = json.loads(body)
         except ValueError:
@@ -351,6 +353,8 @@ class Server:
     def control(self, d):
         if 'fail' in d:
             self.failing = [d['fail']]
+        if 'say' in d:
+            self.saying = d['say']
         if 'forget' in d:
             self.queues.pop(d['forget'])
             self.keep('forget', d['forget'])

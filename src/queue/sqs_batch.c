@@ -94,14 +94,16 @@ static void member(const struct weir__json_member *m, void *arg)
 		r->code = r->why = "";
 		r->theirs = false;
 	}
-	if (m->depth == 3 && m->kind == WEIR__JSON_BOOL && !strcmp(m->key, "SenderFault"))
+	if (m->depth == 3 && m->key && m->kind == WEIR__JSON_BOOL && !strcmp(m->key, "SenderFault"))
 		r->theirs = !m->yes;
-	if (m->depth == 3 && m->kind == WEIR__JSON_TEXT && !strcmp(m->key, "Id"))
-		r->at = strtoul(m->text, NULL, 10);
-	else if (m->depth == 3 && m->kind == WEIR__JSON_TEXT && !strcmp(m->key, "Code"))
-		r->code = m->text;
-	else if (m->depth == 3 && m->kind == WEIR__JSON_TEXT && !strcmp(m->key, "Message"))
-		r->why = m->text;
+	if (m->depth == 3 && m->key && m->kind == WEIR__JSON_TEXT) {
+		if (!strcmp(m->key, "Id"))
+			r->at = strtoul(m->text, NULL, 10);
+		else if (!strcmp(m->key, "Code"))
+			r->code = m->text;
+		else if (!strcmp(m->key, "Message"))
+			r->why = m->text;
+	}
 	if (m->depth != 2 || m->kind != WEIR__JSON_END || r->at >= r->b->n)
 		return;
 	e = r->b->entry[r->at];
@@ -177,11 +179,15 @@ static void send_round(const weir_ctx *ctx, struct weir__sqs_lane *l, struct bat
 	(void)weir__sqs_call(ctx, l->sqs, c, n);
 	for (size_t i = 0; i < n; i++)
 		gone = gone || c[i].result == -ENOENT;
-	if (gone && weir__sqs_remake(ctx, l->sqs, l->queue) == 0) {
-		for (size_t i = 0; i < n; i++)
+	/* The others are there already, or may be. */
+	if (gone && weir__sqs_remake(ctx, l->sqs, l->queue) == 0)
+		for (size_t i = 0; i < n; i++) {
+			if (c[i].result != -ENOENT)
+				continue;
 			write_body(l, &b[i], &c[i].body);
-		(void)weir__sqs_call(ctx, l->sqs, c, n);
-	}
+			if (!c[i].body.failed)
+				(void)weir__sqs_call(ctx, l->sqs, &c[i], 1);
+		}
 	for (size_t i = 0; i < WEIR__SQS_ROUND; i++)
 		if (b[i].n)
 			take_answer(l, &b[i], &c[i]);

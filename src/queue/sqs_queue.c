@@ -193,7 +193,7 @@ static void number(const struct weir__json_member *m, void *arg)
 {
 	struct numbers *n = arg;
 
-	if (m->depth != 2 || m->kind != WEIR__JSON_TEXT)
+	if (m->depth != 2 || !m->key || m->kind != WEIR__JSON_TEXT)
 		return;
 	if (!strcmp(m->key, "ApproximateNumberOfMessages"))
 		n->visible = strtoll(m->text, NULL, 10);

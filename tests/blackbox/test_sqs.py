@@ -173,6 +173,25 @@ def a_url_that_is_wrong_is_not_in_the_log_since_it_may_have_a_secret(n):
 
 
 @sqs()
+def a_queue_that_was_gone_for_one_request_gets_the_jobs_of_the_others_once(n):
+    with weir_on(n) as w:
+        w.enqueue('q', b'x')
+        control(n, fail={'action': 'SendMessageBatch', 'code': 'QueueDoesNotExist', 'times': 1})
+        a = w.post('/v1/queues/q/jobs:batch', b''.join(b'{"payload":"%d"}\n' % i for i in range(40)))
+        check_eq(a.status, 202)
+        check_eq(sorted(m[0] for m in control(n)['messages']['q']), sorted(['x', *map(str, range(40))]))
+
+
+@sqs()
+def lists_where_objects_should_be_are_no_answer(n):
+    with weir_on(n) as w:
+        w.enqueue('q', b'x')
+        control(n, say={'SendMessageBatch': {'Successful': [['Id', True]]}, 'GetQueueAttributes': {'Attributes': ['1']}})
+        check_eq(w.post('/v1/queues/q/jobs', b'y').status, 503)
+        check_eq(w.get('/v1/queues/q').status, 200)
+
+
+@sqs()
 def a_clock_that_is_wrong_is_explained_and_got_along_with(n):
     control(n, clock=3600)
     with weir_on(n) as w:
