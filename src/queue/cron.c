@@ -249,17 +249,6 @@ fail:
 	return r;
 }
 
-/* Waits until what was changed is kept. */
-static int settle(const weir_ctx *ctx, weir_store *s)
-{
-	struct weir__settle w = { 0 };
-
-	weir__store_enter(s);
-	weir__journal_wait_for(s, &w, false);
-	weir__store_leave(s);
-	return weir__journal_wait(ctx, s, &w);
-}
-
 struct put {
 	weir_store *store;
 	const char *name, *schedule, *queue;
@@ -295,7 +284,7 @@ int weir_cron_put(const weir_ctx *ctx, weir_store *s, const char *name, const ch
 	if (weir__schedule_parse(schedule, &when) < 0)
 		return -EINVAL;
 	r = when.zone[0] ? weir_offload_interruptible(ctx, put, &p, let_it) : put(&p);
-	return r < 0 ? r : settle(ctx, s);
+	return r < 0 ? r : weir__journal_sync(ctx, s);
 }
 
 static void fill(const struct weir__cron *c, weir_cron_info *ret)
@@ -354,7 +343,7 @@ int weir_cron_delete(const weir_ctx *ctx, weir_store *s, const char *name)
 	if (r == 0)
 		remove_at(s, i);
 	weir__store_leave(s);
-	return r < 0 ? r : settle(ctx, s);
+	return r < 0 ? r : weir__journal_sync(ctx, s);
 }
 
 int weir_cron_each(weir_store *s, int (*fn)(const weir_cron_info *, void *), void *arg)

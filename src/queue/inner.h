@@ -538,6 +538,7 @@ void weir__journal_wait_for(weir_store *s, struct weir__settle *w, bool put);
 void weir__journal_wait_for_job(weir_store *s, struct weir__settle *w,
                                 const struct weir__record *j);
 int weir__journal_wait(const weir_ctx *ctx, weir_store *s, struct weir__settle *w);
+int weir__journal_sync(const weir_ctx *ctx, weir_store *s); /* all that has changed so far */
 bool weir__journal_wakes(weir_store *s); /* by leave(), under the lock: the writer is to be woken */
 
 /* ---- cold.c: jobs that are only on disk ---- */

@@ -178,13 +178,14 @@ int weir__js_count(const weir_ctx *ctx, void *engine, const char *queue,
 	if (r < 0)
 		return r;
 	c.bytes = weir__js_number(&m, "bytes");
-	c.queued = weir__js_number(&m, "messages");
 	weir_msg_free(&m);
 	r = info(ctx, js, "CONSUMER", at, &m);
 	if (r < 0)
 		return r;
+	/* Not what the stream holds: after a kill a server may keep messages there that it knows to
+	 * be acknowledged, and gives them to nobody. */
+	c.queued = weir__js_number(&m, "num_pending");
 	c.running = weir__js_number(&m, "num_ack_pending");
-	c.queued = c.queued > c.running ? c.queued - c.running : 0;
 	weir_msg_free(&m);
 	weir__js_name(name, "WEIR-DEAD-", queue);
 	r = info(ctx, js, "STREAM", name, &m);

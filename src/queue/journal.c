@@ -165,6 +165,16 @@ int weir__journal_wait(const weir_ctx *ctx, weir_store *s, struct weir__settle *
 	return r;
 }
 
+int weir__journal_sync(const weir_ctx *ctx, weir_store *s)
+{
+	struct weir__settle w = { 0 };
+
+	weir__store_enter(s);
+	weir__journal_wait_for(s, &w, false);
+	weir__store_leave(s);
+	return weir__journal_wait(ctx, s, &w);
+}
+
 /* ---- The writer's side ---- */
 
 bool weir__journal_wakes(weir_store *s)

@@ -129,13 +129,14 @@ static int put_some(const weir_ctx *ctx, struct weir__move *m, const char *queue
 	if (!weir__far_enter(to))
 		return -EPIPE;
 	r = weir__far_make(ctx, to, queue);
-	if (r == 0)
+	if (r == 0 || r == -EEXIST) /* With bounds of its own. */
 		r = to->far->ops->put(ctx, to->far->engine, queue, room->jobs, room->n, room->r);
 	weir__far_leave(to);
 	return r;
 }
 
-/* What is kept there leaves here; the rest goes back, backwards, since each goes in front. */
+/* What is kept there leaves here; the rest goes back, backwards, since each goes in front. It waits
+ * until that is on disk: no more than these may be doubled by a cut. */
 static int settle(const weir_ctx *ctx, struct weir__move *m, struct room *room, int r)
 {
 	for (size_t i = room->n; i-- > 0;) {
@@ -153,6 +154,8 @@ static int settle(const weir_ctx *ctx, struct weir__move *m, struct room *room, 
 		else
 			(void)weir__taken_finish(NULL, j, WEIR__ACK, 0, "moved");
 	}
+	if (r == 0)
+		r = weir__journal_sync(ctx, m->from);
 	return r;
 }
 

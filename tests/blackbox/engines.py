@@ -19,6 +19,7 @@ class Engine:
     holds = True    # what is held outlives the connection
     asks = True     # whether an ack without an answer was taken
     tells = True    # how many jobs run, also elsewhere
+    ghosts = False  # after a kill it may count a message as given out that is gone
     kills = 10      # without --long
 
     def __init__(self, host='127.0.0.1', wrap=()):
@@ -49,6 +50,7 @@ class Engine:
 
 class JetStream(Engine):
     name, scheme, word = 'JetStream', 'nats', 'jetstream'
+    ghosts = True
 
     @classmethod
     def missing(cls):
