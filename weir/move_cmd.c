@@ -72,10 +72,15 @@ static int open_one(const weir_ctx *ctx, const char *url, weir_store **ret)
 		                         .memory_max = (size_t)4 << 30 };
 	int r = weir_store_open(ctx, url, &opt, ret);
 
-	if (r < 0)
-		fprintf(stderr, "weir: %s cannot be opened: %s\n", url,
+	if (r < 0) {
+		const char *at = strrchr(url, '@'); /* Without the password. */
+		int scheme = at ? (int)strcspn(url, ":") : 0;
+
+		fprintf(stderr, "weir: %.*s%s%s cannot be opened: %s\n", scheme, url,
+		        at ? "://" : "", at ? at + 1 : url,
 		        r == -EPROTONOSUPPORT ? "it is no store's URL, or not built in" :
 		                                strerror(-r));
+	}
 	return r;
 }
 

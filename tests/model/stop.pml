@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A stop against a task that is started on a worker which has no part in the scope yet (src/rt/scope.c, weir__spawn() in sched.c): the task
+ * A stop against a task that is started on a worker which has no part in the scope yet (src/rt/scope.c, weir__spawn() in spawn.c): the task
  * never sleeps through the stop. Whoever spawns pushes the worker's part, then hands the task over; the worker links it in, looks at the
  * state and parks; the stop's message may come before the task or after it.
  *
