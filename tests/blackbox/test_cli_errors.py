@@ -172,7 +172,7 @@ def a_good_file_is_checked_and_shown_with_its_origins():
     def run(path):
         status, out, err = cli('config', 'check', path)
         check_eq((status, err), (0, ''))
-        check_in(b'is fine: 3 queues, 1 cron', out)
+        check_in(b'is fine: 2 queues, 1 cron', out)
         status, out, err = cli('config', 'show', '--config', path, '--grace', '7s', env={'WEIR_QUEUE_BYTES': '5MiB'})
         check_eq((status, err), (0, ''))
         rows = {l.split()[0]: l.split() for l in out.decode().splitlines()}

@@ -2,6 +2,7 @@
 """Queues in an engine (serve --store URL): several weirs on one, an engine that dies, a weir that dies. With a real nats-server, a
 real RabbitMQ, and the repo's own server of SQS's protocol."""
 import collections
+import itertools
 import random
 
 from engines import *
@@ -263,8 +264,10 @@ def an_engine_that_stands_still_loses_nothing_either(n):
 class Namespace:
     """A network of two: we, and those who run in it (by `wrap`, at `host`)."""
 
+    count = itertools.count()
+
     def __init__(self):
-        n = os.getpid() % 16000
+        n = (os.getpid() * 8 + next(self.count)) % 16000  # the kernel takes its time to forget a name
         self.name, self.here, self.there = f'weir{n}', f'wa{n}', f'wb{n}'
         net = f'198.18.{n // 64}.'  # what RFC 2544 sets aside for tests
         self.host = f'{net}{n % 64 * 4 + 2}'
@@ -287,6 +290,7 @@ class Namespace:
         return self
 
     def __exit__(self, *_):
+        ip('link', 'del', self.here)
         ip('netns', 'del', self.name)
 
 
