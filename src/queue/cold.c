@@ -151,7 +151,7 @@ bool weir__cold_first(const struct weir__queue *q, int priority)
 {
 	const struct weir__cold *c = best(q);
 
-	return c && c->priority < priority;
+	return (q->coming && q->coming_priority < priority) || (c && c->priority < priority);
 }
 
 void weir__cold_refill(weir_store *s, struct weir__queue *q)
@@ -177,6 +177,9 @@ size_t weir__cold_take(weir_store *s, struct weir__queue *q, uint64_t *nums, siz
 	}
 	q->cold_n -= n;
 	s->cold_n -= n;
+	s->coming += n;
+	q->coming = n > 0;
+	q->coming_priority = n ? c->priority : 0;
 	return n;
 }
 
@@ -248,7 +251,7 @@ int weir__cold_thaw(const weir_ctx *ctx, weir_store *s, const char *id)
 	if (!weir__self() || !id || strnlen(id, WEIR__ID + 1) != WEIR__ID)
 		return 0;
 	weir__store_enter(s);
-	if (s->cold_n && !weir__job_find(s, id) && s->journal.on) {
+	if (s->cold_n + s->coming && !weir__job_find(s, id) && s->journal.on) {
 		wait = true;
 		memcpy(t.id, id, sizeof t.id);
 		weir__wait_init(&t.sleeper.wait);

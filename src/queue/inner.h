@@ -224,6 +224,8 @@ struct weir__queue {
 	struct weir__cold *colds;  /* jobs that are only on disk, by priority */
 	size_t colds_n, cold_n;    /* priorities; jobs */
 	bool reading;              /* some of them are to come back */
+	bool coming;               /* some are being read, neither there nor here … */
+	int coming_priority;       /* … of this priority */
 	bool dirty;                /* its settings are to be written */
 	struct weir__heap ready;
 	size_t count[WEIR__STATES];
@@ -335,6 +337,7 @@ struct weir_store {
 	size_t memory;       /* also read atomically without the lock */
 	size_t held;         /* over all queues */
 	size_t cold_n;       /* of these */
+	size_t coming;       /* and of these: being read */
 	uint64_t seq;        /* order of arrival */
 	uint64_t last_id[2]; /* the newest id, as 128 bits */
 	unsigned char random[2048];

@@ -402,7 +402,7 @@ int weir__job_accept(weir_store *s, const char *queue, int64_t delay_ns, struct 
 	weir__meter_count(&q->puts, weir_now());
 	j->due_at = delay_ns > 0 ? j->created_at + delay_ns : 0;
 	/* Nobody may run it before it is kept. What is in memory only stays behind what is cold. */
-	if (s->journal.on && (q->set.durability != WEIR_MEMORY || q->cold_n)) {
+	if (s->journal.on && (q->set.durability != WEIR_MEMORY || q->cold_n || q->coming)) {
 		j->pending = true;
 		q->pending++;
 		j->fresh = idem;

@@ -77,7 +77,8 @@ static void refill(struct weir__sqlite *q, const char *name)
 		for (size_t i = got; i < n; i++)
 			weir__job_lost(s, to);
 	}
-	to->reading = false;
+	to->reading = to->coming = false;
+	s->coming -= n;
 	weir__ready_dispatch(s, to);
 	weir__cold_refill(s, to);
 	weir__store_leave(s);
