@@ -105,6 +105,10 @@ static bool may_job(const weir_ctx *ctx, struct app *app, weir_http *x, unsigned
 	weir_job_info job;
 	bool may;
 
+	/* Who has no such right on anything does not send us to the disk. A signed token says only
+	 * with the job's subject what it is for. */
+	if (!(rights & MAY_SUBSCRIBE) && !auth_may(app->auth, x, rights, NULL))
+		return false;
 	if (weir_job_get(ctx, app->store, weir_http_path(x, "id"), false, &job) < 0)
 		return auth_may(app->auth, x, rights, NULL);
 	job_subject(subject, job.queue, job.id);

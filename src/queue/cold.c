@@ -79,7 +79,7 @@ static bool room(weir_store *s, struct weir__cold *c)
 	return true;
 }
 
-static bool push(weir_store *s, struct weir__queue *q, int priority, uint64_t num)
+static bool push(weir_store *s, struct weir__queue *q, int priority, uint64_t num, size_t len)
 {
 	struct weir__cold *c = get(q, priority);
 	struct weir__cold_run *last;
@@ -96,6 +96,8 @@ static bool push(weir_store *s, struct weir__queue *q, int priority, uint64_t nu
 	}
 	q->cold_n++;
 	s->cold_n++;
+	q->away++;
+	q->away_bytes += len;
 	return true;
 }
 
@@ -127,7 +129,7 @@ bool weir__cold_freeze(weir_store *s, struct weir__record *j)
 
 	if (j->state != WEIR_QUEUED || j->due_at || j->key || j->attempt || j->cancel ||
 	    weir__list_linked(&j->dirty) || !weir__cold_wanted(q, j->ready.priority) ||
-	    !push(s, q, j->ready.priority, j->num))
+	    !push(s, q, j->ready.priority, j->num, j->len))
 		return false;
 	weir__job_tell(s, j, "queued", NULL);
 	weir__job_forget(s, j);
@@ -141,7 +143,7 @@ int weir__cold_load(weir_store *s, struct weir__queue *q, int priority, uint64_t
 
 	if (r < 0)
 		return r;
-	if (!push(s, q, priority, num))
+	if (!push(s, q, priority, num, len))
 		return -ENOMEM;
 	q->count[WEIR_QUEUED]++;
 	return 0;
@@ -183,16 +185,12 @@ size_t weir__cold_take(weir_store *s, struct weir__queue *q, uint64_t *nums, siz
 	return n;
 }
 
-bool weir__cold_remove(weir_store *s, struct weir__queue *q, int priority, uint64_t num)
+/* The first run that does not end before the number; c->end if all do. */
+static size_t run_at(const struct weir__cold *c, uint64_t num)
 {
-	size_t i = place(q, priority), low, high;
-	struct weir__cold *c;
-	struct weir__cold_run *run;
+	size_t low = c->first, high = c->end;
 
-	if (!has(q, priority))
-		return false;
-	c = &q->colds[i];
-	for (low = c->first, high = c->end; low < high;) {
+	while (low < high) {
 		size_t mid = (low + high) / 2;
 
 		if (c->runs[mid].from + c->runs[mid].n <= num)
@@ -200,6 +198,31 @@ bool weir__cold_remove(weir_store *s, struct weir__queue *q, int priority, uint6
 		else
 			high = mid;
 	}
+	return low;
+}
+
+bool weir__cold_within(const struct weir__queue *q, uint64_t from, uint64_t to)
+{
+	for (size_t i = 0; i < q->colds_n; i++) {
+		const struct weir__cold *c = &q->colds[i];
+		size_t at = run_at(c, from);
+
+		if (at < c->end && c->runs[at].from <= to)
+			return true;
+	}
+	return false;
+}
+
+bool weir__cold_remove(weir_store *s, struct weir__queue *q, int priority, uint64_t num)
+{
+	size_t i = place(q, priority), low;
+	struct weir__cold *c;
+	struct weir__cold_run *run;
+
+	if (!has(q, priority))
+		return false;
+	c = &q->colds[i];
+	low = run_at(c, num);
 	if (low == c->end || c->runs[low].from > num)
 		return false;
 	if (!room(s, c)) /* It may move them. */
@@ -244,6 +267,7 @@ int weir__cold_thaw(const weir_ctx *ctx, weir_store *s, const char *id)
 {
 	struct weir__thaw t = { 0 };
 	bool wait = false, left;
+	struct weir__span span;
 	int r = weir__wait_check(ctx);
 
 	if (r < 0)
@@ -251,7 +275,8 @@ int weir__cold_thaw(const weir_ctx *ctx, weir_store *s, const char *id)
 	if (!weir__self() || !id || strnlen(id, WEIR__ID + 1) != WEIR__ID)
 		return 0;
 	weir__store_enter(s);
-	if (s->cold_n + s->coming && !weir__job_find(s, id) && s->journal.on) {
+	if (s->cold_n + s->coming && !weir__job_find(s, id) && s->journal.on &&
+	    weir__span_find(s, id, 0, &span)) {
 		wait = true;
 		memcpy(t.id, id, sizeof t.id);
 		weir__wait_init(&t.sleeper.wait);

@@ -31,16 +31,22 @@ struct weir__idem *weir__idem_new(const char *queue, const char *key)
 	return i;
 }
 
-const char *weir__idem_find(weir_store *s, const struct weir__idem *like)
+static struct weir__idem *find(weir_store *s, const char *text, size_t len)
 {
-	weir__hash_each (n, &s->idem, weir__hash(s->idem.seed, like->text, like->len)) {
+	weir__hash_each (n, &s->idem, weir__hash(s->idem.seed, text, len)) {
 		struct weir__idem *i = weir__container(n, struct weir__idem, node);
 
-		if (i->len == like->len && !memcmp(i->text, like->text, i->len) &&
-		    i->until_wall > weir_wall())
-			return i->id;
+		if (i->len == len && !memcmp(i->text, text, len) && i->until_wall > weir_wall())
+			return i;
 	}
 	return NULL;
+}
+
+const char *weir__idem_find(weir_store *s, const struct weir__idem *like)
+{
+	const struct weir__idem *i = find(s, like->text, like->len);
+
+	return i ? i->id : NULL;
 }
 
 int weir__idem_room(weir_store *s, const struct weir__idem *i)
@@ -59,6 +65,8 @@ static void remove_one(weir_store *s, struct weir__idem *i)
 	weir__store_charge(s, 0, size(i));
 	if (i->pending)
 		i->pending->fresh = NULL;
+	if (i->dirty)
+		s->journal.idems_n--;
 	free(i);
 }
 
@@ -81,6 +89,36 @@ void weir__idem_add(weir_store *s, struct weir__idem *i, const char *id, int64_t
 	s->idem_bytes += size(i);
 	weir__store_charge(s, size(i), 0);
 	arm(s);
+}
+
+static void to_disk(weir_store *s, struct weir__idem *i)
+{
+	i->kept = true;
+	if (i->dirty)
+		return;
+	i->dirty = true;
+	s->journal.idems_n++;
+	s->journal.news = true;
+}
+
+void weir__idem_keep(weir_store *s, const struct weir__queue *q)
+{
+	if (!s->journal.on || !s->journal.unwritten)
+		return;
+	weir__list_each (n, &s->idems) {
+		struct weir__idem *i = weir__container(n, struct weir__idem, link);
+
+		if (!i->kept && !strcmp(i->text, q->name))
+			to_disk(s, i);
+	}
+}
+
+void weir__idem_again(weir_store *s, const char *text, size_t len)
+{
+	struct weir__idem *i = find(s, text, len);
+
+	if (i)
+		to_disk(s, i);
 }
 
 void weir__idem_drop(weir_store *s, struct weir__idem *i)

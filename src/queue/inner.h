@@ -223,6 +223,7 @@ struct weir__queue {
 	size_t pending;            /* jobs that are not on disk yet; it stays meanwhile */
 	struct weir__cold *colds;  /* jobs that are only on disk, by priority */
 	size_t colds_n, cold_n;    /* priorities; jobs */
+	size_t away, away_bytes;   /* the same and those being read; their payloads */
 	bool reading;              /* some of them are to come back */
 	bool coming;               /* some are being read, neither there nor here … */
 	int coming_priority;       /* … of this priority */
@@ -267,6 +268,7 @@ struct weir__idem {
 	struct weir__list link; /* store->idems, oldest first */
 	int64_t until_wall;
 	struct weir__record *pending; /* whose `fresh` it is */
+	bool kept, dirty;             /* on disk or on its way there; it is to be written alone */
 	char id[WEIR__ID + 1];
 	size_t len;
 	char text[]; /* queue name, NUL, key */
@@ -290,6 +292,12 @@ struct weir__cron {
 
 struct weir__told; /* a change that waits for the listener */
 
+/* Numbers of jobs over which ids rise; see spans.c. */
+struct weir__span {
+	uint64_t from, to;
+	char first[WEIR__ID + 1], last[WEIR__ID + 1];
+};
+
 /* What is to be written by an engine that keeps changes; see journal.c. */
 struct weir__journal {
 	bool on;        /* there is such an engine */
@@ -301,12 +309,15 @@ struct weir__journal {
 	struct weir__list jobs; /* records that have changed */
 	size_t jobs_n;
 	bool queues, crons;                 /* some are dirty */
+	size_t idems_n;                     /* keys that are */
 	struct weir__cron_gone *crons_gone; /* deleted, and still to be deleted on disk */
 	struct weir__list waits;            /* struct weir__settle, by ticket */
 	bool reads;                         /* cold jobs are asked for */
 	struct weir__list thaws;            /* struct weir__thaw */
 	uint64_t tickets;
 	uint64_t last_num;
+	struct weir__span *spans;
+	size_t spans_n, spans_cap;
 };
 
 struct weir_store {
@@ -509,6 +520,9 @@ weir__idem_find(weir_store *s,
 int weir__idem_room(weir_store *s, const struct weir__idem *i); /* 0 or -ENOSPC */
 void weir__idem_add(weir_store *s, struct weir__idem *i, const char *id, int64_t until_wall);
 void weir__idem_drop(weir_store *s, struct weir__idem *i); /* its job was not accepted after all */
+/* All that stand for jobs of this queue and are in memory only: to be written. Or this one again. */
+void weir__idem_keep(weir_store *s, const struct weir__queue *q);
+void weir__idem_again(weir_store *s, const char *text, size_t len);
 void weir__idem_due(weir_store *s, struct weir__due *d);
 void weir__idem_fini(weir_store *s);
 
@@ -561,10 +575,19 @@ void weir__cold_refill(weir_store *s, struct weir__queue *q); /* asks for some, 
 /* The next, for the engine to read: how many. Or this one; false if it is none. */
 size_t weir__cold_take(weir_store *s, struct weir__queue *q, uint64_t *nums, size_t max);
 bool weir__cold_remove(weir_store *s, struct weir__queue *q, int priority, uint64_t num);
+/* Has it any of these numbers? */
+bool weir__cold_within(const struct weir__queue *q, uint64_t from, uint64_t to);
 /* Not under the lock: if the job is on disk alone it comes back. Waits for the disk. 0, -ENOMEM,
  * -EIO, the context's error. */
 int weir__cold_thaw(const weir_ctx *ctx, weir_store *s, const char *id);
 void weir__cold_fini(weir_store *s, struct weir__queue *q);
+
+/* ---- spans.c: which numbers the job of an id may have ---- */
+int weir__span_room(weir_store *s); /* for the next one: 0 or -ENOMEM */
+void weir__span_note(weir_store *s, uint64_t num, const char *id); /* the highest so far */
+/* The first span from this number on in which the id may be; false if there is none. */
+bool weir__span_find(const weir_store *s, const char *id, uint64_t from, struct weir__span *ret);
+void weir__span_fini(weir_store *s);
 
 /* ---- cron.c ---- */
 int weir__cron_adopt(weir_store *s, const char *name, const char *schedule, const char *queue,

@@ -229,6 +229,8 @@ void weir__job_admit_held(weir_store *s, struct weir__queue *q, struct weir__rec
 	weir__list_insert(at->next, &j->all);
 	weir__hash_add(&s->jobs, &j->by_id, id_hash(s, j->id));
 	weir__job_recharge(s, j);
+	q->away--;
+	q->away_bytes -= j->len;
 }
 
 void weir__job_come_back(weir_store *s, struct weir__record *j)
@@ -242,6 +244,12 @@ void weir__job_come_back(weir_store *s, struct weir__record *j)
 
 void weir__job_lost(weir_store *s, struct weir__queue *q)
 {
+	/* Nobody knows how large it was: its part of all that is away. The last one's is right. */
+	size_t len = q->away_bytes / q->away;
+
+	q->away--;
+	q->away_bytes -= len;
+	q->bytes -= len;
 	q->held--;
 	s->held--;
 	q->count[WEIR_QUEUED]--;
@@ -252,7 +260,7 @@ int weir__job_admit(weir_store *s, struct weir__queue *q, struct weir__record *j
 	j->queue = q;
 	if (!j->ready.seq)
 		j->ready.seq = s->seq++;
-	if (weir__job_hold(s, j) < 0)
+	if ((s->journal.on && weir__span_room(s) < 0) || weir__job_hold(s, j) < 0)
 		return -ENOMEM;
 	j->state = WEIR_QUEUED;
 	q->count[WEIR_QUEUED]++;
@@ -406,8 +414,10 @@ int weir__job_accept(weir_store *s, const char *queue, int64_t delay_ns, struct 
 		j->pending = true;
 		q->pending++;
 		j->fresh = idem;
-		if (idem)
+		if (idem) {
 			idem->pending = j;
+			idem->kept = true;
+		}
 		weir__journal_job(s, j);
 	} else {
 		s->journal.unwritten |= s->journal.on;

@@ -49,6 +49,7 @@ void weir__journal_job(weir_store *s, struct weir__record *j)
 		if (d == WEIR_MEMORY && !s->journal.keeps && !j->pending)
 			return;
 		j->num = ++s->journal.last_num;
+		weir__span_note(s, j->num, j->id);
 	}
 	j->changed = true;
 	j->syncs |= d != WEIR_OS;
@@ -79,6 +80,7 @@ void weir__journal_keep(weir_store *s, struct weir__queue *q)
 		if (!j->num)
 			weir__journal_job(s, j);
 	}
+	weir__idem_keep(s, q);
 }
 
 void weir__journal_keep_all(weir_store *s)
@@ -193,7 +195,8 @@ bool weir__journal_work(const weir_store *s)
 {
 	const struct weir__journal *jl = &s->journal;
 
-	return jl->jobs_n || jl->queues || jl->crons || jl->crons_gone || weir__journal_urgent(s);
+	return jl->jobs_n || jl->queues || jl->crons || jl->crons_gone || jl->idems_n ||
+	       weir__journal_urgent(s);
 }
 
 bool weir__journal_urgent(const weir_store *s)
@@ -201,10 +204,41 @@ bool weir__journal_urgent(const weir_store *s)
 	return !weir__list_empty(&s->journal.waits);
 }
 
+static int take_idems(weir_store *s, struct weir__batch *b)
+{
+	struct weir__journal *jl = &s->journal;
+
+	if (!jl->idems_n)
+		return 0;
+	b->idems = calloc(jl->idems_n, sizeof *b->idems);
+	if (!b->idems)
+		return -ENOMEM;
+	weir__list_each (n, &s->idems) {
+		const struct weir__idem *i = weir__container(n, struct weir__idem, link);
+		struct weir__idem_row *row;
+
+		if (!i->dirty)
+			continue;
+		row = malloc(sizeof *row + i->len);
+		if (!row)
+			return -ENOMEM;
+		row->until = i->until_wall;
+		row->len = i->len;
+		memcpy(row->id, i->id, sizeof row->id);
+		memcpy(row->text, i->text, i->len);
+		b->idems[b->idems_n++] = row;
+	}
+	weir__list_each (n, &s->idems)
+		weir__container(n, struct weir__idem, link)->dirty = false;
+	jl->idems_n = 0;
+	return 0;
+}
+
 /* Copies of what is dirty besides jobs; under the lock, since there is little and rarely any. */
 static int take_rest(weir_store *s, struct weir__batch *b)
 {
 	struct weir__journal *jl = &s->journal;
+	int r;
 
 	if (jl->queues) {
 		b->queues = calloc(s->queues_n + 1, sizeof *b->queues);
@@ -238,6 +272,9 @@ static int take_rest(weir_store *s, struct weir__batch *b)
 			b->crons[b->crons_n++] = row;
 		}
 	}
+	r = take_idems(s, b);
+	if (r < 0)
+		return r;
 	for (size_t i = 0; i < s->queues_n; i++)
 		s->queues[i]->dirty = false;
 	for (size_t i = 0; i < s->crons_n; i++)
@@ -258,8 +295,12 @@ static void batch_clear(struct weir__batch *b)
 	}
 	while (b->crons_n)
 		free(b->crons[--b->crons_n]);
+	while (b->idems_n)
+		free(b->idems[--b->idems_n]);
+	free(b->idems);
 	free(b->crons);
 	free(b->queues);
+	b->idems = NULL;
 	b->crons = NULL;
 	b->queues = NULL;
 	b->queues_n = b->jobs_n = 0;
@@ -295,7 +336,7 @@ int weir__journal_take(weir_store *s, struct weir__batch *b)
 	r = take_rest(s, b);
 	if (r == 0) {
 		b->ticket = jl->tickets;
-		b->sync = b->queues_n || b->crons_n || b->crons_gone;
+		b->sync = b->queues_n || b->crons_n || b->crons_gone || b->idems_n;
 		while (!weir__list_empty(&jl->jobs)) {
 			struct weir__record *j =
 				weir__container(jl->jobs.next, struct weir__record, dirty);
@@ -468,6 +509,8 @@ void weir__journal_done(weir_store *s, struct weir__batch *b, int r_put, int r_r
 	weir__store_enter(s);
 	if (r_rest < 0)
 		again(s, b);
+	for (size_t i = 0; r_put < 0 && i < b->idems_n; i++)
+		weir__idem_again(s, b->idems[i]->text, b->idems[i]->len);
 	while (!weir__list_empty(&jl->waits)) {
 		struct weir__settle *w =
 			weir__container(jl->waits.next, struct weir__settle, sleeper.node);

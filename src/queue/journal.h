@@ -45,6 +45,13 @@ struct weir__cron_row {
 	char data[];
 };
 
+struct weir__idem_row { /* of a key whose job was in memory only when it came */
+	int64_t until;
+	char id[WEIR__ID + 1];
+	size_t len;
+	char text[]; /* queue name, NUL, key */
+};
+
 struct weir__cron_gone {
 	struct weir__cron_gone *next;
 	char name[WEIR__NAME_MAX + 1];
@@ -60,6 +67,8 @@ struct weir__batch {
 	struct weir__cron_row **crons;
 	size_t crons_n;
 	struct weir__cron_gone *crons_gone;
+	struct weir__idem_row **idems; /* they go with the new jobs */
+	size_t idems_n;
 };
 
 /* Under the lock. Is there anything to write? Does somebody wait for it? */

@@ -232,6 +232,8 @@ static int configure(const weir_ctx *ctx, weir_store *s, const char *name,
 		q = weir__queue_find(s, name);
 		r = q ? 0 : -ENOENT;
 	}
+	if (r == 0 && s->journal.on)
+		r = weir__span_room(s); /* For jobs that get their numbers late. */
 	if (r == 0) {
 		to = set ? *set : q->given;
 		if (paused)

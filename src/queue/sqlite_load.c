@@ -349,8 +349,11 @@ static int leave_cold(struct load *l, sqlite3_stmt *st)
 	weir__store_enter(s);
 	q = weir__queue_find(s, name);
 	if (q && weir__cold_wanted(q, priority)) {
-		r = weir__cold_load(s, q, priority, num, len);
+		r = weir__span_room(s);
+		if (r == 0)
+			r = weir__cold_load(s, q, priority, num, len);
 		if (r == 0) {
+			weir__span_note(s, num, id);
 			weir__job_id_seen(s, id);
 			if (ord >= s->seq)
 				s->seq = ord + 1;
@@ -431,6 +434,7 @@ static int adopt(struct load *l, const char *queue, struct found *f)
 		return r;
 	f->rec = NULL;
 	weir__job_id_seen(s, j->id);
+	weir__span_note(s, j->num, j->id);
 	weir__job_recharge(s, j);
 	if (j->ready.seq >= s->seq)
 		s->seq = j->ready.seq + 1;
@@ -506,7 +510,8 @@ static int load_idems(struct weir__sqlite *q)
 	weir_store *s = q->store;
 	int64_t now = weir_wall();
 	int r;
-	sqlite3_stmt *st = prepare(q, "SELECT until, queue, key, id, n FROM idem ORDER BY n", &r);
+	sqlite3_stmt *st =
+		prepare(q, "SELECT until, queue, key, id, n FROM idem ORDER BY until, n", &r);
 
 	while (r == 0 && (r = row(q, st)) > 0) {
 		int64_t until = sqlite3_column_int64(st, 0);
@@ -524,6 +529,7 @@ static int load_idems(struct weir__sqlite *q)
 			r = -ENOMEM;
 			break;
 		}
+		i->kept = true;
 		weir__store_enter(s);
 		weir__idem_add(s, i, id, until);
 		weir__store_leave(s);

@@ -3,7 +3,8 @@
  * Cold jobs back into memory, by the writer, between two transactions: the next of a queue whose
  * window runs low, and single ones that somebody asks for by id.
  *
- * Ids rise with numbers, so a job is found by its id with a search that halves the numbers.
+ * Ids rise with numbers over spans of them (spans.c), so a job is found by its id with a search that
+ * halves the numbers of one.
  */
 #include <errno.h>
 #include <string.h>
@@ -45,7 +46,7 @@ static void refill(struct weir__sqlite *q, const char *name)
 {
 	weir_store *s = q->store;
 	struct weir__queue *to;
-	size_t n = 0, got = 0;
+	size_t n = 0, got = 0, missing = 0;
 	int r = 1;
 
 	weir__store_enter(s);
@@ -53,6 +54,8 @@ static void refill(struct weir__sqlite *q, const char *name)
 	if (to)
 		n = weir__cold_take(s, to, q->nums, WEIR__SQL_READ_MAX);
 	weir__store_leave(s);
+	if (!n)
+		return;
 	for (; got < n && r >= 0; got++) {
 		q->read[got] = NULL;
 		r = read_one(q, q->nums[got], &q->read[got]);
@@ -62,25 +65,29 @@ static void refill(struct weir__sqlite *q, const char *name)
 			q->read[got] = NULL;
 		}
 	}
-	weir__store_enter(s);
-	to = weir__queue_find(s, name); /* What it holds keeps it. */
-	for (size_t i = 0; i < got; i++) {
-		if (q->read[i])
-			place(s, to, q->read[i]);
-		else
-			weir__job_lost(s, to);
-	}
-	if (got < n) {
+	for (size_t i = 0; i < got; i++)
+		missing += !q->read[i];
+	if (missing)
+		weir__log(WEIR__ERROR, "queue",
+		          "%zu jobs of queue %s are not in the file any more: they are lost",
+		          missing, name);
+	if (got < n)
 		weir__log(WEIR__ERROR, "queue",
 		          "%zu jobs of queue %s cannot be read now; they wait for the next start",
 		          n - got, name);
-		for (size_t i = got; i < n; i++)
+	weir__store_enter(s);
+	to = weir__queue_find(s, name); /* What it holds has kept it. */
+	for (size_t i = 0; i < n; i++) {
+		if (i < got && q->read[i])
+			place(s, to, q->read[i]);
+		else
 			weir__job_lost(s, to);
 	}
 	to->reading = to->coming = false;
 	s->coming -= n;
 	weir__ready_dispatch(s, to);
 	weir__cold_refill(s, to);
+	weir__queue_idle(s, to); /* If all were lost. */
 	weir__store_leave(s);
 }
 
@@ -104,37 +111,53 @@ static void answer(weir_store *s, const char *id, int r)
 	weir__outside(-woken);
 }
 
-/* The job of this id, if it is cold, into memory. 0 or an error. */
-static int thaw(struct weir__sqlite *q, const char *id)
+/* The job of this id among those numbers: 1, 0 if it is not there, or an error. */
+static int search(struct weir__sqlite *q, const char *id, const struct weir__span *span,
+                  struct weir__record **ret)
 {
-	weir_store *s = q->store;
-	uint64_t low = 1, high;
-	struct weir__record *j = NULL;
-	struct weir__queue *to;
-	int r = 0;
+	uint64_t low = span->from, high = span->to + 1;
 
-	weir__store_enter(s);
-	high = s->journal.last_num + 1;
-	weir__store_leave(s);
 	while (low < high) {
 		uint64_t mid = low + (high - low) / 2;
-		int c;
+		struct weir__record *j = NULL;
+		int c, r = read_one(q, mid, &j);
 
-		r = read_one(q, mid, &j);
 		if (r < 0)
 			return r;
-		c = r ? strcmp(j->id, id) : 1;
-		if (c == 0)
-			break;
+		c = r && j->num <= span->to ? strcmp(j->id, id) : 1;
+		if (c == 0) {
+			*ret = j;
+			return 1;
+		}
 		if (c < 0)
 			low = j->num + 1;
 		else
 			high = mid;
 		weir__job_free(j);
-		j = NULL;
 	}
-	if (!j)
-		return 0;
+	return 0;
+}
+
+/* The job of this id, if it is cold, into memory. 0 or an error. */
+static int thaw(struct weir__sqlite *q, const char *id)
+{
+	weir_store *s = q->store;
+	struct weir__record *j = NULL;
+	struct weir__queue *to;
+	struct weir__span span = { .to = 0 };
+	bool may;
+	int r = 0;
+
+	while (r == 0) {
+		weir__store_enter(s);
+		may = weir__span_find(s, id, span.to + 1, &span);
+		weir__store_leave(s);
+		if (!may)
+			return 0;
+		r = search(q, id, &span, &j);
+	}
+	if (r < 0)
+		return r;
 	weir__store_enter(s);
 	to = weir__queue_find(s, q->queue);
 	if (to && !weir__job_find(s, id) && weir__cold_remove(s, to, j->ready.priority, j->num)) {

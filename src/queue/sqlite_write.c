@@ -220,10 +220,17 @@ static int write_cron(struct weir__sqlite *q, const struct weir__cron_row *row)
 	return step(q, WEIR__SQL_CRON);
 }
 
-static int write_rest(struct weir__sqlite *q)
+static int write_rest(struct weir__sqlite *q, bool fresh_too)
 {
 	struct weir__batch *b = &q->batch;
 	int code = SQLITE_OK;
+
+	for (size_t i = 0; fresh_too && i < b->idems_n && code == SQLITE_OK; i++) {
+		const struct weir__idem_row *row = b->idems[i];
+
+		code = write_idem(q, row->until, row->text, row->text + strlen(row->text) + 1,
+		                  row->id);
+	}
 
 	for (struct weir__cron_gone *g = b->crons_gone; g && code == SQLITE_OK; g = g->next) {
 		bind_text(q->sql[WEIR__SQL_CRON_GONE], 1, g->name);
@@ -458,7 +465,7 @@ static int write_all(struct weir__sqlite *q, bool fresh_too)
 		at += n;
 	}
 	if (code == SQLITE_OK)
-		code = write_rest(q);
+		code = write_rest(q, fresh_too);
 	if (code == SQLITE_OK && !q->more)
 		code = clear(q);
 	if (code == SQLITE_OK)

@@ -316,6 +316,7 @@ static void empty(weir_store *s)
 	weir__store_enter(s);
 	weir__cron_fini(s);
 	weir__idem_fini(s);
+	weir__span_fini(s);
 	for (size_t i = 0; i < s->queues_n; i++)
 		while (!weir__list_empty(&s->queues[i]->all))
 			weir__job_remove(s, weir__container(s->queues[i]->all.next,
