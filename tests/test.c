@@ -200,8 +200,8 @@ int main(int argc, char **argv)
 		if (status > 0 && WIFSIGNALED(status))
 			printf("  ended by signal %d\n", WTERMSIG(status));
 		if (*test_seed)
-			printf("  replay: %s --seed %llu %s\n", argv[0],
-			       (unsigned long long)*test_seed, t->name);
+			printf("  replay: %s %s--seed %llu %s\n", argv[0],
+			       test_long ? "--long " : "", (unsigned long long)*test_seed, t->name);
 	}
 	printf("%d passed, %d failed\n", passed, failed);
 	return failed != 0;

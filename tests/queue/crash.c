@@ -3,6 +3,7 @@
  * comes back; where a sync is left out, this finds it. */
 #include "crash_disk.h"
 
+#include <errno.h>
 #include <weir/group.h>
 
 #include "queue/sqlite.h"
@@ -90,6 +91,8 @@ static void check(const weir_ctx *ctx, weir_store *s)
 		if (!jobs[n].kept)
 			continue;
 		r = weir_job_get(ctx, s, jobs[n].id, true, &i);
+		if (r == -EIO && disk_crashed())
+			return; /* The power went while this looked; the next life looks again. */
 		if (r < 0) {
 			say("a job that was accepted is gone");
 			continue;
