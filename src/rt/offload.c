@@ -48,6 +48,8 @@ static struct pool {
 	pthread_cond_t more, gone;
 	struct record *first, **last;
 	unsigned threads, idle, queued; /* idle: also those that were signalled and still wake */
+	pthread_t over[THREADS_MAX];    /* have ended but for what libraries do at a thread's end */
+	unsigned overs;
 	bool stop;
 } pools[POOLS] = {
 	{ .mutex = PTHREAD_MUTEX_INITIALIZER,
@@ -127,9 +129,18 @@ static void *thread_main(void *arg)
 		p->idle--;
 	}
 	p->threads--;
+	p->over[p->overs++] = pthread_self();
 	pthread_cond_broadcast(&p->gone);
 	pthread_mutex_unlock(&p->mutex);
 	return NULL;
+}
+
+/* OpenSSL frees what it has for a thread at that thread's end, and everything at the end of the
+ * process: the one has to be over before the other begins. */
+static void join(struct pool *p)
+{
+	while (p->overs)
+		pthread_join(p->over[--p->overs], NULL);
 }
 
 static int enqueue(struct pool *p, struct record *rec)
@@ -138,6 +149,7 @@ static int enqueue(struct pool *p, struct record *rec)
 
 	pthread_mutex_lock(&p->mutex);
 	p->stop = false;
+	join(p); /* those that a stop had left behind */
 	if (!p->last || !p->first)
 		p->last = &p->first;
 	if (p->queued >= p->idle && p->threads < THREADS_MAX) {
@@ -145,7 +157,6 @@ static int enqueue(struct pool *p, struct record *rec)
 		pthread_t thread;
 
 		pthread_attr_init(&attr);
-		pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 		pthread_attr_setstacksize(&attr, THREAD_STACK);
 		r = -pthread_create(&thread, &attr, thread_main, p);
 		pthread_attr_destroy(&attr);
@@ -306,6 +317,7 @@ void weir__offload_stop(void)
 		if (p->threads)
 			weir__log(WEIR__WARN, "offload",
 			          "%u blocking calls have not returned; left behind", p->threads);
+		join(p);
 		pthread_mutex_unlock(&p->mutex);
 	}
 }

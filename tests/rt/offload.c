@@ -2,6 +2,7 @@
 /* Offload: both ways out of a blocking call. */
 #include "test.h"
 
+#include <pthread.h>
 #include <semaphore.h>
 #include <time.h>
 #include <weir/weir.h>
@@ -213,4 +214,48 @@ TASK(a_blocked_call_does_not_hold_up_the_next_one)
 	CHECK_EQ(weir_group_go_on(&g, weir_worker(), go_first, &m), 0);
 	CHECK_EQ(weir_group_go_on(&g, weir_worker(), go_second, &m), 0);
 	CHECK_EQ(weir_group_wait(&g), 0);
+}
+
+/* ---- the end ---- */
+
+static pthread_key_t of_thread;
+static int ended; /* atomic */
+
+/* What a library frees for a thread; here it takes its time. */
+static void end_of_thread(void *value)
+{
+	struct timespec a_while = { .tv_nsec = 50 * 1000 * 1000 };
+
+	(void)value;
+	nanosleep(&a_while, NULL);
+	__atomic_add_fetch(&ended, 1, __ATOMIC_RELAXED);
+}
+
+static int note_thread(void *arg)
+{
+	return -pthread_setspecific(of_thread, arg);
+}
+
+static void wait_for_it(void *arg)
+{
+	(void)arg;
+}
+
+static int offload_both_ways(const weir_ctx *ctx, void *arg)
+{
+	CHECK_EQ(weir_offload(ctx, note_thread, arg, NULL), 0);
+	CHECK_EQ(weir_offload_interruptible(ctx, note_thread, arg, wait_for_it), 0);
+	return 0;
+}
+
+/* Else it meets the end of the process, where libraries free what is of all threads. */
+TEST(what_is_done_at_a_threads_end_is_over_when_the_run_is)
+{
+	weir_options two = { .workers = 2 };
+
+	CHECK_EQ(pthread_key_create(&of_thread, end_of_thread), 0);
+	for (int run = 1; run <= 2; run++) {
+		CHECK_EQ(weir_run(&two, offload_both_ways, &two), 0);
+		CHECK_EQ(__atomic_load_n(&ended, __ATOMIC_RELAXED), 2 * run);
+	}
 }
