@@ -35,7 +35,7 @@ OVER_TLS = {"api", "http_hostile", "shutdown",
             "http-server", "http-limits", "http-stop", "http-hub", "http-sse", "http-load"}
 
 # And over HTTP/2, without and with TLS.
-OVER_H2 = {"api": ("", "1"), "shutdown": ("", "1"), "sse": ("",), "http-hub": ("",), "http-sse": ("",)}
+OVER_H2 = {"api": ("", "1"), "auth": ("1",), "shutdown": ("", "1"), "sse": ("", "1"), "http-hub": ("", "1"), "http-sse": ("", "1")}
 
 # With the program's own clients over gRPC.
 OVER_GRPC = {"work", "work_killed"}
@@ -140,8 +140,9 @@ def steps(args):
         yield Step(f"unit {name}", [p, *mode], limit)
         if name in OVER_TLS and not args.quick:
             yield Step(f"unit {name} (TLS)", [p, "--no-sim", *mode], limit, WEIR_TEST_TLS="1")
-        if name in OVER_H2 and not args.quick:
-            yield Step(f"unit {name} (HTTP/2)", [p, *(mode or ["--quick"])], limit, WEIR_TEST_H2="1")
+        for tls in OVER_H2.get(name, ()) if not args.quick else ():
+            yield Step(f"unit {name} (HTTP/2{', TLS' if tls else ''})", [p, *(["--no-sim"] if tls else []), *(mode or ["--quick"])],
+                       limit, WEIR_TEST_H2="1", **({"WEIR_TEST_TLS": tls} if tls else {}))
     if args.quick:
         return
     # The sanitized programs run a tenth of the many seeds; the plain ones, all of them.

@@ -15,29 +15,20 @@ static bool start(const weir_ctx *ctx, struct demo *d, struct fit fit)
 {
 	weir_grpc_channel_options opt = { .backoff_ns = WEIR_MS(1) };
 	struct tls_files files;
-	weir_tls_pair pair;
 	char target[64];
 
 	if (!tls_built())
 		return false;
 	files = tls_make_files();
-	pair = (weir_tls_pair){ files.cert, files.key };
-	CHECK_EQ(weir_tls_new(
-			 &(weir_tls_options){
-				 .server = true, .pairs = &pair, .pairs_n = 1, .alpn = fit.alpn },
-			 &site_tls.server),
-	         0);
-	CHECK_EQ(weir_tls_new(&(weir_tls_options){ .ca = fit.stranger ? NULL : files.cert,
-	                                           .alpn = h2_only },
-	                      &site_tls.client),
-	         0);
+	site_tls.server = tls_make_server(&files, fit.alpn);
+	site_tls.other = tls_make_client(fit.stranger ? NULL : files.cert, h2_only);
 	tls_remove_files(&files);
 	demo_new(d);
 	demo_method(d, "/t.T/Echo", echo, NULL);
 	site_start(ctx, &d->site);
 	snprintf(target, sizeof target, "grpcs://localhost:%s", strrchr(site_at, ':') + 1);
 	CHECK_EQ(weir_grpc_channel_new(target, &opt, &d->channel), -EINVAL);
-	opt.tls = site_tls.client;
+	opt.tls = site_tls.other;
 	CHECK_EQ(weir_grpc_channel_new(target, &opt, &d->channel), 0);
 	return true;
 }
@@ -45,7 +36,7 @@ static bool start(const weir_ctx *ctx, struct demo *d, struct fit fit)
 static void stop(struct demo *d)
 {
 	demo_stop(d);
-	tls_free_both(&site_tls);
+	site_free_tls();
 }
 
 TASK(calls_and_streams_go_over_tls)

@@ -687,7 +687,7 @@ static void share(const weir_ctx *ctx, const char *scheme)
 	snprintf(base, sizeof base, "%s://localhost:%s", scheme,
 	         strrchr(weir_listener_addr(s.listener), ':') + 1);
 	CHECK_EQ(weir_http_client_new(base, &c), 0);
-	weir_http_client_tls(c, site_tls.client);
+	weir_http_client_tls(c, site_tls.other);
 	a.first = c;
 	weir_group_init(&g, ctx);
 	for (int i = 0; i < 6; i++)
@@ -716,7 +716,7 @@ TASK(so_they_do_over_tls)
 	if (!tls_built())
 		return;
 	if (!site_tls.server)
-		site_tls = tls_make_both(weir_http_protocols());
+		site_make_tls();
 	share(ctx, "https2");
-	tls_free_both(&site_tls);
+	site_free_tls();
 }

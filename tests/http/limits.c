@@ -348,8 +348,7 @@ static int serve_spinner(const weir_ctx *ctx, void *arg)
 
 	(void)arg;
 	site_new(&s, &(weir_http_limits){ .handler_ns = WEIR_MS(300) });
-	tls_free_both(&site_tls); /* The client is no task. */
-	site_tls = (struct tls_both){ 0 };
+	site_free_tls(); /* The client is no task. */
 	site_route(&s, "GET /", never_lets_go, NULL);
 	site_start_at(ctx, &s, "127.0.0.1:0");
 	snprintf(address, sizeof address, "%s", site_at);

@@ -20,8 +20,9 @@ struct site {
 	weir_group group;
 };
 
-static struct tls_both site_tls; /* NULLs: none */
-static char site_at[64];         /* where the last one listens */
+/* NULLs: none. The client says nothing of HTTP/2, and the other speaks nothing else. */
+static struct tls_both site_tls;
+static char site_at[64]; /* where the last one listens */
 
 static inline int site_serve(const weir_ctx *ctx, void *arg)
 {
@@ -30,12 +31,28 @@ static inline int site_serve(const weir_ctx *ctx, void *arg)
 	return weir_http_serve_tls(ctx, s->server, s->listener, site_tls.server);
 }
 
+static inline void site_make_tls(void)
+{
+	static const char *const h2[] = { "h2", NULL };
+	struct tls_files f = tls_make_files();
+
+	site_tls = (struct tls_both){ tls_make_server(&f, weir_http_protocols()),
+		                      tls_make_client(f.cert, NULL), tls_make_client(f.cert, h2) };
+	tls_remove_files(&f);
+}
+
+static inline void site_free_tls(void)
+{
+	tls_free_both(&site_tls);
+	site_tls = (struct tls_both){ 0 };
+}
+
 static inline void site_new(struct site *s, const weir_http_limits *limits)
 {
 	s->server = weir_http_server_new(limits);
 	CHECK(s->server != NULL);
 	if (getenv("WEIR_TEST_TLS") && !weir__simulating && !site_tls.server)
-		site_tls = tls_make_both(NULL);
+		site_make_tls();
 }
 
 static inline void site_route(struct site *s, const char *pattern, weir_http_fn *fn, void *arg)
@@ -100,16 +117,17 @@ static inline weir_conn *dial(const weir_ctx *ctx)
 
 static inline weir_http_client *site_client(void)
 {
+	bool h2 = getenv("WEIR_TEST_H2") != NULL;
 	weir_http_client *c;
 	char base[80];
 
-	if (getenv("WEIR_TEST_H2"))
+	if (h2)
 		snprintf(base, sizeof base, "%s%s", site_tls.client ? "https2://" : "http2://",
 		         site_at);
 	else
 		snprintf(base, sizeof base, "%s%s", site_tls.client ? "https://" : "", site_at);
 	CHECK_EQ(weir_http_client_new(base, &c), 0);
-	weir_http_client_tls(c, site_tls.client);
+	weir_http_client_tls(c, h2 ? site_tls.other : site_tls.client);
 	return c;
 }
 

@@ -250,7 +250,7 @@ TASK(handshakes_beyond_the_bound_wait_for_their_turn)
 	weir_tls_pair pair = { f.cert, f.key };
 	struct tls_accepting a[2];
 	weir_conn *c[3], *s[3];
-	struct tls_both b;
+	struct tls_both b = { 0 };
 	weir_group g;
 	weir_ctx soon;
 	int r;

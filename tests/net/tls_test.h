@@ -37,22 +37,37 @@ static inline void tls_remove_files(const struct tls_files *f)
 	unlink(f->key);
 }
 
+static inline weir_tls *tls_make_server(const struct tls_files *f, const char *const *alpn)
+{
+	weir_tls_pair pair = { f->cert, f->key };
+	weir_tls *t;
+
+	CHECK_EQ(weir_tls_new(
+			 &(weir_tls_options){
+				 .server = true, .pairs = &pair, .pairs_n = 1, .alpn = alpn },
+			 &t),
+	         0);
+	return t;
+}
+
+static inline weir_tls *tls_make_client(const char *ca, const char *const *alpn)
+{
+	weir_tls *t;
+
+	CHECK_EQ(weir_tls_new(&(weir_tls_options){ .ca = ca, .alpn = alpn }, &t), 0);
+	return t;
+}
+
 struct tls_both {
-	weir_tls *server, *client;
+	weir_tls *server, *client, *other; /* other: a second client, if a test has use for it */
 };
 
 static inline struct tls_both tls_make_both(const char *const *alpn)
 {
 	struct tls_files f = tls_make_files();
-	weir_tls_pair pair = { f.cert, f.key };
-	struct tls_both b;
+	struct tls_both b = { .server = tls_make_server(&f, alpn),
+		              .client = tls_make_client(f.cert, alpn) };
 
-	CHECK_EQ(weir_tls_new(
-			 &(weir_tls_options){
-				 .server = true, .pairs = &pair, .pairs_n = 1, .alpn = alpn },
-			 &b.server),
-	         0);
-	CHECK_EQ(weir_tls_new(&(weir_tls_options){ .ca = f.cert, .alpn = alpn }, &b.client), 0);
 	tls_remove_files(&f);
 	return b;
 }
@@ -61,6 +76,7 @@ static inline void tls_free_both(struct tls_both *b)
 {
 	weir_tls_free(b->server);
 	weir_tls_free(b->client);
+	weir_tls_free(b->other);
 }
 
 struct tls_accepting {
