@@ -298,6 +298,9 @@ static void read_queue(struct reader *r, struct queue_config *q)
 	if (!q->webhook && (q->secret_file || q->allow_private))
 		complain(r, &r->event.start_mark, "%s: settings of a webhook, but no webhook",
 		         section);
+	if (!q->execs && (q->exec_limits.memory || q->exec_limits.cpu_ns || q->exec_limits.file ||
+	                  q->exec_limits.output))
+		complain(r, &r->event.start_mark, "%s: limits of a command, but no exec", section);
 	if (!q->webhook && !q->execs && q->workers)
 		complain(r, &r->event.start_mark, "%s: workers, but neither exec nor webhook",
 		         section);

@@ -15,7 +15,9 @@
 enum { WORKERS_DEFAULT = 4, SECRET_BYTES = 128 };
 
 struct runners {
-	weir_webhook **hooks; /* one for each queue of the options, or NULL */
+	/* One for each queue of the options: */
+	weir_webhook **hooks; /* or NULL */
+	weir_exec *execs;
 };
 
 /* The first line of a file. */
@@ -71,8 +73,10 @@ void runners_free(struct app *app)
 
 	for (size_t i = 0; all && all->hooks && i < app->opt->nqueues; i++)
 		weir_webhook_free(all->hooks[i]);
-	if (all)
+	if (all) {
 		free(all->hooks);
+		free(all->execs);
+	}
 	free(all);
 }
 
@@ -82,11 +86,17 @@ int runners_new(struct app *app)
 	struct runners *all = app->runners = calloc(1, sizeof *all);
 	int r = 0;
 
-	if (!all || !(all->hooks = calloc(n + 1, sizeof *all->hooks)))
+	if (!all || !(all->hooks = calloc(n + 1, sizeof *all->hooks)) ||
+	    !(all->execs = calloc(n + 1, sizeof *all->execs)))
 		return -ENOMEM;
-	for (size_t i = 0; i < n && r == 0; i++)
-		if (app->opt->queues[i].webhook)
-			r = make_hook(&app->opt->queues[i], &all->hooks[i]);
+	for (size_t i = 0; i < n && r == 0; i++) {
+		struct queue_config *q = &app->opt->queues[i];
+
+		all->execs[i] = (weir_exec){ .argv = (char *const *)(uintptr_t)q->exec,
+			                     .limits = q->exec_limits };
+		if (q->webhook)
+			r = make_hook(q, &all->hooks[i]);
+	}
 	return r;
 }
 
@@ -106,7 +116,8 @@ static int run(const weir_ctx *ctx, void *arg)
 			r = weir_workers_start(&g, app->store, q->name, n, weir_job_webhook,
 			                       app->runners->hooks[i]);
 		else if (q->execs)
-			r = weir_workers_start(&g, app->store, q->name, n, weir_job_exec, q->exec);
+			r = weir_workers_start(&g, app->store, q->name, n, weir_job_exec_limited,
+			                       &app->runners->execs[i]);
 	}
 	if (r < 0)
 		weir_group_cancel(&g);

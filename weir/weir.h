@@ -26,6 +26,7 @@ struct queue_config {
 	/* Who runs its jobs, in the server itself; at most one of exec and webhook. */
 	const char *exec[EXEC_MAX + 1]; /* NULL at the end */
 	size_t execs;
+	weir_process_limits exec_limits;
 	const char *webhook;     /* URL */
 	const char *secret_file; /* of the webhook; NULL: not signed */
 	bool allow_private;
@@ -116,12 +117,13 @@ struct options {
 	int priority;
 	unsigned attempts; /* 0: the queue's */
 	bool wait;
-	unsigned jobs;          /* work, reply: commands at a time */
-	bool once, until_empty; /* work */
-	const char *name;       /* work: as shown by the server */
-	uint64_t count;         /* subscribe: end after so many; 0: never */
-	const char *last_id;    /* subscribe: resume behind it */
-	const char *state;      /* jobs */
+	unsigned jobs;              /* work, reply: commands at a time */
+	bool once, until_empty;     /* work */
+	weir_process_limits limits; /* work: of each command */
+	const char *name;           /* work: as shown by the server */
+	uint64_t count;             /* subscribe: end after so many; 0: never */
+	const char *last_id;        /* subscribe: resume behind it */
+	const char *state;          /* jobs */
 	unsigned limit;
 
 	/* Of options.c: where each setting's value came from, and the memory of all strings. */

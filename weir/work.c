@@ -36,6 +36,7 @@ struct run {
 	const struct taken *job;
 	/* a descriptor of the connection on which it was taken, to be held by the command */
 	int conn;
+	weir_process_spec spec;
 	weir_process_result res;
 	int r;
 	weir_latch done;
@@ -75,16 +76,16 @@ static int run_command(const weir_ctx *ctx, void *arg)
 	snprintf(id, sizeof id, "WEIR_JOB_ID=%s", run->job->id);
 	snprintf(queue, sizeof queue, "WEIR_QUEUE=%s", o->args[0]);
 	snprintf(attempt, sizeof attempt, "WEIR_ATTEMPT=%u", run->job->attempt);
-	run->r = weir_process_run(&limit,
-	                          &(weir_process_spec){ .argv = o->tail,
-	                                                .env = env,
-	                                                .in = run->job->payload.data,
-	                                                .in_len = run->job->payload.len,
-	                                                .out_max = RESULT_MAX,
-	                                                .kill_ns = kill_ns,
-	                                                .die_with_parent = true,
-	                                                .hold_fd = run->conn > 0 ? run->conn : 0 },
-	                          &run->res);
+	run->spec = (weir_process_spec){ .argv = o->tail,
+		                         .env = env,
+		                         .in = run->job->payload.data,
+		                         .in_len = run->job->payload.len,
+		                         .out_max = RESULT_MAX,
+		                         .limits = o->limits,
+		                         .kill_ns = kill_ns,
+		                         .die_with_parent = true,
+		                         .hold_fd = run->conn > 0 ? run->conn : 0 };
+	run->r = weir_process_run(&limit, &run->spec, &run->res);
 	weir_latch_down(&run->done);
 	return 0;
 }
@@ -152,18 +153,10 @@ static int conclude(const weir_ctx *ctx, struct slot *s, struct run *run, enum v
 		(void)s->crew->way->give_back(ctx, s, j);
 		return -ECANCELED;
 	}
-	if (run->r < 0) {
-		snprintf(why, sizeof why, "%s: %s", run->crew->o->tail[0], strerror(-run->r));
-		return tell_failure(ctx, s, j, false, why);
-	}
-	if (run->res.code == 0)
+	if (run->r == 0 && run->res.code == 0)
 		return tell_success(ctx, s, run);
-	if (run->res.code < 0)
-		snprintf(why, sizeof why, "signal %d (%s)", -run->res.code,
-		         strsignal(-run->res.code));
-	else
-		snprintf(why, sizeof why, "exit status %d", run->res.code);
-	return tell_failure(ctx, s, j, run->res.code == DEAD_AT_ONCE, why);
+	weir_process_why(&run->spec, &run->res, run->r, why, sizeof why);
+	return tell_failure(ctx, s, j, run->r == 0 && run->res.code == DEAD_AT_ONCE, why);
 }
 
 static int run_job(const weir_ctx *ctx, struct slot *s, const struct taken *j)

@@ -19,6 +19,7 @@
 #define WEIR_QUEUE_H
 
 #include <weir/group.h>
+#include <weir/process.h>
 
 WEIR_BEGIN
 
@@ -319,6 +320,13 @@ WEIR_API int weir_workers_start(weir_group *g, weir_store *s, const char *queue,
  * ack, 100 dead at once, else nack); stdout is the result (bounded); SIGTERM then SIGKILL to the
  * process group on cancel. Environment: WEIR_JOB_ID, WEIR_QUEUE, WEIR_ATTEMPT. */
 WEIR_API int weir_job_exec(const weir_ctx *ctx, weir_job *job, void *argv);
+
+/* The same with limits: arg is a weir_exec. A run over one fails, and its job's error says which. */
+typedef struct weir_exec {
+	char *const *argv;
+	weir_process_limits limits;
+} weir_exec;
+WEIR_API int weir_job_exec_limited(const weir_ctx *ctx, weir_job *job, void *exec);
 
 /* ---- Cron ---- */
 typedef struct weir_cron_info {

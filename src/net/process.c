@@ -44,7 +44,8 @@ struct run {
 	bool told;             /* the watch on `end` was called */
 	struct weir__buf out;
 	bool truncated;
-	size_t turn; /* bytes since others could run */
+	size_t total; /* bytes of output */
+	size_t turn;  /* bytes since others could run */
 };
 
 static int start(void *arg)
@@ -101,8 +102,14 @@ static int read_some(struct run *p)
 		return errno == EAGAIN ? -EAGAIN : 0;
 	if (n > 0)
 		keep(p, chunk, (size_t)n);
+	p->total += (size_t)n;
 	p->turn += (size_t)n;
 	return n > 0;
+}
+
+static bool too_long(const struct run *p)
+{
+	return p->spec->limits.output && p->total > p->spec->limits.output;
 }
 
 static void on_end(struct weir__fd *f, enum weir__dir dir)
@@ -115,7 +122,7 @@ static void on_end(struct weir__fd *f, enum weir__dir dir)
 		weir__fd_shut(p->pipe);
 }
 
-/* Reads until the command has ended or closed its output. 0 or the context's error. */
+/* Reads until the command has ended or closed its output. 0, the context's error, or -EFBIG. */
 static int read_until_end(const weir_ctx *ctx, struct run *p)
 {
 	int r;
@@ -126,6 +133,8 @@ static int read_until_end(const weir_ctx *ctx, struct run *p)
 			close_pipe(p);
 			return 0;
 		}
+		if (too_long(p))
+			return -EFBIG;
 		if (r > 0 && p->turn < TURN)
 			continue;
 		p->turn = 0;
@@ -138,7 +147,7 @@ static int read_until_end(const weir_ctx *ctx, struct run *p)
 	}
 }
 
-/* Until the command has ended: 0, or the context's error. */
+/* Until the command has ended: 0, the context's error, or -EFBIG. */
 static int wait_for_end(const weir_ctx *ctx, struct run *p)
 {
 	int r = 0;
@@ -200,6 +209,8 @@ static void stop(const weir_ctx *ctx, struct run *p)
 {
 	weir_ctx grace = weir_ctx_shield(ctx, p->spec->kill_ns > 0 ? p->spec->kill_ns : KILL_NS);
 
+	if (too_long(p))
+		close_pipe(p); /* Nobody reads on: what writes on gets EPIPE. */
 	weir__child_kill(&p->child, SIGTERM);
 	if (wait_for_end(&grace, p) < 0)
 		kill_hard(ctx, p);
@@ -225,6 +236,7 @@ static int open_fds(struct run *p)
 int weir_process_run(const weir_ctx *ctx, const weir_process_spec *spec, weir_process_result *ret)
 {
 	struct run p = { .spec = spec };
+	int64_t cpu_ns;
 	int r, code;
 
 	weir__assert(!weir__simulating, "weir_process_run() in a simulation");
@@ -239,8 +251,10 @@ int weir_process_run(const weir_ctx *ctx, const weir_process_spec *spec, weir_pr
 		if (r < 0)
 			stop(ctx, &p);
 	}
-	code = weir__child_reap(&p.child);
+	code = weir__child_reap(&p.child, &cpu_ns);
 	read_rest(ctx, &p);
+	if (r == 0 && too_long(&p))
+		r = -EFBIG;
 	if (p.end)
 		weir__fd_close(&p.end->fd, fd_done);
 	else
@@ -250,8 +264,10 @@ int weir_process_run(const weir_ctx *ctx, const weir_process_spec *spec, weir_pr
 		weir__buf_free(&p.out);
 		return r < 0 ? r : -ENOMEM;
 	}
-	*ret = (weir_process_result){
-		.code = code, .truncated = p.truncated, .out = p.out.data, .out_len = p.out.len - 1
-	};
+	*ret = (weir_process_result){ .code = code,
+		                      .cpu_ns = cpu_ns,
+		                      .truncated = p.truncated,
+		                      .out = p.out.data,
+		                      .out_len = p.out.len - 1 };
 	return r;
 }

@@ -24,8 +24,8 @@ bool weir__child_ended(const struct weir__child *c);
 /* A signal to its whole group; before it is reaped. Any thread. */
 void weir__child_kill(const struct weir__child *c, int sig);
 
-/* Once ended: kills what is left of its group, gives back its number. Its exit status, or -signal.
- * Does not wait. */
-int weir__child_reap(struct weir__child *c);
+/* Once ended: kills what is left of its group, gives back its number. Its exit status, or -signal;
+ * and the CPU time that it used. Does not wait. */
+int weir__child_reap(struct weir__child *c, int64_t *ret_cpu_ns);
 
 #endif

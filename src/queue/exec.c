@@ -4,19 +4,21 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <weir/process.h>
 
 #include "queue/inner.h"
 
 enum { OUT_MAX = 64 << 10, DEAD_AT_ONCE = 100, ENV_MAX = 128 };
 
-int weir_job_exec(const weir_ctx *ctx, weir_job *job, void *argv)
+int weir_job_exec_limited(const weir_ctx *ctx, weir_job *job, void *arg)
 {
-	char id[ENV_MAX], queue[ENV_MAX], attempt[ENV_MAX], why[64];
+	const weir_exec *exec = arg;
+	char id[ENV_MAX], queue[ENV_MAX], attempt[ENV_MAX], why[128];
 	char *const env[] = { id, queue, attempt, NULL };
-	weir_process_spec spec = {
-		.argv = argv, .env = env, .out_max = OUT_MAX, .die_with_parent = true
-	};
+	weir_process_spec spec = { .argv = exec->argv,
+		                   .env = env,
+		                   .out_max = OUT_MAX,
+		                   .limits = exec->limits,
+		                   .die_with_parent = true };
 	weir_process_result res = { 0 };
 	int r;
 
@@ -24,22 +26,28 @@ int weir_job_exec(const weir_ctx *ctx, weir_job *job, void *argv)
 	snprintf(queue, sizeof queue, "WEIR_QUEUE=%s", weir_job_queue(job));
 	snprintf(attempt, sizeof attempt, "WEIR_ATTEMPT=%u", weir_job_attempt(job));
 	spec.in = weir_job_data(job, &spec.in_len);
+	if (spec.limits.output > spec.out_max)
+		spec.out_max = spec.limits.output;
 	r = weir_process_run(ctx, &spec, &res);
-	if (r < 0)
+	if (r < 0 && r != -EFBIG)
 		goto out;
-	if (res.truncated)
+	if (r == 0 && res.truncated)
 		(void)weir_job_progress(job, -1, "its output is longer than what is kept, 64 KiB");
-	if (res.code == 0) {
+	if (r == 0 && res.code == 0) {
 		r = weir_job_result(job, res.out, res.out_len);
 		goto out;
 	}
-	if (res.code < 0)
-		snprintf(why, sizeof why, "ended by signal %d", -res.code);
-	else
-		snprintf(why, sizeof why, "exit status %d", res.code);
+	weir_process_why(&spec, &res, r, why, sizeof why);
 	weir_job_why(job, why);
 	r = res.code == DEAD_AT_ONCE ? -EINVAL : -EIO;
 out:
 	free(res.out);
 	return r;
+}
+
+int weir_job_exec(const weir_ctx *ctx, weir_job *job, void *argv)
+{
+	weir_exec exec = { .argv = argv };
+
+	return weir_job_exec_limited(ctx, job, &exec);
 }

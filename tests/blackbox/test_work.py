@@ -114,6 +114,52 @@ def the_exit_status_is_the_verdict():
             check_eq(w.job(id)['error'], says)
 
 
+# A limit of a command, as a flag of `weir work` and a key of a queue: what goes beyond it, and what its job says then.
+LIMITS = [
+    ('memory', '32MiB', 'dd bs=64M count=1 if=/dev/zero of=/dev/null', 'exit status 1; its memory is limited to 32MiB'),
+    ('cpu', '1s', 'while :; do :; done', 'used more than its 1s of CPU time'),
+    ('file-size', '4KiB', 'head -c 5000 /dev/zero > $OUT; exit $?', 'wrote a file of more than its 4KiB'),
+    ('output', '1KiB', 'while :; do echo more; done', 'wrote more than its 1KiB of output'),
+]
+
+
+def check_limit(w, id, says):
+    job = w.job(id)
+    check_eq((job['state'], job['error']), ('dead', says))
+    check_in(says, [e.get('note') for e in job['history'] if e['event'] == 'failed'])
+
+
+@test
+def a_command_over_a_limit_of_weir_work_fails_its_job_which_says_why():
+    with Weir() as w, tempfile.TemporaryDirectory() as dir:
+        env = {'WEIR_SERVER': w.url, 'OUT': f'{dir}/out'}
+        for flag, value, command, says in LIMITS:
+            id = w.enqueue('q', Weir_Max_Attempts=1)
+            status, out, err = cli('work', 'q', '--once', f'--{flag}', value, '--', 'sh', '-c', command, env=env)
+            check_eq(status, 1, flag)
+            check_in(says, err)
+            check_limit(w, id, says)
+        # Within all of them nothing is to be noticed.
+        flags = [a for flag, value, _, _ in LIMITS for a in (f'--{flag}', value)]
+        id = w.enqueue('q')
+        cli('work', 'q', '--once', *flags, '--', 'echo', 'fine', env=env, check_status=0)
+        check_eq(w.job(id)['result'], 'fine\n')
+
+
+@test
+def a_command_over_a_limit_of_its_queue_fails_its_job_which_says_why():
+    with tempfile.TemporaryDirectory() as dir:
+        with open(f'{dir}/weir.yaml', 'w') as f:
+            f.write('queues:\n')
+            for key, value, command, _ in LIMITS:
+                f.write(f'  {key}:\n    exec: [sh, -c, {json.dumps(command)}]\n    exec-{key}: {value}\n    attempts: 1\n')
+        with Weir('--config', f'{dir}/weir.yaml', env={'OUT': f'{dir}/out'}) as w:
+            ids = [(w.enqueue(key), says) for key, _, _, says in LIMITS]
+            for id, says in ids:
+                until(lambda: w.job(id)['state'] == 'dead', 'never over')
+                check_limit(w, id, says)
+
+
 @test
 def a_command_that_is_not_there_fails_its_job():
     with Weir() as w:

@@ -375,6 +375,7 @@ TEST(a_command_outlives_the_thread_that_started_it)
 {
 	struct pollfd p = { .events = POLLIN };
 	struct weir__child c;
+	int64_t cpu_ns;
 	pthread_t t;
 
 	CHECK_EQ(pthread_create(&t, NULL, start_and_end, &c), 0);
@@ -386,6 +387,52 @@ TEST(a_command_outlives_the_thread_that_started_it)
 	weir__child_kill(&c, SIGTERM);
 	CHECK_EQ(poll(&p, 1, 10000), 1);
 	CHECK(weir__child_ended(&c));
-	CHECK_EQ(weir__child_reap(&c), -SIGTERM);
+	CHECK_EQ(weir__child_reap(&c, &cpu_ns), -SIGTERM);
 	close(c.pidfd);
+}
+
+/* What a command comes to under limits. */
+static void limited(const weir_ctx *ctx, const char *script, weir_process_limits limits, int want,
+                    const char *why)
+{
+	weir_process_spec spec = SPEC(.out_max = 4096, .limits = limits);
+	weir_process_result res;
+	char text[128];
+
+	spec.argv = (char *const[]){ (char[]){ "sh" }, NULL };
+	CHECK_EQ(sh(ctx, script, spec, &res), want);
+	weir_process_why(&spec, &res, want, text, sizeof text);
+	CHECK_STR(text, why);
+	free(res.out);
+}
+
+#define LIMITS(...) ((weir_process_limits){ __VA_ARGS__ })
+
+TASK(a_command_over_a_limit_ends_and_it_is_said_which)
+{
+	char dir[] = "/tmp/weir-limits-XXXXXX", script[128];
+
+	CHECK(mkdtemp(dir) != NULL);
+	limited(ctx, "kill -XCPU $$", LIMITS(.cpu_ns = WEIR_MS(500)), 0,
+	        "used more than its 500ms of CPU time");
+	limited(ctx, "exit 152", LIMITS(.cpu_ns = WEIR_SEC(1)), 0, /* A shell's, of its child. */
+	        "used more than its 1s of CPU time");
+	limited(ctx, "trap '' XCPU; while :; do :; done", LIMITS(.cpu_ns = WEIR_SEC(1)), 0,
+	        "used more than its 1s of CPU time");
+	snprintf(script, sizeof script, "head -c 5000 /dev/zero > %s/f; exit $?", dir);
+	limited(ctx, script, LIMITS(.file = 4096), 0, "wrote a file of more than its 4KiB");
+	limited(ctx, "while :; do echo more; done", LIMITS(.output = 1024), -EFBIG,
+	        "wrote more than its 1KiB of output");
+	limited(ctx, "head -c 1025 /dev/zero", LIMITS(.output = 1024), -EFBIG,
+	        "wrote more than its 1KiB of output");
+	limited(ctx, "head -c 1024 /dev/zero", LIMITS(.output = 1024), 0, "exit status 0");
+	limited(ctx, "dd bs=64M count=1 if=/dev/zero of=/dev/null 2>&1", LIMITS(.memory = 32 << 20),
+	        0, "exit status 1; its memory is limited to 32MiB");
+	limited(ctx, "dd bs=4M count=1 if=/dev/zero of=/dev/null 2>&1",
+	        LIMITS(.memory = 32 << 20, .file = 1 << 20, .cpu_ns = WEIR_SEC(9), .output = 4096),
+	        0, "exit status 0; its memory is limited to 32MiB, its files to 1MiB");
+	limited(ctx, "exit 3", LIMITS(0), 0, "exit status 3");
+	limited(ctx, "kill -9 $$", LIMITS(0), 0, "signal 9 (Killed)");
+	snprintf(script, sizeof script, "rm -r %s", dir);
+	CHECK_EQ(system(script), 0);
 }
