@@ -36,6 +36,7 @@ struct app {
 	bool stopping; /* atomic; a stop has begun: from then on the three below count */
 	uint64_t finished, failed, returned; /* atomic; runs of jobs */
 	size_t spooled;                      /* jobs that a clean close kept for the next start */
+	size_t unkept;                       /* and that it could not */
 	uint64_t events_lost; /* atomic; changes that the bus did not hear of: too many at once */
 };
 

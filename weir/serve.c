@@ -171,23 +171,44 @@ static int open_store(const weir_ctx *ctx, void *arg)
 	return r;
 }
 
+/* Jobs that this process has to keep; an engine's are the engine's. */
+static int count_held(const weir_queue_info *q, void *arg)
+{
+	size_t *n = arg;
+
+	for (enum weir_durability d = WEIR_FSYNC; d <= WEIR_MEMORY; d++)
+		if (!strcmp(q->durability, weir_durability_name(d)))
+			*n += q->queued + q->delayed + q->running;
+	return 0;
+}
+
 static int close_store(const weir_ctx *ctx, void *arg)
 {
 	struct app *app = arg;
+	size_t held = 0;
+	int r;
 
-	return weir_store_close(ctx, app->store, &app->spooled);
+	(void)weir_queue_each(app->store, count_held, &held);
+	r = weir_store_close(ctx, app->store, &app->spooled);
+	if (r < 0 && held > app->spooled)
+		app->unkept = held - app->spooled;
+	return r;
 }
 
 static int report_store(char *buf, size_t n, void *arg)
 {
 	struct app *app = arg;
 
+	char unkept[64] = "";
+
+	if (app->unkept)
+		snprintf(unkept, sizeof unkept, ", %zu could not be kept", app->unkept);
 	return snprintf(buf, n,
-	                "%llu finished, %llu failed, %llu returned, %zu kept for the next start",
+	                "%llu finished, %llu failed, %llu returned, %zu kept for the next start%s",
 	                (unsigned long long)__atomic_load_n(&app->finished, __ATOMIC_RELAXED),
 	                (unsigned long long)__atomic_load_n(&app->failed, __ATOMIC_RELAXED),
 	                (unsigned long long)__atomic_load_n(&app->returned, __ATOMIC_RELAXED),
-	                app->spooled);
+	                app->spooled, unkept);
 }
 
 static int add_services(struct app *app)

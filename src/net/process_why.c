@@ -33,8 +33,8 @@ static void put_limits(const weir_process_limits *l, char *text, size_t cap)
 		         weir__format_bytes(memory, l->memory));
 	n = strlen(text);
 	if (l->file)
-		snprintf(text + n, cap - n, "%s%s", l->memory ? ", its files to " :
-		                                                "; its files are limited to ",
+		snprintf(text + n, cap - n, "%s%s",
+		         l->memory ? ", its files to " : "; its files are limited to ",
 		         weir__format_bytes(file, l->file));
 }
 

@@ -526,22 +526,26 @@ void weir__journal_done(weir_store *s, struct weir__batch *b, int r_put, int r_r
 	batch_clear(b);
 }
 
-void weir__journal_end(weir_store *s)
+int weir__journal_end(weir_store *s, size_t *ret_lost)
 {
 	struct weir__journal *jl = &s->journal;
+	size_t stale = 0, lost = 0;
+	bool rest;
 
 	weir__store_enter(s);
+	rest = jl->queues || jl->crons || jl->crons_gone || jl->idems_n;
 	jl->on = false;
-	if (jl->jobs_n)
-		weir__log(WEIR__ERROR, "queue",
-		          "changes of %zu jobs could not be written: they may run again",
-		          jl->jobs_n);
 	while (!weir__list_empty(&jl->jobs)) {
 		struct weir__record *j = weir__container(jl->jobs.next, struct weir__record, dirty);
 
+		if (j->saved)
+			stale++;
+		else if (j->held)
+			lost++;
 		weir__list_remove(&j->dirty);
 		weir__job_unref(s, j);
 	}
+	jl->jobs_n = 0;
 	while (jl->crons_gone) {
 		struct weir__cron_gone *g = jl->crons_gone;
 
@@ -549,4 +553,16 @@ void weir__journal_end(weir_store *s)
 		free(g);
 	}
 	weir__store_leave(s);
+	if (lost)
+		weir__log(WEIR__ERROR, "queue",
+		          "%zu jobs that were in memory only could not be written: they are lost",
+		          lost);
+	if (stale)
+		weir__log(WEIR__ERROR, "queue",
+		          "changes of %zu jobs could not be written: they may run again", stale);
+	if (rest)
+		weir__log(WEIR__ERROR, "queue",
+		          "changes of settings, crons or keys could not be written");
+	*ret_lost = lost;
+	return lost || stale || rest ? -EIO : 0;
 }

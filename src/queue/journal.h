@@ -82,7 +82,9 @@ size_t weir__journal_rows(weir_store *s, const struct weir__batch *b, size_t at,
 /* How it went with new jobs, and with the rest: 0 or -Exxx. Empties the batch. */
 void weir__journal_done(weir_store *s, struct weir__batch *b, int r_put, int r_rest);
 void weir__batch_free(struct weir__batch *b);
-void weir__journal_end(weir_store *s); /* there is no writer any more */
+/* There is no writer any more. 0, or -EIO: something was not written, and that was said; of held jobs
+ * so many are nowhere else. */
+int weir__journal_end(weir_store *s, size_t *ret_lost);
 
 /* In cron.c: into a row that has room for its data. */
 void weir__cron_row(const struct weir__cron *c, struct weir__cron_row *row);

@@ -199,13 +199,14 @@ static void interrupt(void *arg)
 static int shut(void *arg)
 {
 	struct weir__sqlite *q = arg;
+	int r = 0;
 
 	if (q->running && !weir__simulating)
 		pthread_join(q->thread, NULL);
 	if (q->store->journal.unwritten)
-		(void)weir__sqlite_idems(q); /* Also of jobs that were never written. */
+		r = weir__sqlite_idems(q); /* Also of jobs that were never written. */
 	weir__sqlite_shut(q);
-	return 0;
+	return r;
 }
 
 static void no_interrupt(void *arg)
@@ -213,12 +214,13 @@ static void no_interrupt(void *arg)
 	(void)arg;
 }
 
-static void finish(const weir_ctx *ctx, struct weir__sqlite *q)
+static int finish(const weir_ctx *ctx, struct weir__sqlite *q, size_t *ret_lost)
 {
 	/* A cancelled program still has to keep what it accepted; a hard stop cuts this as
 	 * everything. */
 	weir_ctx shield = weir_ctx_shield(ctx, WEIR_HOUR(1));
 	weir_store *s = q->store;
+	int r, ended;
 
 	weir__store_enter(s);
 	q->quit = true;
@@ -226,8 +228,8 @@ static void finish(const weir_ctx *ctx, struct weir__sqlite *q)
 	weir__store_leave(s);
 	if (weir__simulating && q->running)
 		weir_group_wait(&q->group);
-	weir_offload_interruptible(&shield, shut, q, no_interrupt);
-	weir__journal_end(s);
+	r = weir_offload_interruptible(&shield, shut, q, no_interrupt);
+	ended = weir__journal_end(s, ret_lost);
 	s->engine_data = NULL;
 	weir__batch_free(&q->batch);
 	for (size_t i = 0; i < q->segments_n; i++)
@@ -237,11 +239,13 @@ static void finish(const weir_ctx *ctx, struct weir__sqlite *q)
 	sem_destroy(&q->woken);
 	free(q->path);
 	free(q);
+	return r < 0 ? r : ended;
 }
 
 static int load(const weir_ctx *ctx, weir_store *s, const char *where)
 {
 	struct weir__sqlite *q;
+	size_t lost;
 	int r;
 
 	if (!*where)
@@ -265,16 +269,19 @@ static int load(const weir_ctx *ctx, weir_store *s, const char *where)
 		}
 	}
 	if (r < 0)
-		finish(ctx, q);
+		(void)finish(ctx, q, &lost);
 	return r;
 }
 
 static int save(const weir_ctx *ctx, weir_store *s, size_t *ret_jobs)
 {
-	*ret_jobs = s->held;
+	size_t held = s->held, lost;
+	int r;
+
 	weir__journal_keep_all(s);
-	finish(ctx, s->engine_data);
-	return 0;
+	r = finish(ctx, s->engine_data, &lost);
+	*ret_jobs = held - lost;
+	return r;
 }
 
 const struct weir__engine weir__engine_sqlite = {

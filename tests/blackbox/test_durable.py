@@ -204,6 +204,16 @@ def a_full_disk_is_an_error_to_the_producer_and_loses_nothing():
         kill9(w)
         w = durable(d)
         check_eq(w.get('/v1/queues/q').json['queued'], len(accepted))
+        # What is in memory only finds no room at the end: the stop says so.
+        check_eq(w.put('/v1/queues/m', {'durability': 'memory'}).status, 200)
+        for _ in range(3):
+            w.enqueue('m', b'x' * 200000)
+        w.signal(signal.SIGTERM)
+        check_eq(w.wait(60), 1)
+        check_in(f'{len(accepted)} kept for the next start, 3 could not be kept', w.err)
+        check_in('3 jobs that were in memory only could not be written: they are lost', w.err)
+        w = durable(d)
+        check_eq(w.get('/v1/queues/q').json['queued'], len(accepted))
         got = set()
         while len(got) < len(accepted):
             jobs = w.take('q', max=10, wait='1s')

@@ -610,6 +610,39 @@ TASK(what_was_in_memory_is_kept_by_a_clean_close_although_the_last_write_failed)
 	clean();
 }
 
+TASK(a_close_that_could_not_write_says_so_and_counts_what_is_lost)
+{
+	int left = 1000;
+	size_t kept = 99;
+	weir_store *s;
+	struct id id;
+
+	fresh();
+	s = reopen(ctx, NULL);
+	id = put(ctx, s, "q", "x");
+	configure(ctx, s, "m", (weir_queue_settings){ .durability = WEIR_MEMORY });
+	put(ctx, s, "m", "y");
+	put(ctx, s, "m", "z");
+	refuse_next(s, &left);
+	CHECK_EQ(weir_store_close(ctx, s, &kept), -EIO);
+	CHECK_EQ(kept, 1);
+	s = reopen(ctx, NULL);
+	CHECK_STR(state(ctx, s, id), "queued");
+	take_none(ctx, s, "m");
+
+	/* One that is in the file is there as it was, so it may run again. */
+	weir_job_return(take(ctx, s, "q"));
+	CHECK_EQ(weir_queue_pause(ctx, s, "q", true), 0);
+	left = 1000;
+	refuse_next(s, &left);
+	weir__store_enter(s);
+	weir__job_to_queued(s, weir__job_find(s, id.text), "moved", false);
+	weir__store_leave(s);
+	CHECK_EQ(weir_store_close(ctx, s, &kept), -EIO);
+	CHECK_EQ(kept, 1);
+	clean();
+}
+
 /* What somebody who lists the queue is about to look at next: the job that is being written. */
 struct looker {
 	weir_store *store;
