@@ -156,7 +156,8 @@ WEIR_API int weir_queue_each(weir_store *s, int (*fn)(const weir_queue_info *, v
 WEIR_API int weir_queue_refresh(const weir_ctx *ctx, weir_store *s, const char *queue);
 WEIR_API bool weir_queue_name_valid(const char *name);
 WEIR_API int weir_queue_pause(const weir_ctx *ctx, weir_store *s, const char *queue, bool on);
-/* Bring dead jobs back with fresh attempts: how many, or -ENOENT. */
+/* Bring dead jobs back with fresh attempts: how many, or -ENOENT; of an engine's also -EOPNOTSUPP,
+ * -ENOTCONN, and -EAGAIN when not one found room. Waits for the disk or the engine. */
 WEIR_API int64_t weir_queue_redrive(const weir_ctx *ctx, weir_store *s, const char *queue);
 
 typedef struct weir_job_spec {

@@ -379,6 +379,21 @@ static void send_off(struct weir__courier *c, struct errand *e, struct transfer 
 	curl_multi_wakeup(c->multi);
 }
 
+/* The context has ended, and what is still under way comes late. 0: all of it came. */
+static int wait_late(const weir_ctx *ctx, struct weir__courier *c, struct errand *e,
+                     const struct weir__parcel *p, int r)
+{
+	weir_ctx late = weir_ctx_shield(ctx, p->late_ns);
+	bool back;
+
+	weir__lock_acquire(&c->lock);
+	back = e->left == 0;
+	if (!back)
+		weir__wait_init(&e->wait);
+	weir__lock_release(&c->lock);
+	return back || weir__wait_park(&e->wait, &late, "late http answer", p) == 0 ? 0 : r;
+}
+
 int weir__courier_carry(const weir_ctx *ctx, struct weir__courier *c, struct weir__parcel *p,
                         size_t n)
 {
@@ -397,6 +412,8 @@ int weir__courier_carry(const weir_ctx *ctx, struct weir__courier *c, struct wei
 	weir__outside(1);
 	send_off(c, &e, t, p, n);
 	r = weir__wait_park(&e.wait, ctx, "http answer", p);
+	if (r < 0 && p->late_ns)
+		r = wait_late(ctx, c, &e, p, r);
 	if (r < 0) {
 		weir__lock_acquire(&c->lock);
 		back = e.left == 0;

@@ -92,7 +92,7 @@ const struct weir__engine_row weir__engine_rows[] = {
 	  "rabbitmq",
 	  "rabbitmq: written and synced by a majority of the quorum queue's nodes",
 	  BIT(SHARE) | BIT(DURABLE) | BIT(BOUND) | BIT(DELAY) | BIT(BACKOFF) | BIT(ATTEMPTS) |
-	          BIT(DEAD) | BIT(LEASE) | BIT(COUNT),
+	          BIT(DEAD) | BIT(REDRIVE) | BIT(LEASE) | BIT(COUNT),
 	  24 * WEIR_MIN(60) * 49,
 	  "49d",
 	  "delay above 49d",
@@ -102,7 +102,7 @@ const struct weir__engine_row weir__engine_rows[] = {
 	  "curl",
 	  "sqs: kept by the service on several machines",
 	  BIT(SHARE) | BIT(DURABLE) | BIT(DELAY) | BIT(BACKOFF) | BIT(ATTEMPTS) | BIT(DEAD) |
-	          BIT(LEASE) | BIT(COUNT),
+	          BIT(REDRIVE) | BIT(LEASE) | BIT(COUNT),
 	  WEIR_MIN(15),
 	  "15m",
 	  "delay above 15m",

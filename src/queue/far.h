@@ -66,7 +66,11 @@ bool weir__far_refuses(const weir_store *s, const weir_queue_settings *set, cons
 bool weir__far_can(const weir_store *s, enum weir__feature f);
 
 /* ---- remote_put.c ---- */
+/* An id made of a queue's name and a text: the same one for the same two, at every process. */
+void weir__far_id(const char *queue, const char *text, char id[WEIR__ID + 1]);
+bool weir__far_is_id(const char *text);
 bool weir__spec_ok(const weir_job_spec *spec); /* in put.c */
+int64_t weir__far_redrive(const weir_ctx *ctx, weir_store *s, const char *queue);
 int weir__far_put(const weir_ctx *ctx, weir_store *s, const char *queue, const weir_job_spec *specs,
                   size_t n, char (*ret_ids)[27], int *ret);
 
@@ -92,7 +96,7 @@ void weir__hold_free(struct weir__hold *h);
 void weir__hold_drop(struct weir__record *j);
 void weir__far_wake_keeper(weir_store *s);
 weir_task_fn weir__far_keeper;
-/* What the outbox holds, once each. */
+/* What the outbox holds, once each; tells in the log what could not be said. */
 void weir__far_flush(const weir_ctx *ctx, weir_store *s);
 
 #endif

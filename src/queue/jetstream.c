@@ -171,7 +171,7 @@ static int send_all(const weir_ctx *ctx, struct weir__js *js, struct weir__js_la
 		if (r[i] != -EINPROGRESS)
 			continue;
 		sent = send(ctx, js, l, subject, &jobs[i], l->last + i);
-		if (sent == -ECANCELED || sent == -ETIMEDOUT || sent == -ESHUTDOWN)
+		if (weir__remote_stops(sent))
 			return sent;
 		if (sent == -EMSGSIZE || sent == -ENOMEM)
 			r[i] = sent;
@@ -252,7 +252,7 @@ static int put(const weir_ctx *ctx, void *engine, const char *queue,
 	}
 	for (; done < n; done++)
 		ret[done] = r;
-	return r == -ECANCELED || r == -ETIMEDOUT || r == -ESHUTDOWN ? r : 0;
+	return weir__remote_stops(r) ? r : 0;
 }
 
 /* ---- Life ---- */

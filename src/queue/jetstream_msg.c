@@ -92,7 +92,7 @@ uint64_t weir__js_sequence(const char *token)
 
 struct weir__delivery *weir__js_delivery(const weir_msg *m, int64_t until_ns)
 {
-	char id[40], type[128], key[300];
+	char id[256], type[128], key[300];
 	struct weir__remote_job job = {
 		.id = weir__js_header(m, "Nats-Msg-Id", id, sizeof id),
 		.content_type = weir__js_header(m, "Weir-Type", type, sizeof type),
@@ -106,6 +106,8 @@ struct weir__delivery *weir__js_delivery(const weir_msg *m, int64_t until_ns)
 
 	if (!m->reply || strncmp(m->reply, "$JS.ACK.", 8))
 		return NULL;
+	if (!*id) /* Somebody else's: its place in the stream is its own. */
+		snprintf(id, sizeof id, "#%llu", (unsigned long long)weir__js_sequence(m->reply));
 	job.content_type = *type ? type : NULL;
 	job.key = *key ? key : NULL;
 	return weir__delivery_new(&job, attempt_of(m->reply), m->reply, until_ns);

@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "queue/inner.h"
+#include "queue/far.h"
 
 static const char alphabet[] = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 static const char *const names[WEIR__STATES] = { "queued", "delayed", "running",
@@ -521,7 +521,7 @@ int64_t weir_queue_redrive(const weir_ctx *ctx, weir_store *s, const char *queue
 
 	weir__magic_check(s, weir__store_magic);
 	if (s->far)
-		return -EOPNOTSUPP;
+		return weir__far_redrive(ctx, s, queue);
 	while (more) {
 		struct weir__queue *q;
 

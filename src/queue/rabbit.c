@@ -38,7 +38,9 @@
 
 #include "base/log.h"
 
-#define DELAY_MAX (24 * WEIR_MIN(60) * 49) /* the server counts milliseconds in 32 bits */
+enum { REDRIVE = 64 };
+#define NONE_THERE WEIR_SEC(2) /* a queue of which nothing has come for so long is empty */
+#define DELAY_MAX  (24 * WEIR_MIN(60) * 49) /* the server counts milliseconds in 32 bits */
 
 static void name_of(char to[WEIR__RMQ_NAME], const char *kind, const char *queue)
 {
@@ -278,11 +280,6 @@ static int put_now(const weir_ctx *ctx, struct weir__rmq *rmq, const char *queue
 	return r;
 }
 
-static bool stops(int r)
-{
-	return r == -ECANCELED || r == -ETIMEDOUT || r == -ESHUTDOWN;
-}
-
 static int put(const weir_ctx *ctx, void *engine, const char *queue,
                const struct weir__remote_job *jobs, size_t n, int *ret)
 {
@@ -290,7 +287,7 @@ static int put(const weir_ctx *ctx, void *engine, const char *queue,
 
 	for (size_t i = 0, some; i < n; i += some) {
 		some = 1;
-		if (stops(r)) {
+		if (weir__remote_stops(r)) {
 			ret[i] = r;
 		} else if (jobs[i].delay_ns > 0) {
 			r = ret[i] = put_later(ctx, engine, queue, &jobs[i], 0, jobs[i].delay_ns);
@@ -300,22 +297,18 @@ static int put(const weir_ctx *ctx, void *engine, const char *queue,
 			r = put_now(ctx, engine, queue, &jobs[i], some, &ret[i]);
 		}
 	}
-	return stops(r) ? r : 0;
+	return weir__remote_stops(r) ? r : 0;
 }
 
 /* ---- Take and end ---- */
 
-static int fetch(const weir_ctx *ctx, void *engine, const char *queue, size_t max,
-                 struct weir__delivery **ret)
+static int fetch_from(const weir_ctx *ctx, struct weir__rmq *rmq, const char *name, size_t max,
+                      struct weir__delivery **ret)
 {
-	struct weir__rmq *rmq = engine;
-	char name[WEIR__RMQ_NAME];
-	struct weir__rmq_op *op;
+	struct weir__rmq_op *op = weir__rmq_op_new(WEIR__RMQ_FETCH, name, 0);
 	struct weir__list *node;
 	int r, n = 0;
 
-	name_of(name, "queue", queue);
-	op = weir__rmq_op_new(WEIR__RMQ_FETCH, name, 0);
 	if (!op)
 		return -ENOMEM;
 	op->max = max;
@@ -323,8 +316,19 @@ static int fetch(const weir_ctx *ctx, void *engine, const char *queue, size_t ma
 	while (r > 0 && (node = weir__list_pop(&op->got)))
 		ret[n++] = weir__container(node, struct weir__delivery, link);
 	weir__rmq_op_unref(op);
+	return r;
+}
+
+static int fetch(const weir_ctx *ctx, void *engine, const char *queue, size_t max,
+                 struct weir__delivery **ret)
+{
+	char name[WEIR__RMQ_NAME];
+	int r;
+
+	name_of(name, "queue", queue);
+	r = fetch_from(ctx, engine, name, max, ret);
 	if (r == -ENOENT) {
-		make_again(ctx, rmq, queue);
+		make_again(ctx, engine, queue);
 		r = -ENOTCONN;
 	}
 	return r;
@@ -414,8 +418,58 @@ static int extend(const weir_ctx *ctx, void *engine, const char *queue,
 		return -ESTALE;
 	}
 	*ret_until_ns = __atomic_load_n(&rmq->takes.heard, __ATOMIC_ACQUIRE) +
-	                WEIR_SEC(WEIR__RMQ_HEARTBEAT);
+	                __atomic_load_n(&rmq->takes.silence_ns, __ATOMIC_ACQUIRE);
 	return 0;
+}
+
+/* ---- Redrive ---- */
+
+/* Some of the dead: put anew, and acknowledged where they were when that was confirmed. How many; 0:
+ * none are there; or why none was put. */
+static int64_t redrive_some(const weir_ctx *ctx, struct weir__rmq *rmq, const char *dead,
+                            const char *main_name, size_t max)
+{
+	weir_ctx soon = weir_ctx_timeout(ctx, NONE_THERE), late;
+	struct weir__remote_job jobs[REDRIVE];
+	struct weir__delivery *got[REDRIVE];
+	int n = fetch_from(&soon, rmq, dead, max, got), each[REDRIVE], r = 0;
+	int64_t done = 0;
+
+	if (n == -ETIMEDOUT && weir_ctx_err(ctx) == 0 && weir_now() < ctx->deadline_ns)
+		return 0; /* Somebody else was faster. */
+	for (int i = 0; i < n; i++)
+		jobs[i] = got[i]->job;
+	if (n > 0)
+		(void)put_to(ctx, rmq, main_name, jobs, (size_t)n, 0, 0, each);
+	late = weir_ctx_shield(ctx, WEIR__RMQ_ANSWER);
+	for (int i = 0; i < n; i++) {
+		bool put = each[i] == 0;
+
+		(void)finish(&late, rmq, got[i], put ? WEIR__RMQ_ACK : WEIR__RMQ_REQUEUE);
+		done += put;
+		r = put ? r : each[i];
+		free(got[i]);
+	}
+	return n < 0 ? n : r < 0 && !done ? r : done;
+}
+
+/* What dies again meanwhile is not redriven twice. Cut off in the middle, some are there twice. */
+static int64_t redrive(const weir_ctx *ctx, void *engine, const char *queue)
+{
+	char dead[WEIR__RMQ_NAME], main_name[WEIR__RMQ_NAME];
+	struct weir__rmq *rmq = engine;
+	int64_t left = 0, done = 0, r;
+
+	name_of(dead, "dead", queue);
+	name_of(main_name, "queue", queue);
+	r = ask(ctx, &rmq->puts, WEIR__RMQ_COUNT, dead, &left);
+	for (; r >= 0 && done < left; done += r) {
+		r = redrive_some(ctx, rmq, dead, main_name,
+		                 left - done < REDRIVE ? (size_t)(left - done) : REDRIVE);
+		if (r <= 0)
+			break;
+	}
+	return r < 0 && !done ? r : done;
 }
 
 /* ---- Life ---- */
@@ -428,17 +482,27 @@ static bool up(void *engine)
 	       __atomic_load_n(&rmq->takes.up, __ATOMIC_ACQUIRE);
 }
 
-static void close_rabbit(const weir_ctx *ctx, void *engine)
+void weir__rmq_unref(struct weir__rmq *rmq)
 {
-	struct weir__rmq *rmq = engine;
 	struct weir__list *node;
 
-	weir__rmq_line_end(ctx, &rmq->takes);
-	weir__rmq_line_end(ctx, &rmq->puts);
+	if (__atomic_sub_fetch(&rmq->refs, 1, __ATOMIC_ACQ_REL))
+		return;
+	weir__rmq_line_fini(&rmq->takes);
+	weir__rmq_line_fini(&rmq->puts);
 	while ((node = weir__list_pop(&rmq->queues)))
 		free(weir__container(node, struct weir__rmq_queue, link));
 	free(rmq->url.text);
 	free(rmq);
+}
+
+static void close_rabbit(const weir_ctx *ctx, void *engine)
+{
+	struct weir__rmq *rmq = engine;
+
+	weir__rmq_line_end(ctx, &rmq->takes);
+	weir__rmq_line_end(ctx, &rmq->puts);
+	weir__rmq_unref(rmq);
 }
 
 static int open_rabbit(const weir_ctx *ctx, const char *url, const weir_store_options *opt,
@@ -450,6 +514,7 @@ static int open_rabbit(const weir_ctx *ctx, const char *url, const weir_store_op
 	(void)opt;
 	if (!rmq)
 		return -ENOMEM;
+	rmq->refs = 1;
 	weir__list_init(&rmq->queues);
 	r = weir__rmq_url_read(&rmq->url, url);
 	if (r < 0) {
@@ -483,4 +548,5 @@ const struct weir__remote_engine weir__engine_rabbitmq = {
 	.bury = bury,
 	.extend = extend,
 	.count = count,
+	.redrive = redrive,
 };

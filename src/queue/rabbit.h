@@ -4,7 +4,6 @@
 #define WEIR_QUEUE_RABBIT_H
 
 #include <amqp.h>
-#include <pthread.h>
 
 #include "queue/inner.h"
 #include "queue/remote.h"
@@ -37,6 +36,7 @@ struct weir__rmq_url {
 };
 
 enum weir__rmq_verb {
+	/* Those before FETCH are done for nobody when their task has left before they are begun. */
 	WEIR__RMQ_HELLO,   /* tells when there is a connection */
 	WEIR__RMQ_PUT,     /* messages, each to be confirmed */
 	WEIR__RMQ_DECLARE, /* a queue */
@@ -49,11 +49,13 @@ enum weir__rmq_verb {
 
 /* What a task asks of a line's thread. Two references: the task's and the thread's. */
 struct weir__rmq_op {
-	struct weir__list link; /* in one of the line's lists; the thread's, once it has it */
+	struct weir__list link; /* l->orders; then in one of the thread's lists */
+	bool queued;            /* it is in l->orders, and guarded as they are */
 	enum weir__rmq_verb verb;
 	uint32_t refs; /* atomic */
 	char queue[WEIR__RMQ_NAME];
-	int64_t end_ns; /* then there is no answer; the thread's */
+	size_t size;    /* its bytes, with what it carries */
+	int64_t end_ns; /* then there is no answer, or it was not begun; the thread's */
 	uint64_t due;   /* answered with the barrier of this number; the thread's */
 
 	weir__lock lock;
@@ -101,25 +103,29 @@ struct weir__rmq_role {
 	void (*fini)(struct weir__rmq_line *l);
 };
 
-/* A connection with a thread of its own, which alone calls rabbitmq-c for it. */
+/* A connection with a thread of its own, which alone calls rabbitmq-c for it. The thread holds a
+ * reference on the engine: one that is looking for its server at the close is not waited for, since
+ * neither the name service nor a handshake over TLS can be called back. */
 struct weir__rmq_line {
 	struct weir__rmq *rmq;
 	const struct weir__rmq_role *role;
-	pthread_t thread;
 	bool made;
 	int event; /* eventfd: there are orders */
 
 	bool up;             /* atomic */
 	uint64_t generation; /* atomic; of the connection */
-	int64_t heard;       /* atomic; when it was heard of last */
-	bool asleep;         /* atomic */
+	int64_t heard;       /* atomic; when something came from the server last */
+	int64_t silence_ns; /* atomic; what is silent for longer is gone: the heartbeat agreed on */
+	bool asleep;        /* atomic */
 
-	weir__lock lock;
-	struct weir__list inbox;
-	bool stop;
+	weir__lock lock;          /* guards: */
+	struct weir__list orders; /* not yet begun */
+	size_t orders_n, orders_bytes;
+	bool fresh; /* some came since the thread began to heed them */
+	bool stop, dialling, gone;
+	struct weir__wait *leaver; /* who waits for the thread's end; NULL: nobody */
 
 	/* The thread's alone. */
-	struct weir__list todo; /* taken, and not yet heeded */
 	amqp_connection_state_t conn;
 	unsigned host;
 	bool asking;  /* channel 2 is open */
@@ -141,6 +147,7 @@ struct weir__rmq_queue {
 };
 
 struct weir__rmq {
+	uint32_t refs; /* atomic: the engine's, and its lines' threads */
 	struct weir__rmq_url url;
 	struct weir__rmq_line puts, takes;
 	weir__lock lock;
@@ -151,22 +158,38 @@ struct weir__rmq {
 /* 0; -EINVAL (said why); -ENOMEM. */
 int weir__rmq_url_read(struct weir__rmq_url *u, const char *url);
 
+/* ---- rabbit.c ---- */
+void weir__rmq_unref(struct weir__rmq *rmq);
+
+/* ---- rabbit_op.c ---- */
+struct weir__rmq_op *weir__rmq_op_new(enum weir__rmq_verb verb, const char *queue, size_t extra);
+void weir__rmq_op_unref(struct weir__rmq_op *op);
+/* An order to a line: what its result is, or the context's error, after which one that was begun may
+ * still be at work. -ENOTCONN when there is no connection; -EAGAIN for a put that found no place in
+ * the line, or was not begun in time. The op stays the caller's, to unref. */
+int weir__rmq_call(const weir_ctx *ctx, struct weir__rmq_line *l, struct weir__rmq_op *op);
+/* Wakes the thread. */
+void weir__rmq_kick(struct weir__rmq_line *l);
+/* By the thread: the next order, or NULL. */
+struct weir__rmq_op *weir__rmq_next(struct weir__rmq_line *l);
+/* By the thread: it cannot be begun now. It is the next one again, unless its time is over or
+ * nobody waits for it. */
+void weir__rmq_not_yet(struct weir__rmq_line *l, struct weir__rmq_op *op);
+/* By the thread; false: nobody is there to hear it, and the thread's reference is still there. */
+bool weir__rmq_done(struct weir__rmq_op *op, int result);
+/* The same for what nobody needs to hear. */
+void weir__rmq_end(struct weir__rmq_op *op, int result);
+
 /* ---- rabbit_line.c ---- */
 int weir__rmq_line_start(struct weir__rmq_line *l, struct weir__rmq *rmq,
                          const struct weir__rmq_role *role);
-/* Waits for the thread's end, which is bounded, whatever the context says. */
+/* Waits for the thread's end under the context, unless it is looking for its server: then it ends by
+ * itself. */
 void weir__rmq_line_end(const weir_ctx *ctx, struct weir__rmq_line *l);
-/* An order to a line: what its result is, or the context's error, after which the op may still be
- * at work. -ENOTCONN when there is no connection. The op stays the caller's, to unref. */
-int weir__rmq_call(const weir_ctx *ctx, struct weir__rmq_line *l, struct weir__rmq_op *op);
-struct weir__rmq_op *weir__rmq_op_new(enum weir__rmq_verb verb, const char *queue, size_t extra);
-void weir__rmq_op_unref(struct weir__rmq_op *op);
-/* By the thread; false: nobody is there to hear it. Lets go of the thread's reference. */
-bool weir__rmq_done(struct weir__rmq_op *op, int result);
-/* Wakes the thread. */
-void weir__rmq_kick(struct weir__rmq_line *l);
+/* When nobody uses it any more. */
+void weir__rmq_line_fini(struct weir__rmq_line *l);
 /* An order's time is over: is the server silent, too? */
-bool weir__rmq_silent(const struct weir__rmq_line *l);
+bool weir__rmq_silent(struct weir__rmq_line *l);
 /* Sends a method on a channel; 0 or -EPIPE. */
 int weir__rmq_send(struct weir__rmq_line *l, int channel, amqp_method_number_t id, void *decoded);
 
@@ -175,7 +198,7 @@ int weir__rmq_send(struct weir__rmq_line *l, int channel, amqp_method_number_t i
 enum { WEIR__RMQ_HEADERS = 5 };
 void weir__rmq_props(const struct weir__remote_job *job, unsigned attempts, int64_t ttl_ms,
                      amqp_basic_properties_t *props, amqp_table_entry_t headers[], char ttl[24]);
-/* NULL for what is no job, or without memory. */
+/* Any message is a job. NULL without memory. */
 struct weir__delivery *weir__rmq_delivery(const amqp_basic_properties_t *props, const void *body,
                                           size_t len, const char *token, int64_t until_ns);
 

@@ -57,8 +57,7 @@ static int end(struct weir__rmq_line *l, struct weir__rmq_op *op, int r)
 {
 	/* What was answered is kept until then, and perhaps nothing else is heard on this line. */
 	amqp_maybe_release_buffers_on_channel(l->conn, WEIR__RMQ_ASK);
-	if (!weir__rmq_done(op, r == -EPIPE ? -ENOTCONN : r))
-		weir__rmq_op_unref(op);
+	weir__rmq_end(op, r == -EPIPE ? -ENOTCONN : r);
 	return r == -EPIPE ? r : 0;
 }
 

@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A line to RabbitMQ: one connection and the thread that has it. rabbitmq-c blocks, and its
- * connections belong to one thread; so tasks give orders, and wait for their results under their
- * contexts.
+ * connections belong to one thread; so tasks give orders (rabbit_op.c), and wait for their results
+ * under their contexts.
  *
  * The thread sleeps in poll() on the connection and on an eventfd. What it waits for is bounded:
  * an answer that a call of rabbitmq-c waits for by rpc_timeout, a write by TCP_USER_TIMEOUT, a
- * silent server by the heartbeat, and by WEIR__RMQ_ANSWER while an answer is owed. A connection
- * that broke is made anew, with back-off and the next host; meanwhile orders fail at once.
+ * silent server by the heartbeat. A connection that broke is made anew, with back-off and the next
+ * host; meanwhile orders fail at once. Nobody waits for a thread that is looking for its server: it
+ * finds by itself that it is to end, and frees what it is the last to use.
  *
- * An order's end and its task's leaving meet under op->lock: the one that comes second sees the
- * other. A task that left may leave the op at work, so an op holds copies of all it needs.
+ * A server is silent when nothing came from it for as long as the heartbeat that was agreed on;
+ * RabbitMQ sends one every half of that. When something came last is the kernel's to say
+ * (TCP_INFO), since rabbitmq-c reads in most of its calls, and tells of few. An answer that is late
+ * alone (WEIR__RMQ_ANSWER) is no reason to give up the connection, and what is held over it.
  */
 #include "queue/rabbit.h"
 
@@ -20,127 +23,22 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
-#include <weir/offload.h>
 
 #include "base/log.h"
 #include "rt/task.h"
 
-enum { STACK = 512 * 1024, CONTENT_MAX = 256 << 20, WRITE_MS = 6000, TICK_MS = 1000 };
+enum { STACK = 512 * 1024, CONTENT_MAX = 256 << 20, WRITE_MS = 6000 };
 #define CONNECT ((struct timeval){ .tv_sec = 3 })
 #define ANSWER  ((struct timeval){ .tv_sec = 5 })
 #define PARTING ((struct timeval){ .tv_sec = 1 })
 enum { REST_MIN = 50, REST_MAX = 2000 }; /* ms */
-
-/* ---- Orders ---- */
-
-struct weir__rmq_op *weir__rmq_op_new(enum weir__rmq_verb verb, const char *queue, size_t extra)
-{
-	struct weir__rmq_op *op = calloc(1, sizeof *op + extra);
-
-	if (!op)
-		return NULL;
-	op->verb = verb;
-	op->refs = 2;
-	memcpy(op->queue, queue, strlen(queue) + 1);
-	weir__list_init(&op->got);
-	return op;
-}
-
-void weir__rmq_op_unref(struct weir__rmq_op *op)
-{
-	if (__atomic_sub_fetch(&op->refs, 1, __ATOMIC_ACQ_REL))
-		return;
-	free(op);
-}
-
-bool weir__rmq_done(struct weir__rmq_op *op, int result)
-{
-	struct weir__wait *wait;
-	bool heard;
-
-	weir__lock_acquire(&op->lock);
-	op->ended = true;
-	op->result = result;
-	heard = !op->left;
-	wait = op->wait;
-	op->wait = NULL;
-	if (wait && !weir__wait_claim(wait, 0))
-		wait = NULL; /* It is leaving, and will see that this has ended. */
-	weir__lock_release(&op->lock);
-	if (wait)
-		weir__wait_wake(wait);
-	if (heard)
-		weir__rmq_op_unref(op);
-	return heard;
-}
-
-void weir__rmq_kick(struct weir__rmq_line *l)
-{
-	uint64_t one = 1;
-
-	if (__atomic_exchange_n(&l->asleep, false, __ATOMIC_SEQ_CST) &&
-	    write(l->event, &one, sizeof one) < 0)
-		weir__log_rare(WEIR__ERROR, "queue", "RabbitMQ: a thread cannot be woken");
-}
-
-static void hand_over(struct weir__rmq_line *l, struct weir__rmq_op *op)
-{
-	weir__lock_acquire(&l->lock);
-	weir__list_append(&l->inbox, &op->link);
-	weir__lock_release(&l->lock);
-	weir__rmq_kick(l);
-}
-
-/* Until it has ended, or the context. */
-static int await(const weir_ctx *ctx, struct weir__rmq_op *op, bool last)
-{
-	struct weir__wait w;
-	int r = 0;
-
-	weir__lock_acquire(&op->lock);
-	if (!op->ended) {
-		weir__wait_init(&w);
-		op->wait = &w;
-		weir__lock_release(&op->lock);
-		r = weir__wait_park(&w, ctx, "an answer of RabbitMQ", op);
-		weir__lock_acquire(&op->lock);
-	}
-	op->wait = NULL;
-	if (op->ended)
-		r = op->result;
-	else
-		op->left = last;
-	weir__lock_release(&op->lock);
-	return r;
-}
-
-int weir__rmq_call(const weir_ctx *ctx, struct weir__rmq_line *l, struct weir__rmq_op *op)
-{
-	weir_ctx late = weir_ctx_shield(ctx, WEIR__RMQ_ANSWER);
-	bool fetch = op->verb == WEIR__RMQ_FETCH;
-	int r = weir__wait_check(ctx), got;
-
-	if (r == 0 && op->verb != WEIR__RMQ_HELLO && !__atomic_load_n(&l->up, __ATOMIC_ACQUIRE))
-		r = -ENOTCONN;
-	if (r < 0) {
-		weir__rmq_op_unref(op); /* The thread's. */
-		return r;
-	}
-	hand_over(l, op);
-	r = await(ctx, op, !fetch);
-	if (!fetch || r >= 0 || r == -ENOTCONN)
-		return r;
-	/* What is on its way to us already is better taken than sent back. */
-	__atomic_store_n(&op->cancel, true, __ATOMIC_RELEASE);
-	weir__rmq_kick(l);
-	got = await(&late, op, true);
-	return got > 0 ? got : r;
-}
 
 /* ---- The connection ---- */
 
@@ -149,9 +47,20 @@ int weir__rmq_send(struct weir__rmq_line *l, int channel, amqp_method_number_t i
 	return amqp_send_method(l->conn, (amqp_channel_t)channel, id, decoded) < 0 ? -EPIPE : 0;
 }
 
-bool weir__rmq_silent(const struct weir__rmq_line *l)
+static void hear_kernel(struct weir__rmq_line *l)
 {
-	if (weir_now() - l->heard < WEIR__RMQ_ANSWER)
+	struct tcp_info info;
+	socklen_t n = sizeof info;
+
+	if (getsockopt(amqp_get_sockfd(l->conn), IPPROTO_TCP, TCP_INFO, &info, &n) == 0)
+		__atomic_store_n(&l->heard, weir_now() - WEIR_MS((int64_t)info.tcpi_last_data_recv),
+		                 __ATOMIC_RELEASE);
+}
+
+bool weir__rmq_silent(struct weir__rmq_line *l)
+{
+	hear_kernel(l);
+	if (weir_now() - l->heard < l->silence_ns)
 		return false;
 	weir__log_rare(WEIR__WARN, "queue", "RabbitMQ: %s:%d does not answer",
 	               l->rmq->url.host[l->host], l->rmq->url.port[l->host]);
@@ -208,6 +117,7 @@ static int sign_in(struct weir__rmq_line *l)
 	const amqp_table_t client = { .num_entries = 2, .entries = about };
 	const struct weir__rmq_url *u = &l->rmq->url;
 	amqp_rpc_reply_t r;
+	int agreed;
 
 	r = amqp_login_with_properties(l->conn, u->vhost, 0, AMQP_DEFAULT_FRAME_SIZE,
 	                               WEIR__RMQ_HEARTBEAT, &client, AMQP_SASL_METHOD_PLAIN,
@@ -216,9 +126,23 @@ static int sign_in(struct weir__rmq_line *l)
 		say_why(l, "no entry at", r);
 		return r.reply_type == AMQP_RESPONSE_SERVER_EXCEPTION ? -EACCES : -ECONNREFUSED;
 	}
+	agreed = amqp_get_heartbeat(l->conn);
+	if (agreed < 1 || agreed > WEIR__RMQ_HEARTBEAT)
+		agreed = WEIR__RMQ_HEARTBEAT;
+	__atomic_store_n(&l->silence_ns, WEIR_SEC((int64_t)agreed), __ATOMIC_RELEASE);
 	amqp_channel_open(l->conn, WEIR__RMQ_WORK);
 	r = amqp_get_rpc_reply(l->conn);
 	return r.reply_type == AMQP_RESPONSE_NORMAL ? 0 : -ECONNREFUSED;
+}
+
+static bool stopping(struct weir__rmq_line *l)
+{
+	bool stop;
+
+	weir__lock_acquire(&l->lock);
+	stop = l->stop;
+	weir__lock_release(&l->lock);
+	return stop;
 }
 
 static int dial(struct weir__rmq_line *l)
@@ -243,7 +167,7 @@ static int dial(struct weir__rmq_line *l)
 	}
 	(void)setsockopt(amqp_get_sockfd(l->conn), IPPROTO_TCP, TCP_USER_TIMEOUT, &write_ms,
 	                 sizeof write_ms);
-	r = sign_in(l);
+	r = stopping(l) ? -ECONNREFUSED : sign_in(l);
 	return r < 0 ? r : l->role->begin(l) < 0 ? -ECONNREFUSED : 0;
 }
 
@@ -368,68 +292,45 @@ static int hear(struct weir__rmq_line *l)
 
 /* ---- The thread ---- */
 
-/* Takes what is new; false: it is to end. */
-static bool receive(struct weir__rmq_line *l)
-{
-	struct weir__list *node;
-	bool stop;
-
-	weir__lock_acquire(&l->lock);
-	while ((node = weir__list_pop(&l->inbox)))
-		weir__list_append(&l->todo, node);
-	stop = l->stop;
-	weir__lock_release(&l->lock);
-	return !stop;
-}
-
 static void refuse(struct weir__rmq_line *l, int why)
 {
-	struct weir__list *node;
+	struct weir__rmq_op *op;
 
-	while ((node = weir__list_pop(&l->todo))) {
-		struct weir__rmq_op *op = weir__container(node, struct weir__rmq_op, link);
-		bool hello = op->verb == WEIR__RMQ_HELLO;
-
-		if (!weir__rmq_done(op, hello ? why : -ENOTCONN))
-			weir__rmq_op_unref(op);
-	}
+	while ((op = weir__rmq_next(l)))
+		weir__rmq_end(op, op->verb == WEIR__RMQ_HELLO ? why : -ENOTCONN);
 }
 
 /* The orders, as far as they can be heeded now. */
 static int heed(struct weir__rmq_line *l)
 {
-	while (!weir__list_empty(&l->todo)) {
-		struct weir__rmq_op *op = weir__container(l->todo.next, struct weir__rmq_op, link);
-		int r = 0;
+	struct weir__rmq_op *op;
+	int r = 0;
 
-		weir__list_remove(&op->link);
-		if (op->verb == WEIR__RMQ_HELLO) {
-			if (!weir__rmq_done(op, 0))
-				weir__rmq_op_unref(op);
-			continue;
-		}
-		r = l->role->heed(l, op);
-		if (r == -EAGAIN) {
-			weir__list_prepend(&l->todo, &op->link);
-			return 0;
-		}
-		if (r < 0)
-			return r;
+	weir__lock_acquire(&l->lock);
+	l->fresh = false;
+	weir__lock_release(&l->lock);
+	while (r == 0 && (op = weir__rmq_next(l))) {
+		if (op->verb == WEIR__RMQ_HELLO)
+			weir__rmq_end(op, 0);
+		else
+			r = l->role->heed(l, op);
+		if (r == -EAGAIN)
+			weir__rmq_not_yet(l, op);
 	}
-	return 0;
+	return r == -EAGAIN ? 0 : r;
 }
 
-/* Until the server says something, or there are orders, or the time. True: the server did. */
-static bool sleep_on(struct weir__rmq_line *l, int fd, int64_t ms)
+/* Until the server says something, or there are orders, or the time. */
+static void sleep_on(struct weir__rmq_line *l, int fd, int64_t ms)
 {
 	struct pollfd p[2] = { { .fd = l->event, .events = POLLIN },
 		               { .fd = fd, .events = POLLIN } };
-	uint64_t n;
 	bool orders;
+	uint64_t n;
 
 	__atomic_store_n(&l->asleep, true, __ATOMIC_SEQ_CST);
 	weir__lock_acquire(&l->lock);
-	orders = !weir__list_empty(&l->inbox) || l->stop;
+	orders = l->fresh || l->stop;
 	weir__lock_release(&l->lock);
 	if (orders)
 		ms = 0;
@@ -437,19 +338,18 @@ static bool sleep_on(struct weir__rmq_line *l, int fd, int64_t ms)
 	__atomic_store_n(&l->asleep, false, __ATOMIC_SEQ_CST);
 	if (p[0].revents && read(l->event, &n, sizeof n) < 0)
 		weir__log_rare(WEIR__ERROR, "queue", "RabbitMQ: an eventfd cannot be read");
-	return fd >= 0 && p[1].revents;
 }
 
 /* While the connection lasts. 0: it is to end. */
 static int converse(struct weir__rmq_line *l)
 {
+	/* What was heard of last is looked at as often as others need to know it. */
+	const int64_t tick = l->silence_ns / 8;
 	int r;
 
-	for (;;) {
-		int64_t now, at = WEIR_NEVER, ms;
+	while (!stopping(l)) {
+		int64_t now, at = WEIR_NEVER;
 
-		if (!receive(l))
-			return 0;
 		r = heed(l);
 		if (r == 0)
 			r = hear(l);
@@ -457,13 +357,12 @@ static int converse(struct weir__rmq_line *l)
 			r = l->role->rest(l, &at);
 		if (r < 0)
 			return r;
+		hear_kernel(l);
 		now = weir_now();
-		ms = at == WEIR_NEVER || at - now > WEIR_MS(TICK_MS) ? TICK_MS :
-		     at <= now                                       ? 0 :
-		                                                       (at - now) / 1000000 + 1;
-		if (sleep_on(l, amqp_get_sockfd(l->conn), ms))
-			__atomic_store_n(&l->heard, weir_now(), __ATOMIC_RELEASE);
+		at = at < now + tick ? at : now + tick;
+		sleep_on(l, amqp_get_sockfd(l->conn), at <= now ? 0 : (at - now) / 1000000 + 1);
 	}
+	return 0;
 }
 
 static void part(struct weir__rmq_line *l)
@@ -474,85 +373,122 @@ static void part(struct weir__rmq_line *l)
 	(void)amqp_connection_close(l->conn, AMQP_REPLY_SUCCESS);
 }
 
+/* False: it is to end. */
+static bool set_dialling(struct weir__rmq_line *l, bool on)
+{
+	bool stop;
+
+	weir__lock_acquire(&l->lock);
+	stop = l->stop;
+	if (!stop)
+		l->dialling = on;
+	weir__lock_release(&l->lock);
+	return !stop;
+}
+
+/* The last that the thread does. */
+static void leave(struct weir__rmq_line *l)
+{
+	struct weir__wait *leaver;
+
+	weir__lock_acquire(&l->lock);
+	l->gone = true;
+	leaver = l->leaver;
+	if (leaver && !weir__wait_claim(leaver, 0))
+		leaver = NULL; /* It has waited for long enough. */
+	weir__lock_release(&l->lock);
+	if (leaver)
+		weir__wait_wake(leaver);
+	weir__rmq_unref(l->rmq);
+}
+
 static void *line_main(void *arg)
 {
 	struct weir__rmq_line *l = arg;
 	int64_t rest_ms = REST_MIN;
 	int r;
 
-	while (receive(l)) {
+	while (set_dialling(l, true)) {
 		r = dial(l);
-		if (r == 0) {
+		if (r == 0 && set_dialling(l, false)) {
 			rest_ms = REST_MIN;
-			__atomic_store_n(&l->heard, weir_now(), __ATOMIC_RELEASE);
+			hear_kernel(l);
 			__atomic_store_n(&l->up, true, __ATOMIC_RELEASE);
 			if (converse(l) == 0)
 				part(l);
 			r = -ENOTCONN;
 		}
 		hang_up(l);
-		(void)receive(l);
-		refuse(l, r);
+		refuse(l, r < 0 ? r : -ENOTCONN);
 		l->host = (l->host + 1) % l->rmq->url.hosts;
-		(void)sleep_on(l, -1, rest_ms);
+		sleep_on(l, -1, rest_ms);
 		rest_ms = rest_ms * 2 < REST_MAX ? rest_ms * 2 : REST_MAX;
 	}
 	refuse(l, -ENOTCONN);
+	leave(l);
 	return NULL;
 }
 
 int weir__rmq_line_start(struct weir__rmq_line *l, struct weir__rmq *rmq,
                          const struct weir__rmq_role *role)
 {
+	sigset_t all, old;
 	pthread_attr_t attr;
+	pthread_t thread;
 	int r;
 
 	l->rmq = rmq;
 	l->role = role;
-	weir__list_init(&l->inbox);
-	weir__list_init(&l->todo);
+	weir__list_init(&l->orders);
 	l->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (l->event < 0)
 		return -errno;
+	l->made = true;
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, STACK);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 	weir__outside(1);
-	r = -pthread_create(&l->thread, &attr, line_main, l);
+	__atomic_add_fetch(&rmq->refs, 1, __ATOMIC_RELAXED);
+	sigfillset(&all); /* Signals are for the program's other threads. */
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	r = -pthread_create(&thread, &attr, line_main, l);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	pthread_attr_destroy(&attr);
-	l->made = r == 0;
 	if (r < 0) {
-		weir__outside(-1);
-		close(l->event);
+		l->gone = true;
+		weir__rmq_unref(rmq);
 	}
 	return r;
 }
 
-static int join(void *arg)
-{
-	struct weir__rmq_line *l = arg;
-
-	pthread_join(l->thread, NULL);
-	return 0;
-}
-
-static void no_interrupt(void *arg)
-{
-	weir__rmq_kick(arg);
-}
-
 void weir__rmq_line_end(const weir_ctx *ctx, struct weir__rmq_line *l)
 {
-	weir_ctx hard = weir_ctx_shield(ctx, WEIR_NEVER);
+	struct weir__wait w;
+	bool wait;
 
 	if (!l->made)
 		return;
 	weir__lock_acquire(&l->lock);
 	l->stop = true;
+	wait = !l->gone && !l->dialling;
+	if (wait) {
+		weir__wait_init(&w);
+		l->leaver = &w;
+	}
 	weir__lock_release(&l->lock);
 	weir__rmq_kick(l);
-	if (weir_offload_interruptible(&hard, join, l, no_interrupt) < 0)
-		join(l); /* No memory to wait elsewhere. */
+	if (wait)
+		(void)weir__wait_park(&w, ctx, "a connection to RabbitMQ to end", l);
+	weir__lock_acquire(&l->lock);
+	l->leaver = NULL;
+	weir__lock_release(&l->lock);
 	weir__outside(-1);
+}
+
+void weir__rmq_line_fini(struct weir__rmq_line *l)
+{
+	if (!l->made)
+		return;
 	close(l->event);
 	l->role->fini(l);
 }

@@ -93,7 +93,7 @@ struct weir__delivery *weir__rmq_delivery(const amqp_basic_properties_t *props, 
                                           size_t len, const char *token, int64_t until_ns)
 {
 	const amqp_field_value_t *k = header(props, "weir-key");
-	char id[40], type[256], key[300];
+	char id[256], type[256], key[300];
 	struct weir__remote_job job = {
 		.data = body,
 		.len = len,
@@ -104,12 +104,14 @@ struct weir__delivery *weir__rmq_delivery(const amqp_basic_properties_t *props, 
 	int64_t attempts =
 		header_number(props, "weir-attempts") + header_number(props, "x-delivery-count");
 
-	if (!(props->_flags & AMQP_BASIC_MESSAGE_ID_FLAG))
-		return NULL;
-	job.id = text(props->message_id, id, sizeof id);
+	/* Somebody else's message may have none; then this delivery's own will do. */
+	if (props->_flags & AMQP_BASIC_MESSAGE_ID_FLAG)
+		job.id = text(props->message_id, id, sizeof id);
+	if (!job.id || !*job.id)
+		job.id = token;
 	if (props->_flags & AMQP_BASIC_CONTENT_TYPE_FLAG)
 		job.content_type = text(props->content_type, type, sizeof type);
 	if (k && k->kind == AMQP_FIELD_KIND_UTF8)
 		job.key = text(k->value.bytes, key, sizeof key);
-	return job.id ? weir__delivery_new(&job, (unsigned)attempts + 1, token, until_ns) : NULL;
+	return weir__delivery_new(&job, (unsigned)attempts + 1, token, until_ns);
 }

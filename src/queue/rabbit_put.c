@@ -31,8 +31,7 @@ static struct sent *at(struct puts *p, uint64_t no)
 static void finish(struct weir__rmq_op *op)
 {
 	weir__list_remove(&op->link);
-	if (!weir__rmq_done(op, 0))
-		weir__rmq_op_unref(op);
+	weir__rmq_end(op, 0);
 }
 
 static void answer(struct puts *p, uint64_t no, int r)

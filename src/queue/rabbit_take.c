@@ -196,8 +196,7 @@ static int fetch(struct weir__rmq_line *l, struct weir__rmq_op *op)
 	int r = 0;
 
 	if (!b) {
-		if (!weir__rmq_done(op, -ENOMEM))
-			weir__rmq_op_unref(op);
+		weir__rmq_end(op, -ENOMEM);
 		return 0;
 	}
 	if (b->fetch) /* One at a time: that before it was left by its task. */
@@ -215,8 +214,7 @@ static int end(struct weir__rmq_line *l, struct weir__rmq_op *op)
 	int r;
 
 	if (op->generation != __atomic_load_n(&l->generation, __ATOMIC_ACQUIRE)) {
-		if (!weir__rmq_done(op, -ESTALE))
-			weir__rmq_op_unref(op);
+		weir__rmq_end(op, -ESTALE);
 		return 0;
 	}
 	weir__list_append(&t->waiting, &op->link);
@@ -237,6 +235,17 @@ static int heed(struct weir__rmq_line *l, struct weir__rmq_op *op)
 	return op->verb == WEIR__RMQ_FETCH ? fetch(l, op) : end(l, op);
 }
 
+/* It found no place here: it goes back, and nobody is sent for more for now. */
+static int no_place(struct weir__rmq_line *l, struct box *b, uint64_t tag)
+{
+	int r = requeue(l, tag);
+
+	weir__log_rare(WEIR__ERROR, "queue", "RabbitMQ: a job found no memory here, and goes back");
+	if (r == 0 && b && b->state == OPEN)
+		r = close_consumer(l, b);
+	return r == 0 && b && b->fetch ? complete(l, b, -ENOMEM) : r;
+}
+
 static int delivered(struct weir__rmq_line *l, const amqp_basic_deliver_t *d)
 {
 	struct box *b = box_tagged(l->state, d->consumer_tag);
@@ -247,16 +256,10 @@ static int delivered(struct weir__rmq_line *l, const amqp_basic_deliver_t *d)
 	snprintf(token, sizeof token, "%llu.%llu.%lld",
 	         (unsigned long long)__atomic_load_n(&l->generation, __ATOMIC_RELAXED),
 	         (unsigned long long)d->delivery_tag, (long long)now);
-	job = b ? weir__rmq_delivery(l->props, l->body, l->body_len, token,
-	                             now + WEIR_SEC(WEIR__RMQ_HEARTBEAT)) :
+	job = b ? weir__rmq_delivery(l->props, l->body, l->body_len, token, now + l->silence_ns) :
 	          NULL;
-	if (!job) {
-		amqp_basic_reject_t no = { .delivery_tag = d->delivery_tag };
-
-		weir__log_rare(WEIR__ERROR, "queue",
-		               "RabbitMQ: a message that is no job of weir goes to the dead");
-		return weir__rmq_send(l, WEIR__RMQ_WORK, AMQP_BASIC_REJECT_METHOD, &no);
-	}
+	if (!job)
+		return no_place(l, b, d->delivery_tag);
 	if (!b->in_n)
 		b->since = now;
 	weir__list_append(&b->in, &job->link);
@@ -334,8 +337,7 @@ static int rest(struct weir__rmq_line *l, int64_t *ret_at)
 		if (!done && weir__rmq_silent(l))
 			return -EPIPE;
 		weir__list_remove(&op->link);
-		if (!weir__rmq_done(op, done ? 0 : -ENOTCONN))
-			weir__rmq_op_unref(op);
+		weir__rmq_end(op, done ? 0 : -ENOTCONN);
 	}
 	weir__list_each (node, &t->boxes)
 		if (r == 0)
@@ -372,8 +374,7 @@ static void lost(struct weir__rmq_line *l)
 	while ((node = weir__list_pop(&t->waiting))) {
 		struct weir__rmq_op *op = weir__container(node, struct weir__rmq_op, link);
 
-		if (!weir__rmq_done(op, -ESTALE))
-			weir__rmq_op_unref(op);
+		weir__rmq_end(op, -ESTALE);
 	}
 	t->asked = t->answered = 0;
 	t->ask = false;

@@ -154,8 +154,8 @@ static void replace(weir_store *s, const char *id)
 	weir__job_remove(s, old);
 }
 
-/* Takes the delivery over. */
-static void deliver(weir_store *s, const char *queue, struct weir__delivery *d)
+/* Takes the delivery over. 0, or -ENOMEM: it is still the caller's. */
+static int deliver(weir_store *s, const char *queue, struct weir__delivery *d)
 {
 	const weir_job_spec spec = { .data = d->job.data,
 		                     .len = d->job.len,
@@ -169,14 +169,14 @@ static void deliver(weir_store *s, const char *queue, struct weir__delivery *d)
 	struct weir__queue *q;
 	bool used_up = false;
 
-	if (!h || !j || !d->job.id || strlen(d->job.id) != WEIR__ID) {
-		/* It comes back when its time there is over. */
-		weir__log_rare(WEIR__ERROR, "queue", "a job of queue %s %s", queue,
-		               h && j ? "has no id of weir: who put it?" : "found no memory here");
+	if (!h || !j) {
 		free(h);
-		free(d);
 		weir__job_free(j);
-		return;
+		return -ENOMEM;
+	}
+	if (!weir__far_is_id(d->job.id)) { /* Somebody else has put it. */
+		weir__far_id(queue, d->job.id, d->own_id);
+		d->job.id = d->own_id;
 	}
 	h->refs = 1;
 	h->d = d;
@@ -197,7 +197,7 @@ static void deliver(weir_store *s, const char *queue, struct weir__delivery *d)
 		weir__far_wake_keeper(s);
 		weir__job_unref(s, j);
 		weir__store_leave(s);
-		return;
+		return 0;
 	}
 	j->hold = h;
 	h->rec = j;
@@ -219,6 +219,23 @@ static void deliver(weir_store *s, const char *queue, struct weir__delivery *d)
 	}
 	weir__far_wake_keeper(s);
 	weir__store_leave(s);
+	return 0;
+}
+
+/* One that finds no memory here waits for some while it is ours, and is then given back. */
+static void deliver_surely(const weir_ctx *ctx, weir_store *s, const char *queue,
+                           struct weir__delivery *d)
+{
+	int r;
+
+	while ((r = deliver(s, queue, d)) < 0 && weir_now() + AGAIN < d->until_ns &&
+	       weir_sleep(ctx, AGAIN) == 0)
+		;
+	if (r == 0)
+		return;
+	weir__log_rare(WEIR__ERROR, "queue", "a job of queue %s finds no memory here", queue);
+	(void)s->far->ops->nack(ctx, s->far->engine, queue, d, 0, false);
+	free(d);
 }
 
 /* One fetch for those who wait. 1: go on; 0: nobody waits. */
@@ -259,7 +276,7 @@ static int fetch_some(const weir_ctx *ctx, struct weir__fetcher *fe, struct weir
 	weir__store_leave(s);
 	weir_scope_close(scope.scope);
 	for (int i = 0; i < n; i++)
-		deliver(s, fe->queue, got[i]);
+		deliver_surely(ctx, s, fe->queue, got[i]);
 	if (n < 0 && weir_ctx_err(ctx) == 0 && n != -ECANCELED) {
 		weir__log_rare(WEIR__WARN, "queue", "%s: no jobs of queue %s: %s",
 		               s->far->row->name, fe->queue, strerror(-n));
@@ -435,8 +452,10 @@ int weir_queue_refresh(const weir_ctx *ctx, weir_store *s, const char *queue)
 	if (!weir__far_enter(s))
 		return -EPIPE;
 	r = weir__far_make(ctx, s, queue);
-	if (r == 0)
+	if (r == 0) {
 		r = s->far->ops->count(ctx, s->far->engine, queue, &c);
+		r = r == 0 || r == -ENOMEM || weir__remote_stops(r) ? r : -ENOTCONN;
+	}
 	if (r == 0) {
 		weir__store_enter(s);
 		q = weir__queue_find(s, queue);

@@ -16,6 +16,7 @@
 #ifndef WEIR_QUEUE_REMOTE_H
 #define WEIR_QUEUE_REMOTE_H
 
+#include <errno.h>
 #include <weir/queue.h>
 
 #include "base/list.h"
@@ -90,7 +91,10 @@ struct weir__remote_job {
 /* A job that was fetched, in one piece of memory. */
 struct weir__delivery {
 	struct weir__list link; /* the layer's above */
+	/* Its id may be any text that stays the same over deliveries, of a message that was not put
+	 * by Weir: the layer above makes one of it, in own_id. */
 	struct weir__remote_job job;
+	char own_id[27];
 	unsigned attempt;  /* 1: the first */
 	const char *token; /* the engine's own: by what it knows this delivery */
 	/* weir_now(): from then on somebody else may have it; WEIR_NEVER: it does not end by
@@ -153,11 +157,20 @@ struct weir__remote_engine {
 	int (*extend)(const weir_ctx *ctx, void *engine, const char *queue,
 	              const struct weir__delivery *d, int64_t *ret_until_ns);
 
+	/* 0; or any error: they are not known now. */
 	int (*count)(const weir_ctx *ctx, void *engine, const char *queue,
 	             struct weir__remote_counts *ret);
-	/* Dead jobs back to the queue; how many. NULL: WEIR__CAN_REDRIVE is not in its row. */
+	/* The jobs that are dead now back to the queue, with fresh attempts: how many, or why none.
+	 * Cut off in the middle, some are in both places. NULL: WEIR__CAN_REDRIVE is not in its
+	 * row. */
 	int64_t (*redrive)(const weir_ctx *ctx, void *engine, const char *queue);
 };
+
+/* Is it an error that comes from a context? */
+static inline bool weir__remote_stops(int r)
+{
+	return r == -ECANCELED || r == -ETIMEDOUT || r == -ESHUTDOWN;
+}
 
 extern const struct weir__remote_engine weir__engine_jetstream, weir__engine_rabbitmq,
 	weir__engine_sqs; /* those that are built */

@@ -16,8 +16,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "queue/far.h"
 
+enum { TOLD_MAX = 20 }; /* jobs that a stop names */
 #define SETTLE_MAX WEIR_SEC(30)
 #define AGAIN      WEIR_MS(250)
 #define LATER      WEIR_SEC(1)
@@ -305,19 +307,41 @@ int weir__far_keeper(const weir_ctx *ctx, void *arg)
 	return r;
 }
 
+/* The store closes, and the engine holds it yet. */
+static void tell_left(const weir_store *s, const struct weir__hold *h, int why)
+{
+	int64_t until = h->d->until_ns, now = weir_now();
+
+	if (until == WEIR_NEVER)
+		weir__log(WEIR__WARN, "report", "%s still holds job %s of queue %s: %s",
+		          s->far->row->name, h->d->job.id, h->queue, strerror(-why));
+	else if (until > now)
+		weir__log(WEIR__WARN, "report",
+		          "%s still holds job %s of queue %s, for %lld s at most: %s",
+		          s->far->row->name, h->d->job.id, h->queue,
+		          (long long)((until - now) / WEIR_SEC(1) + 1), strerror(-why));
+}
+
 void weir__far_flush(const weir_ctx *ctx, weir_store *s)
 {
 	struct weir__far *f = s->far;
 	struct weir__list *l;
+	size_t left = 0;
 
 	weir__store_enter(s);
 	while ((l = weir__list_pop(&f->outbox))) {
 		struct weir__hold *h = weir__container(l, struct weir__hold, link);
+		int r;
 
 		weir__store_leave(s);
-		(void)say(ctx, s, h, h->verdict, h->delay_ns, h->why);
+		r = say(ctx, s, h, h->verdict, h->delay_ns, h->why);
+		if (r < 0 && r != -ESTALE && left++ < TOLD_MAX)
+			tell_left(s, h, r);
 		weir__store_enter(s);
 		weir__hold_free(h);
 	}
 	weir__store_leave(s);
+	if (left > TOLD_MAX)
+		weir__log(WEIR__WARN, "report", "%s still holds %zu more jobs", f->row->name,
+		          left - TOLD_MAX);
 }

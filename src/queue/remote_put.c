@@ -13,20 +13,26 @@
 #include "base/sha256.h"
 #include "queue/far.h"
 
+static const char alphabet[] = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+
 /* 130 bits of a hash, as 26 characters like every id; such ids do not sort by time. */
-static void id_of_key(const char *queue, const char *key, char id[WEIR__ID + 1])
+void weir__far_id(const char *queue, const char *text, char id[WEIR__ID + 1])
 {
-	static const char alphabet[] = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 	unsigned char h[WEIR__SHA256];
 	struct weir__sha256 sha;
 
 	weir__sha256_init(&sha);
 	weir__sha256_add(&sha, queue, strlen(queue) + 1);
-	weir__sha256_add(&sha, key, strlen(key));
+	weir__sha256_add(&sha, text, strlen(text));
 	weir__sha256_end(&sha, h);
 	for (int i = 0; i < WEIR__ID; i++)
 		id[i] = alphabet[h[i] & 31];
 	id[WEIR__ID] = 0;
+}
+
+bool weir__far_is_id(const char *text)
+{
+	return strlen(text) == WEIR__ID && strspn(text, alphabet) == WEIR__ID;
 }
 
 static bool too_long(const weir_store *s, const weir_job_spec *spec)
@@ -93,7 +99,7 @@ static int batch_new(weir_store *s, const char *queue, const weir_job_spec *spec
 			continue;
 		key = key && *key ? key : NULL;
 		if (key)
-			id_of_key(queue, key, ret_ids[i]);
+			weir__far_id(queue, key, ret_ids[i]);
 		else
 			weir__job_next_id(s, ret_ids[i]);
 		b->from[b->n] = i;
@@ -171,9 +177,26 @@ int weir__far_put(const weir_ctx *ctx, weir_store *s, const char *queue, const w
 	}
 	count(s, queue, &b);
 	free(b.jobs);
-	if (r != -ECANCELED && r != -ETIMEDOUT && r != -ESHUTDOWN)
+	if (!weir__remote_stops(r))
 		r = 0;
 out:
 	weir__far_leave(s);
 	return r;
+}
+
+int64_t weir__far_redrive(const weir_ctx *ctx, weir_store *s, const char *queue)
+{
+	int64_t n;
+
+	if (!weir__far_can(s, WEIR__CAN_REDRIVE))
+		return -EOPNOTSUPP;
+	if (!weir_queue_name_valid(queue))
+		return -EINVAL;
+	if (!weir__far_enter(s))
+		return -EPIPE;
+	n = weir__far_make(ctx, s, queue);
+	if (n == 0)
+		n = s->far->ops->redrive(ctx, s->far->engine, queue);
+	weir__far_leave(s);
+	return n;
 }

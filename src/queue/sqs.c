@@ -281,4 +281,5 @@ const struct weir__remote_engine weir__engine_sqs = {
 	.bury = weir__sqs_bury,
 	.extend = weir__sqs_extend,
 	.count = weir__sqs_count,
+	.redrive = weir__sqs_redrive,
 };

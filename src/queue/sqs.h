@@ -45,8 +45,8 @@ struct weir__sqs_lane {
 struct weir__sqs_queue {
 	struct weir__list link; /* sqs->queues */
 	char name[65];
-	int64_t lease_s; /* atomic */
-	struct weir__sqs_lane send, remove, hide, bury;
+	int64_t lease_s;                                       /* atomic */
+	struct weir__sqs_lane send, remove, hide, bury, raise; /* raise: out of the dead */
 
 	weir__lock lock; /* guards the URLs, as JSON texts in quotation marks */
 	char url[WEIR__SQS_URL], dead_url[WEIR__SQS_URL];
@@ -79,6 +79,7 @@ struct weir__sqs_call {
 	const char *action;
 	struct weir__buf body; /* the caller's */
 	int64_t timeout_ns;    /* 0: WEIR__SQS_ANSWER */
+	int64_t late_ns;       /* how long the answer is waited for when the context has ended */
 	size_t answer_max;     /* 0: 64 KiB */
 
 	/* 0 with an answer; -ENOTCONN: none, so not confirmed; -EAGAIN: throttled; -EACCES;
@@ -150,5 +151,6 @@ int weir__sqs_bury(const weir_ctx *ctx, void *engine, const char *queue,
                    const struct weir__delivery *d, const char *why);
 int weir__sqs_extend(const weir_ctx *ctx, void *engine, const char *queue,
                      const struct weir__delivery *d, int64_t *ret_until_ns);
+int64_t weir__sqs_redrive(const weir_ctx *ctx, void *engine, const char *queue);
 
 #endif

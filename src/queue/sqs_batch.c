@@ -119,7 +119,7 @@ static void take_answer(const struct weir__sqs_lane *l, struct batch *b, struct 
 {
 	struct reading r = { .lane = l, .b = b, .at = WEIR__SQS_BATCH };
 	/* The time of who led is not that of the others. */
-	bool ended = c->result == -ETIMEDOUT || c->result == -ECANCELED || c->result == -ESHUTDOWN;
+	bool ended = weir__remote_stops(c->result);
 
 	for (size_t i = 0; i < b->n; i++)
 		b->entry[i]->result = c->result < 0 && !ended ? c->result : -ENOTCONN;

@@ -65,6 +65,7 @@ int weir__sqs_look_up(const weir_ctx *ctx, struct weir__sqs *s, struct weir__url
 	r = weir__url_look_up(ctx, s->at.host, s->at.port, addrs, p);
 	if (r == -EHOSTUNREACH) {
 		weir__log_rare(WEIR__WARN, "queue", "SQS: the host %s is not known", s->at.host);
+		weir__sqs_up(s, false);
 		return -ENOTCONN;
 	}
 	if (r < 0)
@@ -131,7 +132,7 @@ static int identify(const weir_ctx *ctx, struct weir__sqs *s, bool anew, struct 
 			r = renew_key(ctx, s);
 		weir_mutex_unlock(&s->asking);
 	}
-	if (r == -ECANCELED || r == -ETIMEDOUT || r == -ESHUTDOWN)
+	if (weir__remote_stops(r))
 		return r;
 	weir__lock_acquire(&s->lock);
 	dead = !s->key || weir_wall() / WEIR_SEC(1) >= s->key->expires_at;
@@ -269,6 +270,7 @@ static bool write_letter(struct weir__sqs *s, const struct identity *id, struct 
 		                    .data = c->body.data,
 		                    .len = c->body.len,
 		                    .timeout_ns = c->timeout_ns ? c->timeout_ns : WEIR__SQS_ANSWER,
+		                    .late_ns = c->late_ns,
 		                    .answer_max = c->answer_max ? c->answer_max : ANSWER_MAX,
 		                    .allow_private = true,
 		                    .keep = true,
@@ -353,17 +355,19 @@ static int send_round(const weir_ctx *ctx, struct weir__sqs *s, struct letter *l
 	struct identity id = { 0 };
 	struct weir__url_addrs addrs;
 	struct letter *of[WEIR__SQS_ROUND + 1];
+	struct weir__parcel to = { .url = NULL }; /* has the addresses, which are those of all */
 	size_t m = 0;
 	int r = p ? identify(ctx, s, new_key, &id) : -ENOMEM;
 
+	if (r == 0)
+		r = weir__sqs_look_up(ctx, s, &addrs, &to);
 	for (size_t i = 0; r == 0 && i < n; i++) {
 		if (l[i].done)
 			continue;
 		of[m] = &l[i];
 		if (!write_letter(s, &id, &l[i], &p[m]))
 			r = -ENOMEM;
-		else
-			r = weir__sqs_look_up(ctx, s, &addrs, &p[m]);
+		memcpy(p[m].addrs, to.addrs, sizeof to.addrs);
 		m++;
 	}
 	weir__aws_key_free(id.key);
@@ -415,7 +419,7 @@ int weir__sqs_call(const weir_ctx *ctx, struct weir__sqs *s, struct weir__sqs_ca
 		tell(s, &c[i]);
 	}
 	free(l);
-	return r == -ECANCELED || r == -ETIMEDOUT || r == -ESHUTDOWN ? r : 0;
+	return weir__remote_stops(r) ? r : 0;
 }
 
 void weir__sqs_call_free(struct weir__sqs_call *c, size_t n)

@@ -188,8 +188,8 @@ static void deliver(struct reading *r)
 
 	if (!m->handle || !m->body || !m->id)
 		return;
-	if (!job.id && id_of(m->id, id))
-		job.id = id;
+	if (!job.id || !*job.id)
+		job.id = id_of(m->id, id) ? id : m->id;
 	if (!job.created_at)
 		job.created_at = WEIR_MS(number_of(m->sent));
 	if (m->encoding && !strcmp(m->encoding, "empty")) {

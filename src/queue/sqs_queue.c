@@ -166,6 +166,7 @@ int weir__sqs_make(const weir_ctx *ctx, void *engine, const char *queue,
 	weir__sqs_lane_init(&fresh->remove, s, fresh, "DeleteMessageBatch", false);
 	weir__sqs_lane_init(&fresh->hide, s, fresh, "ChangeMessageVisibilityBatch", false);
 	weir__sqs_lane_init(&fresh->bury, s, fresh, "SendMessageBatch", true);
+	weir__sqs_lane_init(&fresh->raise, s, fresh, "DeleteMessageBatch", true);
 	r = weir__sqs_remake(ctx, s, fresh);
 	if (r < 0) {
 		free(fresh);
@@ -227,7 +228,7 @@ int weir__sqs_count(const weir_ctx *ctx, void *engine, const char *queue,
 	if (r == -ENOENT)
 		r = weir__sqs_remake(ctx, s, q); /* Then it is empty. */
 	if (r < 0)
-		return r == -EACCES || r == -EAGAIN ? -ENOTCONN : r;
+		return r;
 	*ret = (struct weir__remote_counts){ .queued = n[0].visible,
 		                             .delayed = n[0].delayed,
 		                             .running = n[0].hidden,

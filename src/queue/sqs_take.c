@@ -4,8 +4,8 @@
  *
  * A poll cannot be called back: a message that the service gives to one whose client has gone is
  * hidden for its whole time, and that was an attempt. So a poll is short (`wait` of the URL, two
- * seconds), and a fetch whose takers have gone stays until it is over; what comes by then is handed
- * up. With a longer wait it is cut off.
+ * seconds), and a fetch whose takers have gone stays for the poll's time and LATE; what comes by then
+ * is handed up. With a longer wait it is cut off.
  *
  * A message is hidden from a moment that only the service knows. It is asked to hide it for the
  * lease and the poll's own time, and the time is counted from before the poll: so it is on the safe
@@ -23,14 +23,16 @@
 #include "queue/sqs.h"
 
 #define ANSWER WEIR_SEC(5) /* how long it may take beyond the poll's time */
+#define LATE   WEIR_MS(500)
 #define AGAIN  WEIR_MS(250)
 #define SHORT  2 /* seconds: polls that are waited for */
 
 enum { POLLS = WEIR__SQS_ROUND };
 
-static void write_poll(struct weir__sqs_queue *q, struct weir__buf *b, size_t max, int64_t wait_s)
+static void write_poll(struct weir__sqs_queue *q, bool dead, struct weir__buf *b, size_t max,
+                       int64_t wait_s)
 {
-	weir__sqs_begin(q, false, b);
+	weir__sqs_begin(q, dead, b);
 	weir__buf_printf(b,
 	                 ",\"MaxNumberOfMessages\":%zu,\"WaitTimeSeconds\":%lld,"
 	                 "\"VisibilityTimeout\":%lld,\"MessageAttributeNames\":[\"All\"],"
@@ -40,7 +42,7 @@ static void write_poll(struct weir__sqs_queue *q, struct weir__buf *b, size_t ma
 }
 
 /* Some polls at once, for up to max. How many came, or an error. */
-static int poll_with(const weir_ctx *ctx, struct weir__sqs *s, struct weir__sqs_queue *q,
+static int poll_with(const weir_ctx *ctx, struct weir__sqs *s, struct weir__sqs_queue *q, bool dead,
                      size_t polls, size_t max, int64_t wait_s, struct weir__delivery **ret)
 {
 	int64_t until =
@@ -54,9 +56,10 @@ static int poll_with(const weir_ctx *ctx, struct weir__sqs *s, struct weir__sqs_
 
 		c[i].action = "ReceiveMessage";
 		c[i].timeout_ns = WEIR_SEC(wait_s) + ANSWER;
+		c[i].late_ns = wait_s > SHORT ? 0 : WEIR_SEC(wait_s) + LATE;
 		/* A character of a message may take six in JSON. */
 		c[i].answer_max = 8 * (size_t)WEIR__SQS_MESSAGE;
-		write_poll(q, &c[i].body, want, wait_s);
+		write_poll(q, dead, &c[i].body, want, wait_s);
 		if (c[i].body.failed)
 			r = -ENOMEM;
 	}
@@ -77,14 +80,10 @@ int weir__sqs_fetch(const weir_ctx *ctx, void *engine, const char *queue, size_t
 {
 	struct weir__sqs *s = engine;
 	struct weir__sqs_queue *q = weir__sqs_find(s, queue);
-	weir_ctx whole = weir_ctx_shield(ctx, WEIR_SEC(s->wait_s) + ANSWER);
 	size_t more;
 	int r, rest;
 
-	r = weir_ctx_err(ctx);
-	if (r < 0)
-		return r;
-	r = poll_with(s->wait_s > SHORT ? ctx : &whole, s, q, 1, max, s->wait_s, ret);
+	r = poll_with(ctx, s, q, false, 1, max, s->wait_s, ret);
 	if (r == -ENOENT) {
 		r = weir__sqs_remake(ctx, s, q);
 		return r < 0 ? r : 0;
@@ -92,7 +91,7 @@ int weir__sqs_fetch(const weir_ctx *ctx, void *engine, const char *queue, size_t
 	if (r == WEIR__SQS_BATCH && max > WEIR__SQS_BATCH) {
 		more = (max - WEIR__SQS_BATCH + WEIR__SQS_BATCH - 1) / WEIR__SQS_BATCH;
 		more = more < POLLS ? more : POLLS;
-		rest = poll_with(&whole, s, q, more, max - WEIR__SQS_BATCH, 0, ret + r);
+		rest = poll_with(ctx, s, q, false, more, max - WEIR__SQS_BATCH, 0, ret + r);
 		r += rest > 0 ? rest : 0;
 	}
 	return r == -EAGAIN || r == -EACCES || r == -EIO || r == -EMSGSIZE ? -ENOTCONN : r;
@@ -178,4 +177,60 @@ int weir__sqs_extend(const weir_ctx *ctx, void *engine, const char *queue,
 	if (r == 0)
 		*ret_until_ns = since + WEIR_SEC(lease);
 	return r;
+}
+
+/* ---- Redrive ---- */
+
+/* Up to a batch of the dead: sent anew, and deleted where they were when that was answered. How many;
+ * 0: none came; or why none was sent. StartMessageMoveTask would do it there, but only for a queue
+ * that a RedrivePolicy names. */
+static int64_t redrive_some(const weir_ctx *ctx, struct weir__sqs *s, struct weir__sqs_queue *q,
+                            size_t max)
+{
+	struct weir__sqs_entry e[WEIR__SQS_BATCH];
+	struct weir__delivery *got[WEIR__SQS_BATCH], *of[WEIR__SQS_BATCH];
+	int n = poll_with(ctx, s, q, true, 1, max, 1, got), r = 0;
+	int64_t done = 0;
+	weir_ctx late;
+	size_t m = 0;
+
+	for (int i = 0; i < n; i++) {
+		int each = weir__sqs_entry_of(&got[i]->job, NULL, &e[m]);
+
+		r = each < 0 ? each : r;
+		of[m] = got[i];
+		m += each == 0;
+	}
+	if (m)
+		(void)weir__sqs_send(ctx, &q->send, e, m);
+	late = weir_ctx_shield(ctx, ANSWER);
+	for (size_t i = 0; i < m; i++) {
+		r = e[i].result < 0 ? e[i].result : r;
+		if (e[i].result == 0) {
+			(void)tell(&late, &q->raise, of[i], -1);
+			done++;
+		}
+	}
+	for (int i = 0; i < n; i++) /* One that was not sent is hidden for a lease. */
+		free(got[i]);
+	return n < 0 ? n : r < 0 && !done ? r : done;
+}
+
+int64_t weir__sqs_redrive(const weir_ctx *ctx, void *engine, const char *queue)
+{
+	struct weir__sqs *s = engine;
+	struct weir__sqs_queue *q = weir__sqs_find(s, queue);
+	struct weir__remote_counts c;
+	int64_t done = 0, r = weir__sqs_count(ctx, s, queue, &c);
+
+	/* What dies again meanwhile is not redriven twice. */
+	while (r >= 0 && done < c.dead) {
+		size_t left = (size_t)(c.dead - done);
+
+		r = redrive_some(ctx, s, q, left < WEIR__SQS_BATCH ? left : WEIR__SQS_BATCH);
+		if (r <= 0)
+			break;
+		done += r;
+	}
+	return r < 0 && !done ? (weir__remote_stops((int)r) || r == -ENOMEM ? r : -ENOTCONN) : done;
 }

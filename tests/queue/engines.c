@@ -209,6 +209,37 @@ CONTRACT(a_job_that_no_attempt_will_help_is_dead_at_once)
 	store_end(ctx, s);
 }
 
+CONTRACT(the_dead_come_back_with_fresh_attempts)
+{
+	weir_store *s = open_url(ctx, e);
+	weir_queue_settings set = { .attempts_max = 2 };
+	struct id id;
+	weir_job *j;
+
+	if (!can(e, WEIR__CAN_REDRIVE)) {
+		CHECK_EQ(weir_queue_redrive(ctx, s, "q"), -EOPNOTSUPP);
+		store_end(ctx, s);
+		return;
+	}
+	CHECK_EQ(weir_queue_configure(ctx, s, "q", &set), 0);
+	id = put_with(ctx, s, "q", (weir_job_spec){ .key = "k" }, "x");
+	put(ctx, s, "q", "y");
+	for (int i = 0; i < 4; i++)
+		CHECK_EQ(weir_job_nack(ctx, get(ctx, s, "q"), 0, "no"), 0);
+	while (counts(ctx, s, "q").dead < 2) /* RabbitMQ brings them there in its own time. */
+		CHECK_EQ(weir_sleep(ctx, WEIR_MS(5)), 0);
+	CHECK_EQ(weir_queue_redrive(ctx, s, "q"), 2);
+	CHECK_EQ(weir_queue_redrive(ctx, s, "q"), 0);
+	for (int i = 0; i < 2; i++) {
+		j = get(ctx, s, "q");
+		CHECK_EQ(weir_job_attempt(j), 1);
+		CHECK(job_is(j, "y") || !strcmp(weir_job_id(j), id.text));
+		CHECK_EQ(weir_job_ack(ctx, j, NULL, 0), 0);
+	}
+	get_none(ctx, s, "q");
+	store_end(ctx, s);
+}
+
 CONTRACT(a_lease_that_ran_out_is_stale_and_the_job_runs_again)
 {
 	weir_store *s = open_url(ctx, e);
@@ -489,6 +520,46 @@ static void a_queue_deleted_between_two_takes_is_made_again(const weir_ctx *ctx,
 	put(ctx, s, "q", "b");
 	CHECK_EQ(weir_group_wait(&g), 0);
 	store_end(ctx, s);
+}
+
+/* With an id that is none of Weir's, or without one. */
+static void a_message_that_somebody_else_put_is_a_job(const weir_ctx *ctx, const struct engine *e)
+{
+	static const char *const ids[] = { "7", NULL };
+	amqp_basic_properties_t props = { ._flags = 0 };
+	weir_store *s = open_url(ctx, e);
+	amqp_connection_state_t c;
+
+	put(ctx, s, "q", "a");
+	CHECK_EQ(take_one(ctx, s), 0);
+	c = rabbit_connect(atoi(strrchr(e->url, ':') + 1));
+	for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
+		weir_job *j;
+
+		props._flags = ids[i] ? AMQP_BASIC_MESSAGE_ID_FLAG : 0;
+		props.message_id = amqp_cstring_bytes(ids[i] ? ids[i] : "");
+		CHECK_EQ(amqp_basic_publish(c, 1, amqp_empty_bytes,
+		                            amqp_cstring_bytes("weir.queue.q"), false, false,
+		                            &props, amqp_cstring_bytes("b")),
+		         AMQP_STATUS_OK);
+		j = get(ctx, s, "q");
+		CHECK(job_is(j, "b"));
+		CHECK_EQ(strlen(weir_job_id(j)), WEIR_JOB_ID_LEN);
+		CHECK_EQ(weir_job_nack(ctx, j, WEIR_MS(1), "once more"), 0);
+		j = get(ctx, s, "q");
+		CHECK(job_is(j, "b"));
+		CHECK_EQ(weir_job_ack(ctx, j, NULL, 0), 0);
+	}
+	get_none(ctx, s, "q");
+	CHECK_EQ(counts(ctx, s, "q").dead, 0);
+	amqp_connection_close(c, AMQP_REPLY_SUCCESS);
+	CHECK_EQ(amqp_destroy_connection(c), AMQP_STATUS_OK);
+	store_end(ctx, s);
+}
+
+TASK(rabbitmq_a_message_that_somebody_else_put_is_a_job)
+{
+	over(ctx, "RabbitMQ", a_message_that_somebody_else_put_is_a_job);
 }
 
 TASK(rabbitmq_a_queue_deleted_between_two_takes_is_made_again)
