@@ -94,6 +94,8 @@ void weir__far_hand(weir_store *s, struct weir__record *j, enum weir__verdict v,
 void weir__hold_free(struct weir__hold *h);
 /* The record has it no more, and nothing is to be said there. */
 void weir__hold_drop(struct weir__record *j);
+/* The engine holds it for us whatever the time, until its end is said. */
+bool weir__far_held(const weir_store *s, const struct weir__hold *h);
 void weir__far_wake_keeper(weir_store *s);
 weir_task_fn weir__far_keeper;
 /* What the outbox holds, once each; tells in the log what could not be said. */

@@ -29,6 +29,7 @@
 
 #include "base/log.h"
 #include "base/units.h"
+#include "bus/bus.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -255,6 +256,18 @@ static int put(const weir_ctx *ctx, void *engine, const char *queue,
 	return weir__remote_stops(r) ? r : 0;
 }
 
+static int fits(void *engine, const struct weir__remote_job *job)
+{
+	struct weir__buf headers = WEIR__BUF_INIT;
+	size_t n;
+
+	(void)engine;
+	weir__js_headers(&headers, job, NULL);
+	n = headers.len + job->len;
+	weir__buf_free(&headers);
+	return n > WEIR__BUS_PAYLOAD_MAX ? -EMSGSIZE : 0;
+}
+
 /* ---- Life ---- */
 
 /* The URL without what is ours: ?replicas=N. */
@@ -378,6 +391,7 @@ const struct weir__remote_engine weir__engine_jetstream = {
 	.up = up,
 	.make = weir__js_make,
 	.put = put,
+	.fits = fits,
 	.fetch = weir__js_fetch,
 	.ack = weir__js_ack,
 	.acked = weir__js_acked,

@@ -280,6 +280,13 @@ static int put_now(const weir_ctx *ctx, struct weir__rmq *rmq, const char *queue
 	return r;
 }
 
+/* The server closes the channel over a larger one. */
+static int fits(void *engine, const struct weir__remote_job *job)
+{
+	(void)engine;
+	return job->len > WEIR__RMQ_MESSAGE ? -EMSGSIZE : 0;
+}
+
 static int put(const weir_ctx *ctx, void *engine, const char *queue,
                const struct weir__remote_job *jobs, size_t n, int *ret)
 {
@@ -289,10 +296,13 @@ static int put(const weir_ctx *ctx, void *engine, const char *queue,
 		some = 1;
 		if (weir__remote_stops(r)) {
 			ret[i] = r;
+		} else if (fits(engine, &jobs[i]) < 0) {
+			ret[i] = -EMSGSIZE;
 		} else if (jobs[i].delay_ns > 0) {
 			r = ret[i] = put_later(ctx, engine, queue, &jobs[i], 0, jobs[i].delay_ns);
 		} else {
-			while (i + some < n && some < WEIR__RMQ_BATCH && !jobs[i + some].delay_ns)
+			while (i + some < n && some < WEIR__RMQ_BATCH && !jobs[i + some].delay_ns &&
+			       fits(engine, &jobs[i + some]) == 0)
 				some++;
 			r = put_now(ctx, engine, queue, &jobs[i], some, &ret[i]);
 		}
@@ -378,12 +388,11 @@ static int nack(const weir_ctx *ctx, void *engine, const char *queue,
 	int64_t since;
 	int r;
 
-	(void)counted; /* RabbitMQ counts deliveries. */
-	if (delay_ns <= 0)
+	if (delay_ns <= 0) /* RabbitMQ counts it. */
 		return finish(ctx, rmq, d, WEIR__RMQ_REQUEUE);
 	if (!read_token(rmq, d, &generation, &tag, &since))
 		return -ESTALE;
-	r = put_later(ctx, rmq, queue, &d->job, d->attempt, delay_ns);
+	r = put_later(ctx, rmq, queue, &d->job, d->attempt - !counted, delay_ns);
 	if (r < 0)
 		return r == -EAGAIN || r == -ENOENT ? -ENOTCONN : r;
 	/* Its copy is kept; if this one is not acknowledged, it runs as well. */
@@ -397,6 +406,14 @@ static int bury(const weir_ctx *ctx, void *engine, const char *queue,
 	(void)queue;
 	(void)why;
 	return finish(ctx, engine, d, WEIR__RMQ_REJECT);
+}
+
+static bool held(void *engine, const struct weir__delivery *d)
+{
+	uint64_t generation, tag;
+	int64_t since;
+
+	return read_token(engine, d, &generation, &tag, &since);
 }
 
 /* It is ours while the connection lasts; whether it does is known from what was heard. */
@@ -542,11 +559,13 @@ const struct weir__remote_engine weir__engine_rabbitmq = {
 	.up = up,
 	.make = make,
 	.put = put,
+	.fits = fits,
 	.fetch = fetch,
 	.ack = ack,
 	.nack = nack,
 	.bury = bury,
 	.extend = extend,
+	.held = held,
 	.count = count,
 	.redrive = redrive,
 };

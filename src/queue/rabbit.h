@@ -11,11 +11,12 @@
 #include "rt/wait.h"
 
 enum {
-	WEIR__RMQ_NAME = 88,      /* of a queue there */
-	WEIR__RMQ_BATCH = 256,    /* messages of one order */
-	WEIR__RMQ_WINDOW = 8192,  /* messages that wait for their confirmation */
-	WEIR__RMQ_DEAD = 100000,  /* dead jobs kept per queue; the oldest go first */
-	WEIR__RMQ_HEARTBEAT = 10, /* seconds */
+	WEIR__RMQ_NAME = 88,           /* of a queue there */
+	WEIR__RMQ_BATCH = 256,         /* messages of one order */
+	WEIR__RMQ_WINDOW = 8192,       /* messages that wait for their confirmation */
+	WEIR__RMQ_MESSAGE = 128 << 20, /* the largest: the server's max_message_size */
+	WEIR__RMQ_DEAD = 100000,       /* dead jobs kept per queue; the oldest go first */
+	WEIR__RMQ_HEARTBEAT = 10,      /* seconds */
 	WEIR__RMQ_HOSTS = 8,
 	WEIR__RMQ_DELIVERIES = 1000, /* Weir itself buries a job long before */
 	WEIR__RMQ_WORK = 1,          /* the channel of messages */

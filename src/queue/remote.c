@@ -142,16 +142,20 @@ static size_t takers(const struct weir__queue *q)
 	return n;
 }
 
-/* What was held under this id is another's now. */
-static void replace(weir_store *s, const char *id)
+/* What was held under this id is another's now. False: it is ours yet, and what comes is a double of
+ * it, put twice there. */
+static bool replace(weir_store *s, const char *id)
 {
 	struct weir__record *old = weir__job_find(s, id);
 
 	if (!old)
-		return;
+		return true;
+	if (old->hold && weir__far_held(s, old->hold))
+		return false;
 	if (old->hold)
 		weir__hold_drop(old);
 	weir__job_remove(s, old);
+	return true;
 }
 
 /* Takes the delivery over. 0, or -ENOMEM: it is still the caller's. */
@@ -167,7 +171,7 @@ static int deliver(weir_store *s, const char *queue, struct weir__delivery *d)
 	struct weir__hold *h = calloc(1, sizeof *h);
 	struct weir__record *j = weir__job_new(&spec);
 	struct weir__queue *q;
-	bool used_up = false;
+	bool used_up = false, first;
 
 	if (!h || !j) {
 		free(h);
@@ -185,12 +189,13 @@ static int deliver(weir_store *s, const char *queue, struct weir__delivery *d)
 	j->attempt = d->attempt ? d->attempt - 1 : 0;
 	j->created_at = d->job.created_at;
 	weir__store_enter(s);
-	replace(s, j->id);
+	first = replace(s, j->id);
 	q = weir__queue_find(s, queue); /* The fetcher keeps it. */
 	if (!j->attempts_max)
 		j->attempts_max = q->set.attempts_max;
 	used_up = j->attempt >= j->attempts_max;
-	if (!weir__store_room(s, sizeof *j + 2 * j->len) || weir__job_admit(s, q, j) < 0) {
+	if (!first || !weir__store_room(s, sizeof *j + 2 * j->len) ||
+	    weir__job_admit(s, q, j) < 0) {
 		weir__list_append(&s->far->outbox, &h->link);
 		h->verdict = WEIR__RETURN;
 		h->delay_ns = WEIR_SEC(1);

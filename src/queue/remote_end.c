@@ -43,6 +43,11 @@ void weir__hold_drop(struct weir__record *j)
 	weir__hold_free(h);
 }
 
+bool weir__far_held(const weir_store *s, const struct weir__hold *h)
+{
+	return s->far->ops->held && s->far->ops->held(s->far->engine, h->d);
+}
+
 void weir__far_wake_keeper(weir_store *s)
 {
 	struct weir__far *f = s->far;
@@ -119,7 +124,10 @@ static int say_surely(const weir_ctx *ctx, weir_store *s, struct weir__hold *h,
 /* Somebody else may have it. */
 static void lost(weir_store *s, struct weir__record *j)
 {
-	weir__hold_drop(j);
+	if (weir__far_held(s, j->hold)) /* Or nobody, while we do not say that it may. */
+		weir__far_hand(s, j, WEIR__RETURN, 0, NULL);
+	else
+		weir__hold_drop(j);
 	j->queue->expired_total++;
 	weir__job_tell(s, j, "failed", "its lease was lost: the engine gives it to another");
 	weir__job_to_elsewhere(s, j, 0, NULL);
@@ -212,13 +220,23 @@ static struct weir__hold *next_due(struct weir__far *f, int64_t now, int64_t *re
 /* With a reference on the hold; returns with the lock. */
 static void say_later(const weir_ctx *ctx, weir_store *s, struct weir__hold *h)
 {
+	bool ours;
 	int r;
 
 	weir__list_remove(&h->link);
 	weir__store_leave(s);
 	r = say(ctx, s, h, h->verdict, h->delay_ns, h->why);
 	weir__store_enter(s);
-	if ((r == -ENOTCONN || weir__wait_check(ctx) < 0) && weir_now() < h->d->until_ns) {
+	ours = r < 0 && r != -ESTALE &&
+	       (weir__far_held(s, h) || (!s->far->ops->held && weir_now() < h->d->until_ns));
+	if (ours && r != -ENOTCONN && weir__wait_check(ctx) == 0) {
+		/* It will not have this end, of which nobody can think of another any more. */
+		weir__log_rare(WEIR__ERROR, "queue", "%s: the end of job %s is refused: %s",
+		               s->far->row->name, h->d->job.id, strerror(-r));
+		h->verdict = WEIR__RETURN;
+		h->delay_ns = 0;
+	}
+	if (ours) {
 		h->at_ns = weir_now() + LATER;
 		h->refs++; /* The list's, instead of the one below. */
 		weir__list_append(&s->far->outbox, &h->link);

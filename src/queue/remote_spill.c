@@ -60,6 +60,9 @@ void weir__spill_put(const weir_ctx *ctx, weir_store *s, const char *queue,
 
 		if (r[i] != -ENOTCONN)
 			continue;
+		r[i] = s->far->ops->fits(s->far->engine, j);
+		if (r[i] < 0) /* What is accepted now has to be taken there later. */
+			continue;
 		if (spec.len > cap) {
 			free(data);
 			cap = spec.len;
@@ -147,6 +150,9 @@ static int forward(const weir_ctx *ctx, weir_store *s, const char *queue)
 	r = n ? weir__far_make(ctx, s, queue) : 0;
 	if (r == 0 && n)
 		(void)s->far->ops->put(ctx, s->far->engine, queue, m->jobs, n, m->r);
+	for (size_t i = 0; r < 0 && i < n; i++)
+		m->r[i] = r == -EMSGSIZE || r == -EBADMSG ? -EIO :
+		                                            r; /* The queue's, not the job's. */
 	r = n > 0;
 	/* Backwards, since each that returns goes in front. */
 	while (n-- > 0) {
@@ -173,10 +179,11 @@ static int note(const weir_queue_info *info, void *arg)
 	return ++to->n == NAMES;
 }
 
-/* All there is: 0 when nothing is left, or why it is not now. */
+/* All there is: 0 when nothing is left, or why it is not now. A queue that is full there, or refused,
+ * holds up no other. */
 static int forward_all(const weir_ctx *ctx, weir_store *s, struct names *names)
 {
-	int r = 0;
+	int r = 0, why = 0;
 
 	do {
 		names->n = 0;
@@ -187,11 +194,12 @@ static int forward_all(const weir_ctx *ctx, weir_store *s, struct names *names)
 				            forward(ctx, s, names->name[i]) :
 				            -ENOTCONN;
 			while (r > 0);
-			if (r < 0)
+			if (r == -ENOTCONN || weir__remote_stops(r))
 				return r;
+			why = r < 0 ? r : why;
 		}
-	} while (names->n);
-	return 0;
+	} while (names->n && !why);
+	return why;
 }
 
 static int forwarder(const weir_ctx *ctx, void *arg)

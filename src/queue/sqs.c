@@ -120,6 +120,17 @@ static int put(const weir_ctx *ctx, void *engine, const char *queue,
 	return r;
 }
 
+static int fits(void *engine, const struct weir__remote_job *job)
+{
+	struct weir__sqs_entry e;
+	int r = weir__sqs_entry_of(job, NULL, &e);
+
+	(void)engine;
+	if (r == 0)
+		weir__buf_free(&e.json);
+	return r;
+}
+
 /* ---- Life ---- */
 
 static bool is(const char *name, size_t n, const char *what)
@@ -275,6 +286,7 @@ const struct weir__remote_engine weir__engine_sqs = {
 	.up = up,
 	.make = weir__sqs_make,
 	.put = put,
+	.fits = fits,
 	.fetch = weir__sqs_fetch,
 	.ack = weir__sqs_ack,
 	.nack = weir__sqs_nack,

@@ -522,6 +522,38 @@ static void a_queue_deleted_between_two_takes_is_made_again(const weir_ctx *ctx,
 	store_end(ctx, s);
 }
 
+/* Nothing is dropped without a word to the server, which would keep it for the connection's life. */
+static void a_double_of_a_held_job_comes_when_that_has_ended(const weir_ctx *ctx,
+                                                             const struct engine *e)
+{
+	amqp_basic_properties_t props = { ._flags = AMQP_BASIC_MESSAGE_ID_FLAG };
+	weir_store *s = open_url(ctx, e);
+	amqp_connection_state_t c;
+	struct id id = put(ctx, s, "q", "a");
+	weir_job *held = get(ctx, s, "q"), *j;
+
+	CHECK_STR(weir_job_id(held), id.text);
+	c = rabbit_connect(atoi(strrchr(e->url, ':') + 1));
+	props.message_id = amqp_cstring_bytes(id.text);
+	CHECK_EQ(amqp_basic_publish(c, 1, amqp_empty_bytes, amqp_cstring_bytes("weir.queue.q"),
+	                            false, false, &props, amqp_cstring_bytes("b")),
+	         AMQP_STATUS_OK);
+	get_none(ctx, s, "q");
+	CHECK_EQ(weir_job_ack(ctx, held, NULL, 0), 0);
+	j = get(ctx, s, "q");
+	CHECK(job_is(j, "b"));
+	CHECK_EQ(weir_job_attempt(j), 1);
+	CHECK_EQ(weir_job_ack(ctx, j, NULL, 0), 0);
+	amqp_connection_close(c, AMQP_REPLY_SUCCESS);
+	CHECK_EQ(amqp_destroy_connection(c), AMQP_STATUS_OK);
+	store_end(ctx, s);
+}
+
+TASK(rabbitmq_a_double_of_a_held_job_comes_when_that_has_ended)
+{
+	over(ctx, "RabbitMQ", a_double_of_a_held_job_comes_when_that_has_ended);
+}
+
 /* With an id that is none of Weir's, or without one. */
 static void a_message_that_somebody_else_put_is_a_job(const weir_ctx *ctx, const struct engine *e)
 {
