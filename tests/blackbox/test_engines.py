@@ -235,6 +235,21 @@ def an_engine_that_is_not_there_is_no_start():
 
 
 @on(*ENGINES)
+def a_stop_names_what_an_engine_that_is_away_still_holds(n):
+    with Weir('--store', n.url) as w:
+        w.enqueue('q', b'x')
+        job, = w.take('q', wait='10s', lease='60s')
+        n.kill()
+        check_eq(w.post('/v1/queues/q/jobs', b'y').status, 503)  # it finds that out
+        until(lambda: w.get('/readyz').status == 503)
+        said = w.stop()
+        if n.holds:
+            check_in(f'{n.name} still holds job {job["id"]} of queue q, for ', said)
+        else:  # it took the job back when the connection broke
+            check(' still holds ' not in said, said)
+
+
+@on(*ENGINES)
 def an_engine_killed_under_load_loses_nothing_it_acknowledged(n):
     with Weir('--store', n.url) as w:
         short_lease(w)
