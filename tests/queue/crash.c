@@ -113,7 +113,8 @@ static void lives(const weir_ctx *ctx, uint64_t seed, int n)
 
 	disk_init(seed);
 	/* In every third one the second file comes into use, as if somebody read the first. */
-	weir__sqlite_log_frames = seed % 3 ? 12 : 30;
+	/* A missing sync of the log's beginning shows only where it begins anew often. */
+	weir__sqlite_log_frames = seed % 3 ? (disk_skip ? 4 : 12) : 30;
 	weir__sqlite_log_cap = seed % 3 ? 1 << 20 : 20;
 	memset(jobs, 0, sizeof jobs);
 	jobs_n = jobs_max = 0;
