@@ -164,6 +164,61 @@ def the_file_reads_well_with_the_shell():
         check_eq(sql('SELECT id FROM dead'), dead)
 
 
+# What the weir of version 1 made: its inserts name no columns, so number and order count.
+VERSION_1 = {
+    'job': 'num id queue state priority ord due_at key attempts_max timeout_ns created_at content_type size payload',
+    'change': 'n job state ord attempt due_at started_at finished_at lease lease_ns lease_until renew cancel worker progress note'
+              ' error result',
+    'idem': 'n until queue key id',
+    'queue': 'name paused max max_bytes lease_ns attempts_max timeout_ns backoff_ns backoff_max_ns rate rate_burst concurrency'
+             ' key_concurrency finished_max finished_ns',
+    'cron': 'name schedule queue next_at last_at payload',
+}
+
+
+@test
+def a_store_goes_down_to_version_1_and_up_again():
+    if not shutil.which('sqlite3'):
+        return
+
+    def shell(d, *text, **kw):
+        p = subprocess.run(['sqlite3', d + '/jobs.db', *text], capture_output=True, text=True, **kw)
+        return p.returncode, p.stdout.strip()
+
+    def down(d):
+        with open(os.path.join(ROOT, 'doc/down-2-to-1.sql')) as f:
+            return shell(d, stdin=f)[0]
+
+    with directory() as d:
+        with durable(d) as w:
+            check_eq(w.put('/v1/queues/q', {'max': 77, 'durability': 'os'}).status, 200)
+            check_eq(w.put('/v1/crons/c', {'schedule': '@every 1h', 'queue': 'q', 'payload': 'tick'}).status // 100, 2)
+            queued = w.post('/v1/queues/q/jobs', 'hello', headers={'Idempotency-Key': 'k'}).json['id']
+            delayed = w.enqueue('q', Weir_Delay='1h')
+            done = w.enqueue('r', 'x')
+            job, = w.take('r')
+            check_eq(w.ack(job, b'fine').status, 200)
+            held = w.enqueue('s', 'x')
+            job, = w.take('s', lease='1h')
+        check_eq(down(d), 0)
+        check_eq(shell(d, 'PRAGMA user_version')[1], '1')
+        for table, columns in VERSION_1.items():
+            check_eq(shell(d, f'SELECT group_concat(name, " ") FROM pragma_table_info("{table}")')[1], columns, table)
+        check_eq(shell(d, 'SELECT state, count(*) FROM jobs GROUP BY state')[1], 'delayed|1\ndone|1\nqueued|1\nrunning|1')
+        check(down(d) != 0, 'it is there already')
+        check_eq(shell(d, 'PRAGMA user_version')[1], '1')
+        with durable(d) as w:
+            check_eq([w.job(id)['state'] for id in (queued, delayed, done, held)], ['queued', 'delayed', 'done', 'running'])
+            check_eq(w.job(done)['result'], 'fine')
+            check_eq(w.ack(job).status, 200)
+            q = w.get('/v1/queues/q').json
+            check_eq((q['settings']['max'], q['durability']), (77, 'fsync'))
+            check_eq(w.get('/v1/crons/c').json['schedule'], '@every 1h')
+            again = w.post('/v1/queues/q/jobs', 'hello', headers={'Idempotency-Key': 'k'})
+            check_eq(again.json['id'], queued)
+        check_eq(shell(d, 'PRAGMA user_version')[1], '2')
+
+
 @test
 def jobs_pass_between_the_kinds_of_store():
     """Up: a store in memory hands its spool to a durable one. Down: a weir that keeps jobs in memory leaves the file
