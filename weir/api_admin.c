@@ -9,6 +9,8 @@
 #include "metrics.h"
 
 enum { TASKS_DEFAULT = 1000, TASKS_MAX = 100000 };
+#define STOP_SOON  WEIR_SEC(10) /* so long who watches a stop waits for it to begin */
+#define STOP_EVERY WEIR_MS(200)
 
 static int healthz(const weir_ctx *ctx, weir_http *x, struct app *app)
 {
@@ -149,6 +151,50 @@ static int drain(const weir_ctx *ctx, weir_http *x, struct app *app)
 	return reply_json(ctx, x, 202, &b);
 }
 
+static int send_stop(const weir_ctx *ctx, weir_http *x, struct app *app, size_t conns)
+{
+	struct weir__buf b = WEIR__BUF_INIT;
+	int64_t left = weir_stop_left();
+	int r;
+
+	weir__buf_byte(&b, '{');
+	put_duration(&b, "stop_left", left > 0 ? left : 1);
+	put_u64(&b, "connections", conns);
+	render_jobs_sum(&b, app);
+	weir__buf_byte(&b, '}');
+	r = b.failed ? -ENOMEM : weir_sse_send(ctx, x, "stop", b.data, b.len);
+	weir__buf_free(&b);
+	return r;
+}
+
+/* How a stop goes on, from its begin until those who watch it are alone. Nothing waits for a watcher:
+ * it ends by itself then, or with what cuts the others. */
+static int drain_events(const weir_ctx *ctx, weir_http *x, struct app *app)
+{
+	int64_t until = weir_now() + STOP_SOON;
+	bool alone = false;
+	int r;
+
+	if (wants_head(x))
+		return weir_sse_begin(ctx, x);
+	__atomic_add_fetch(&app->stop_watchers, 1, __ATOMIC_RELAXED);
+	r = weir_sse_begin(ctx, x);
+	while (r == 0 && !alone && (weir_stop_left() != WEIR_NEVER || weir_now() < until)) {
+		size_t watchers = __atomic_load_n(&app->stop_watchers, __ATOMIC_RELAXED);
+		weir_http_stats http;
+
+		weir_http_server_stats(weir_server_http(app->server), &http);
+		if (weir_stop_left() != WEIR_NEVER)
+			r = send_stop(ctx, x, app,
+			              http.conns > watchers ? http.conns - watchers : 0);
+		alone = weir_ctx_draining(ctx) && http.conns <= watchers;
+		if (r == 0 && !alone)
+			r = weir_sleep(ctx, STOP_EVERY);
+	}
+	__atomic_sub_fetch(&app->stop_watchers, 1, __ATOMIC_RELAXED);
+	return r;
+}
+
 static int metrics(const weir_ctx *ctx, weir_http *x, struct app *app)
 {
 	struct weir__buf b = WEIR__BUF_INIT;
@@ -241,6 +287,7 @@ const struct route admin_routes[] = {
 	{ "GET /metrics", metrics, MAY_ANY, OF_SERVER, { 0 } },
 	{ "GET /v1/status", status, MAY_ANY, OF_SERVER, { 0 } },
 	{ "POST /v1/drain", drain, MAY_ADMIN, OF_SERVER, { 0 } },
+	{ "GET /v1/drain/events", drain_events, MAY_ADMIN, OF_SERVER, { 0 } },
 	{ "GET /debug/tasks", debug_tasks, MAY_ADMIN, OF_SERVER, { 0 } },
 	{ "POST /v1/login", auth_login, MAY_ANY, OF_SERVER, { .body_max = 4096 } },
 	{ "POST /v1/logout", auth_logout, MAY_ANY, OF_SERVER, { .body_max = 4096 } },

@@ -33,7 +33,8 @@ struct app {
 	weir_tls *tls;      /* NULL: none is spoken */
 	int64_t started_at; /* wall clock */
 
-	bool stopping; /* atomic; a stop has begun: from then on the three below count */
+	size_t stop_watchers; /* atomic; who looks on while it stops */
+	bool stopping;        /* atomic; a stop has begun: from then on the three below count */
 	uint64_t finished, failed, returned; /* atomic; runs of jobs */
 	size_t spooled;                      /* jobs that a clean close kept for the next start */
 	size_t unkept;                       /* and that it could not */

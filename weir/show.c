@@ -524,8 +524,23 @@ static void show_progress(const json_t *s, char last[160])
 	memcpy(last, line, sizeof line);
 }
 
+/* What the server says of its stop, until it ends that. A server that is older, or gone, says
+ * nothing. */
+static void follow_stop(const weir_ctx *ctx, struct client *stream, char last[160])
+{
+	weir_sse_event e;
+	json_t *now;
+
+	while (weir_http_client_event(ctx, stream->http, &e) > 0) {
+		now = json_loadb(e.data, e.len, JSON_ALLOW_NUL, NULL);
+		if (now)
+			show_progress(now, last);
+		json_decref(now);
+	}
+}
+
 /* Asks until nobody answers; then, if it can be seen, until the process has ended. */
-static int watch_drain(const weir_ctx *ctx, struct client *c, int pidfd)
+static int watch_drain(const weir_ctx *ctx, struct client *c, int pidfd, char last[160])
 {
 	/* The server waits for connections to end: ours should not be one of them. */
 	struct request q = { .method = "GET",
@@ -533,7 +548,6 @@ static int watch_drain(const weir_ctx *ctx, struct client *c, int pidfd)
 		             .headers = { "connection: close" },
 		             .timeout_ns = WEIR_SEC(5) };
 	bool answers = true;
-	char last[160] = "";
 	int r;
 
 	for (;;) {
@@ -566,14 +580,27 @@ static int drain(const weir_ctx *ctx, struct client *c)
 		             .target = "/v1/drain",
 		             .headers = { "connection: close" } };
 	struct answer a = { .body = WEIR__BUF_INIT };
+	char last[160] = "";
+	struct client stream;
+	bool follows;
 	int pidfd = -1, r;
 
+	/* Before, for it takes no new connections then. */
+	r = client_copy(&stream, c);
+	if (r < 0)
+		return client_say_error(c, r);
+	follows = client_stream(&live, &stream, "/v1/drain/events", NULL, WEIR_SEC(5)) == 200;
 	r = client_call(&live, c, &q, &a);
 	if (r == 0) {
 		if (is_local(c->o->server))
 			pidfd = open_process((long)get_int(a.json, "pid"));
 		fputs("weir: the server finishes what it has and stops\n", stderr);
-		r = watch_drain(&live, c, pidfd);
+		if (follows)
+			follow_stop(&live, &stream, last);
+		client_close(&stream); /* The server waits for connections to end. */
+		r = watch_drain(&live, c, pidfd, last);
+	} else {
+		client_close(&stream);
 	}
 	if (pidfd >= 0)
 		close(pidfd);

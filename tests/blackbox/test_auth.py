@@ -95,7 +95,7 @@ def only_admin_may_administer():
         w.post('/v1/queues/mail/jobs', b'x', headers=by(OPS))
         for method, path in [('PUT', '/v1/queues/mail'), ('POST', '/v1/queues/mail/pause'), ('POST', '/v1/queues/mail/resume'),
                              ('POST', '/v1/queues/mail/redrive'), ('GET', '/v1/crons'), ('PUT', '/v1/crons/c'),
-                             ('POST', '/v1/drain'), ('GET', '/debug/tasks')]:
+                             ('POST', '/v1/drain'), ('GET', '/v1/drain/events'), ('GET', '/debug/tasks')]:
             for token in (SHOP, MAILER, READER):
                 check_eq((path, w.request(method, path, b'{}', headers=by(token)).status), (path, 403))
         check_eq(w.post('/v1/queues/mail/pause', headers=by(OPS)).status, 200)

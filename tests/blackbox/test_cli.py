@@ -387,6 +387,8 @@ def drain_shows_what_still_runs():
             until(lambda: w.job(id)['state'] == 'running')
             with Client(w, 'drain') as c:
                 c.wait_err('finishes what it has and stops')
+                # No new connection is taken any more, and still it tells.
+                c.wait_err('stopping: 1 jobs running, 1 connections, .* left')
                 open(f'{d}/go', 'w').close()
                 check_eq(c.wait(), 0)
                 check_in('the server has gone', c.err)
