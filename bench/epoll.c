@@ -1,20 +1,26 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The yardstick: a bare epoll loop that answers every read with the same bytes and parses nothing.
- * What a server needs beyond this is its own cost. "epoll" prints the address it listens on and
- * serves until it is killed.
+ * The yardstick: a bare epoll loop that answers every read with the same bytes and parses nothing
+ * but which of three requests it is: GET /events follows, POST /events sends one event to each who
+ * does, anything else is a hello. What a server needs beyond this is its own cost. "epoll" prints
+ * the address it listens on and serves until it is killed.
  */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 static const char answer[] = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 13\r\n"
 			     "Date: Thu, 01 Jan 2026 00:00:00 GMT\r\n\r\nhello, world\n";
+static const char stream[] = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+			     "Transfer-Encoding: chunked\r\n\r\nd\r\nretry: 3000\n\n\r\n";
+static const char event[] = "24\r\nid: 0123456789-1000\ndata: ~1234567\n\n\r\n";
+static int followers[16384], followers_n;
 
 static void must(int r, const char *what)
 {
@@ -46,6 +52,14 @@ static void serve(int fd)
 	char request[4096];
 	ssize_t n = recv(fd, request, sizeof request, 0);
 
+	if (n > 12 && !memcmp(request, "GET /events", 11) && followers_n < 16384) {
+		followers[followers_n++] = fd;
+		(void)!send(fd, stream, sizeof stream - 1, MSG_NOSIGNAL);
+		return;
+	}
+	if (n > 12 && !memcmp(request, "POST /events", 12))
+		for (int i = 0; i < followers_n; i++)
+			(void)!send(followers[i], event, sizeof event - 1, MSG_NOSIGNAL);
 	if (n > 0)
 		(void)!send(fd, answer, sizeof answer - 1, MSG_NOSIGNAL);
 	else if (n == 0 || errno != EAGAIN)
