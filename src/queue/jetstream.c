@@ -37,8 +37,9 @@
 #include <string.h>
 #include <weir/sim.h>
 
-#define PUT_MAX WEIR_SEC(4) /* then it is not confirmed */
-#define RESEND  WEIR_SEC(1)
+#define PUT_MAX  WEIR_SEC(4) /* then it is not confirmed */
+#define RESEND   WEIR_SEC(1)
+#define MEND_MAX WEIR_SEC(1)
 
 bool weir__js_up(struct weir__js *js)
 {
@@ -236,6 +237,8 @@ static int put(const weir_ctx *ctx, void *engine, const char *queue,
 	struct weir__js *js = engine;
 	struct weir__js_lane *l;
 	char subject[WEIR__JS_NAME];
+	bool mute = false;
+	weir_ctx soon;
 	size_t done = 0;
 	int r = weir__js_up(js) ? 0 : -ENOTCONN;
 
@@ -251,6 +254,11 @@ static int put(const weir_ctx *ctx, void *engine, const char *queue,
 		}
 		lane_put(js, l);
 	}
+	soon = weir_ctx_timeout(ctx, MEND_MAX);
+	for (size_t i = 0; i < done && r == 0; i++)
+		mute = mute || ret[i] == -ENOTCONN;
+	if (mute && weir__js_up(js))
+		(void)weir__js_mend(&soon, js, queue);
 	for (; done < n; done++)
 		ret[done] = r;
 	return weir__remote_stops(r) ? r : 0;

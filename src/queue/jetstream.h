@@ -31,7 +31,8 @@ struct weir__js_lane {
 struct weir__js_queue {
 	struct weir__list link; /* js->queues */
 	char name[65];
-	int64_t ack_wait_ns;
+	int64_t ack_wait_ns;      /* atomic */
+	weir_queue_settings made; /* js->lock; as it was made, to make it again */
 
 	/* The fetching task's alone. */
 	weir_sub *sub; /* where messages come in; NULL: nobody waits for any */
@@ -80,6 +81,8 @@ int weir__js_make(const weir_ctx *ctx, void *engine, const char *queue,
                   const weir_queue_settings *set);
 int weir__js_count(const weir_ctx *ctx, void *engine, const char *queue,
                    struct weir__remote_counts *ret);
+/* It does not answer: is it made again, when somebody has deleted it there. 0 or an error. */
+int weir__js_mend(const weir_ctx *ctx, struct weir__js *js, const char *queue);
 struct weir__js_queue *weir__js_find(struct weir__js *js, const char *queue);
 
 /* ---- jetstream_take.c ---- */

@@ -9,7 +9,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { API = 160, CONFIG = 1024, NOT_FOUND = 10059, IN_USE = 10058, NO_ROOM = 10047 };
+enum {
+	API = 160,
+	CONFIG = 1024,
+	NOT_FOUND = 10059,
+	NO_CONSUMER = 10014,
+	IN_USE = 10058,
+	NO_ROOM = 10047
+};
 
 #define ACK_WAIT_MIN WEIR_SEC(2) /* a shorter lease is kept here */
 #define ACK_WAIT_MAX WEIR_SEC(300)
@@ -130,12 +137,14 @@ int weir__js_make(const weir_ctx *ctx, void *engine, const char *queue,
 		return -ENOMEM;
 	memcpy(fresh->name, queue, strlen(queue) + 1);
 	fresh->ack_wait_ns = wait;
+	fresh->made = *set;
 	weir__lock_acquire(&js->lock);
 	weir__list_each (l, &js->queues) {
 		struct weir__js_queue *q = weir__container(l, struct weir__js_queue, link);
 
 		if (!strcmp(q->name, queue)) {
 			__atomic_store_n(&q->ack_wait_ns, wait, __ATOMIC_RELAXED);
+			q->made = *set;
 			free(fresh);
 			fresh = NULL;
 			break;
@@ -157,9 +166,36 @@ static int info(const weir_ctx *ctx, struct weir__js *js, const char *verb, cons
 	snprintf(subject, sizeof subject, "$JS.API.%s.INFO.%s", verb, name);
 	r = weir__js_ask(ctx, js, subject, "", ret);
 	if (r == 0 && strstr(ret->data, "\"error\":")) {
-		r = weir__js_number(ret, "err_code") == NOT_FOUND ? -ENOENT : -EIO;
+		int64_t code = weir__js_number(ret, "err_code");
+
+		r = code == NOT_FOUND || code == NO_CONSUMER ? -ENOENT : -EIO;
 		weir_msg_free(ret);
 	}
+	return r;
+}
+
+int weir__js_mend(const weir_ctx *ctx, struct weir__js *js, const char *queue)
+{
+	struct weir__js_queue *q = weir__js_find(js, queue);
+	char name[WEIR__JS_NAME], at[WEIR__JS_NAME + 16];
+	weir_queue_settings set;
+	weir_msg m;
+	int r;
+
+	weir__js_name(name, "WEIR-", queue);
+	snprintf(at, sizeof at, "%s.workers", name);
+	r = info(ctx, js, "CONSUMER", at, &m);
+	if (r == 0)
+		weir_msg_free(&m);
+	if (r != -ENOENT)
+		return r;
+	weir__lock_acquire(&js->lock);
+	set = q->made;
+	weir__lock_release(&js->lock);
+	r = weir__js_make(ctx, js, queue, &set);
+	if (r == 0)
+		weir__log(WEIR__WARN, "queue", "JetStream: queue %s was gone, and is made again",
+		          queue);
 	return r;
 }
 

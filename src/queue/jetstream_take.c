@@ -144,6 +144,9 @@ int weir__js_fetch(const weir_ctx *ctx, void *engine, const char *queue, size_t 
 		r = ask(ctx, js, q, max - q->asked);
 	if (r == 0)
 		r = await(ctx, q, ret, max);
+	/* A request always has an answer, if only that its time is over. */
+	if (r == 0 && weir_now() >= q->asked_until && weir__js_up(js))
+		return weir__js_mend(ctx, js, queue);
 	if (r >= 0 || !q->asked || weir__js_reconnects(js) != q->reconnects)
 		return r;
 	late = await(&shield, q, ret, max);

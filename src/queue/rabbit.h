@@ -105,8 +105,8 @@ struct weir__rmq_role {
 };
 
 /* A connection with a thread of its own, which alone calls rabbitmq-c for it. The thread holds a
- * reference on the engine: one that is looking for its server at the close is not waited for, since
- * neither the name service nor a handshake over TLS can be called back. */
+ * reference on the engine, since one that is looking for its server may outlive the close: neither
+ * the name service nor a handshake can be called back. */
 struct weir__rmq_line {
 	struct weir__rmq *rmq;
 	const struct weir__rmq_role *role;
@@ -184,8 +184,8 @@ void weir__rmq_end(struct weir__rmq_op *op, int result);
 /* ---- rabbit_line.c ---- */
 int weir__rmq_line_start(struct weir__rmq_line *l, struct weir__rmq *rmq,
                          const struct weir__rmq_role *role);
-/* Waits for the thread's end under the context, unless it is looking for its server: then it ends by
- * itself. */
+/* Waits for the thread's end under the context, unless it is looking for its server without TLS: then
+ * it ends by itself. */
 void weir__rmq_line_end(const weir_ctx *ctx, struct weir__rmq_line *l);
 /* When nobody uses it any more. */
 void weir__rmq_line_fini(struct weir__rmq_line *l);

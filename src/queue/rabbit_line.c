@@ -470,7 +470,8 @@ void weir__rmq_line_end(const weir_ctx *ctx, struct weir__rmq_line *l)
 		return;
 	weir__lock_acquire(&l->lock);
 	l->stop = true;
-	wait = !l->gone && !l->dialling;
+	/* A thread that is inside of OpenSSL when the process ends meets OpenSSL's own end. */
+	wait = !l->gone && (!l->dialling || l->rmq->url.tls);
 	if (wait) {
 		weir__wait_init(&w);
 		l->leaver = &w;

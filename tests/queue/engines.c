@@ -6,6 +6,7 @@
 #include "engine_servers.h"
 #include "queue_test.h"
 
+#include <weir/bus.h>
 #include <weir/group.h>
 
 struct engine {
@@ -492,13 +493,47 @@ CONTRACT(takers_that_leave_take_nothing_with_them)
 	store_end(ctx, s);
 }
 
-#ifdef WEIR__RABBITMQ
 static int take_one(const weir_ctx *ctx, void *arg)
 {
 	CHECK_EQ(weir_job_ack(ctx, get(ctx, arg, "q"), NULL, 0), 0);
 	return 0;
 }
 
+#ifdef WEIR__JETSTREAM
+static void a_stream_deleted_between_two_takes_is_made_again(const weir_ctx *ctx,
+                                                             const struct engine *e)
+{
+	weir_store *s = open_url(ctx, e);
+	int64_t until = weir_now() + WEIR_SEC(30);
+	weir_job_spec spec = { .data = "b", .len = 1 };
+	weir_group g;
+	weir_bus *b;
+	weir_msg m;
+	char id[27];
+	int r;
+
+	put(ctx, s, "q", "a");
+	CHECK_EQ(take_one(ctx, s), 0);
+	CHECK_EQ(weir_bus_open(ctx, e->url, &b), 0);
+	CHECK_EQ(weir_bus_request(ctx, b, "$JS.API.STREAM.DELETE.WEIR-q", "", 0, &m), 1);
+	weir_msg_free(&m);
+	weir_group_init(&g, ctx);
+	CHECK_EQ(weir_group_go(&g, take_one, s), 0); /* It finds it first, or the put. */
+	while ((r = weir_job_put(ctx, s, "q", &spec, id)) == -ENOTCONN)
+		CHECK(weir_now() < until);
+	CHECK_EQ(r, 0);
+	CHECK_EQ(weir_group_wait(&g), 0);
+	weir_bus_close(b);
+	store_end(ctx, s);
+}
+
+TASK(jetstream_a_stream_deleted_between_two_takes_is_made_again)
+{
+	over(ctx, "JetStream", a_stream_deleted_between_two_takes_is_made_again);
+}
+#endif
+
+#ifdef WEIR__RABBITMQ
 /* RabbitMQ closes the channel of who asks for the jobs of a queue that is not there. */
 static void a_queue_deleted_between_two_takes_is_made_again(const weir_ctx *ctx,
                                                             const struct engine *e)
