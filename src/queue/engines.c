@@ -82,7 +82,7 @@ const struct weir__engine_row weir__engine_rows[] = {
 	  "nats",
 	  "jetstream: written, synced to disk later unless the server has sync_interval: always",
 	  BIT(SHARE) | BIT(DURABLE) | BIT(BOUND) | BIT(IDEMPOTENCY) | BIT(BACKOFF) | BIT(ATTEMPTS) |
-	          BIT(DEAD) | BIT(LEASE) | BIT(COUNT),
+	          BIT(DEAD) | BIT(REDRIVE) | BIT(LEASE) | BIT(COUNT),
 	  0,
 	  NULL,
 	  NULL,

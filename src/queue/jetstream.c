@@ -127,7 +127,7 @@ static void lane_put(struct weir__js *js, struct weir__js_lane *l)
 }
 
 /* A publish's answer: {"stream":…,"seq":…,"duplicate": true} or {"error":{"err_code":…}}. */
-static int verdict_of(const weir_msg *m)
+int weir__js_verdict(const weir_msg *m)
 {
 	enum { FULL_MSGS = 10077, TOO_LARGE = 10054 };
 
@@ -155,7 +155,7 @@ static int send(const weir_ctx *ctx, struct weir__js *js, struct weir__js_lane *
 	int r = -ENOMEM;
 
 	snprintf(reply, sizeof reply, "%s%llu", l->inbox, (unsigned long long)no);
-	weir__js_headers(&headers, job, NULL);
+	weir__js_headers(&headers, job, NULL, NULL);
 	m.headers = headers.data;
 	if (!headers.failed)
 		r = weir_bus_publish_msg(ctx, js->bus, &m);
@@ -217,7 +217,7 @@ static int put_some(const weir_ctx *ctx, struct weir__js *js, struct weir__js_la
 			uint64_t i = no ? strtoull(no + 1, NULL, 10) - l->last : n;
 
 			if (i < n && r[i] == -EINPROGRESS) {
-				r[i] = verdict_of(&m);
+				r[i] = weir__js_verdict(&m);
 				left--;
 			}
 		} else if (got != -ETIMEDOUT || weir_now() >= ctx->deadline_ns) {
@@ -270,7 +270,7 @@ static int fits(void *engine, const struct weir__remote_job *job)
 	size_t n;
 
 	(void)engine;
-	weir__js_headers(&headers, job, NULL);
+	weir__js_headers(&headers, job, NULL, NULL);
 	n = headers.len + job->len;
 	weir__buf_free(&headers);
 	return n > WEIR__BUS_PAYLOAD_MAX ? -EMSGSIZE : 0;
@@ -407,4 +407,5 @@ const struct weir__remote_engine weir__engine_jetstream = {
 	.bury = weir__js_bury,
 	.extend = weir__js_extend,
 	.count = weir__js_count,
+	.redrive = weir__js_redrive,
 };

@@ -64,11 +64,19 @@ void weir__js_name(char to[WEIR__JS_NAME], const char *prefix, const char *queue
 int weir__js_ask(const weir_ctx *ctx, struct weir__js *js, const char *subject, const char *text,
                  weir_msg *ret);
 
+/* The answer to a publish: 0; 1 (it was there); -EAGAIN (full); -EMSGSIZE; -ENOTCONN. */
+int weir__js_verdict(const weir_msg *m);
+
 /* ---- jetstream_msg.c ---- */
-/* A job's headers, into an empty buffer. `why`: of a dead one, else NULL. */
-void weir__js_headers(struct weir__buf *b, const struct weir__remote_job *job, const char *why);
+/* A job's headers, into an empty buffer. `again`: what makes the message another one than the first of
+ * this job, or NULL. `why`: of a dead one, else NULL. */
+void weir__js_headers(struct weir__buf *b, const struct weir__remote_job *job, const char *again,
+                      const char *why);
 /* A header's value into buf; "" when it is not there. */
 const char *weir__js_header(const weir_msg *m, const char *name, char *buf, size_t n);
+/* A job out of a message's headers and data. `id`: when they name none. NULL without memory. */
+struct weir__delivery *weir__js_read(const weir_msg *m, const char *id, unsigned attempt,
+                                     const char *token, int64_t until_ns);
 /* A job out of a message that JetStream delivered; NULL for what is none, or without memory. */
 struct weir__delivery *weir__js_delivery(const weir_msg *m, int64_t until_ns);
 /* The number of the message in its stream, from the subject it is acknowledged to. */
@@ -84,6 +92,9 @@ int weir__js_count(const weir_ctx *ctx, void *engine, const char *queue,
 /* It does not answer: is it made again, when somebody has deleted it there. 0 or an error. */
 int weir__js_mend(const weir_ctx *ctx, struct weir__js *js, const char *queue);
 struct weir__js_queue *weir__js_find(struct weir__js *js, const char *queue);
+
+/* ---- jetstream_redrive.c ---- */
+int64_t weir__js_redrive(const weir_ctx *ctx, void *engine, const char *queue);
 
 /* ---- jetstream_take.c ---- */
 int weir__js_fetch(const weir_ctx *ctx, void *engine, const char *queue, size_t max,

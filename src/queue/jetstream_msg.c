@@ -19,9 +19,14 @@ static void number(struct weir__buf *b, const char *name, int64_t n)
 		weir__buf_printf(b, "%s: %lld\r\n", name, (long long)n);
 }
 
-void weir__js_headers(struct weir__buf *b, const struct weir__remote_job *job, const char *why)
+void weir__js_headers(struct weir__buf *b, const struct weir__remote_job *job, const char *again,
+                      const char *why)
 {
-	weir__buf_printf(b, "Nats-Msg-Id: %s\r\n", job->id);
+	if (again)
+		weir__buf_printf(b, "Nats-Msg-Id: %s.%s\r\nWeir-Id: %s\r\n", job->id, again,
+		                 job->id);
+	else
+		weir__buf_printf(b, "Nats-Msg-Id: %s\r\n", job->id);
 	text(b, "Weir-Type", job->content_type);
 	text(b, "Weir-Key", job->key);
 	number(b, "Weir-Timeout", job->timeout_ns);
@@ -90,11 +95,12 @@ uint64_t weir__js_sequence(const char *token)
 	return token_number(token, 1);
 }
 
-struct weir__delivery *weir__js_delivery(const weir_msg *m, int64_t until_ns)
+struct weir__delivery *weir__js_read(const weir_msg *m, const char *id, unsigned attempt,
+                                     const char *token, int64_t until_ns)
 {
-	char id[256], type[128], key[300];
+	char own[256], type[128], key[300];
 	struct weir__remote_job job = {
-		.id = weir__js_header(m, "Nats-Msg-Id", id, sizeof id),
+		.id = weir__js_header(m, "Weir-Id", own, sizeof own),
 		.content_type = weir__js_header(m, "Weir-Type", type, sizeof type),
 		.key = weir__js_header(m, "Weir-Key", key, sizeof key),
 		.data = m->data,
@@ -104,13 +110,24 @@ struct weir__delivery *weir__js_delivery(const weir_msg *m, int64_t until_ns)
 		.created_at = header_number(m, "Weir-Created"),
 	};
 
-	if (!m->reply || strncmp(m->reply, "$JS.ACK.", 8))
-		return NULL;
-	if (!*id) /* Somebody else's: its place in the stream is its own. */
-		snprintf(id, sizeof id, "#%llu", (unsigned long long)weir__js_sequence(m->reply));
+	if (!*own)
+		weir__js_header(m, "Nats-Msg-Id", own, sizeof own);
+	if (!*own)
+		job.id = id;
 	job.content_type = *type ? type : NULL;
 	job.key = *key ? key : NULL;
-	return weir__delivery_new(&job, attempt_of(m->reply), m->reply, until_ns);
+	return weir__delivery_new(&job, attempt, token, until_ns);
+}
+
+struct weir__delivery *weir__js_delivery(const weir_msg *m, int64_t until_ns)
+{
+	char id[32];
+
+	if (!m->reply || strncmp(m->reply, "$JS.ACK.", 8))
+		return NULL;
+	/* Somebody else's may have no id: its place in the stream is its own. */
+	snprintf(id, sizeof id, "#%llu", (unsigned long long)weir__js_sequence(m->reply));
+	return weir__js_read(m, id, attempt_of(m->reply), m->reply, until_ns);
 }
 
 int64_t weir__js_number(const weir_msg *m, const char *name)

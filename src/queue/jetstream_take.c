@@ -209,22 +209,24 @@ int weir__js_nack(const weir_ctx *ctx, void *engine, const char *queue,
 	return tell(ctx, engine, d, text);
 }
 
-/* First it is among the dead, under its id, so that a second try makes no second one; then it
- * leaves the queue. */
+/* First it is among the dead, under its id and its number in the queue, so that a second try makes no
+ * second one; then it leaves the queue. */
 int weir__js_bury(const weir_ctx *ctx, void *engine, const char *queue,
                   const struct weir__delivery *d, const char *why)
 {
 	struct weir__js *js = engine;
 	weir_ctx soon = weir_ctx_timeout(ctx, WEIR__JS_ANSWER);
 	struct weir__buf headers = WEIR__BUF_INIT;
-	char subject[WEIR__JS_NAME];
+	char subject[WEIR__JS_NAME], again[24];
 	weir_msg m = { .subject = subject, .data = d->job.data, .len = d->job.len }, answer;
 	int r = -ENOMEM;
 
 	if (!weir__js_up(js))
 		return -ENOTCONN;
 	weir__js_name(subject, "weir.dead.", queue);
-	weir__js_headers(&headers, &d->job, why);
+	/* It may have been dead before, within the window of doubles. */
+	snprintf(again, sizeof again, "%llu", (unsigned long long)weir__js_sequence(d->token));
+	weir__js_headers(&headers, &d->job, again, why);
 	m.headers = headers.data;
 	if (!headers.failed)
 		r = weir_bus_request_many(&soon, js->bus, &m, &answer, 1);

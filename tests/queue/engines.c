@@ -225,12 +225,15 @@ CONTRACT(the_dead_come_back_with_fresh_attempts)
 	CHECK_EQ(weir_queue_configure(ctx, s, "q", &set), 0);
 	id = put_with(ctx, s, "q", (weir_job_spec){ .key = "k" }, "x");
 	put(ctx, s, "q", "y");
-	for (int i = 0; i < 4; i++)
-		CHECK_EQ(weir_job_nack(ctx, get(ctx, s, "q"), 0, "no"), 0);
-	while (counts(ctx, s, "q").dead < 2) /* RabbitMQ brings them there in its own time. */
-		CHECK_EQ(weir_sleep(ctx, WEIR_MS(5)), 0);
-	CHECK_EQ(weir_queue_redrive(ctx, s, "q"), 2);
-	CHECK_EQ(weir_queue_redrive(ctx, s, "q"), 0);
+	for (int n = 0; n < 2; n++) { /* They may die once more. */
+		for (int i = 0; i < 4; i++)
+			CHECK_EQ(weir_job_nack(ctx, get(ctx, s, "q"), 0, "no"), 0);
+		/* RabbitMQ brings them there in its own time. */
+		while (counts(ctx, s, "q").dead < 2)
+			CHECK_EQ(weir_sleep(ctx, WEIR_MS(5)), 0);
+		CHECK_EQ(weir_queue_redrive(ctx, s, "q"), 2);
+		CHECK_EQ(weir_queue_redrive(ctx, s, "q"), 0);
+	}
 	for (int i = 0; i < 2; i++) {
 		j = get(ctx, s, "q");
 		CHECK_EQ(weir_job_attempt(j), 1);

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The dead of a queue, back into it: each is read from the stream of the dead, published to the
+ * queue, and deleted where it was when that was answered.
+ *
+ * JetStream drops doubles by a message's id, and the job's own has been there; so what comes back has
+ * one made of it and of its number among the dead. Cut off between the two steps, the next redrive
+ * publishes the same id, and it is dropped as the double that it is, within the window.
+ */
+#include "queue/jetstream.h"
+
+#include "base/base64.h"
+#include "base/json.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A message as $JS.API.STREAM.MSG.GET gives it. */
+struct found {
+	struct weir__buf head, data;
+	uint64_t seq; /* 0: there is none */
+	bool wrong;
+};
+
+static void member(const struct weir__json_member *m, void *arg)
+{
+	struct found *f = arg;
+
+	if (m->depth != 2 || !m->key)
+		return;
+	if (m->kind == WEIR__JSON_NUMBER && !strcmp(m->key, "seq"))
+		f->seq = (uint64_t)m->number;
+	else if (m->kind == WEIR__JSON_TEXT && !strcmp(m->key, "hdrs"))
+		f->wrong |= weir__base64_decode(&f->head, m->text, strlen(m->text)) < 0;
+	else if (m->kind == WEIR__JSON_TEXT && !strcmp(m->key, "data"))
+		f->wrong |= weir__base64_decode(&f->data, m->text, strlen(m->text)) < 0;
+}
+
+/* The first that is dead, from a number on. 0, also when there is none; or an error. */
+static int find(const weir_ctx *ctx, struct weir__js *js, const char *queue, uint64_t from,
+                struct found *f)
+{
+	char subject[2 * WEIR__JS_NAME], name[WEIR__JS_NAME], text[WEIR__JS_NAME + 64];
+	struct weir__buf json = WEIR__BUF_INIT;
+	weir_msg m;
+	int r;
+
+	weir__js_name(name, "WEIR-DEAD-", queue);
+	snprintf(subject, sizeof subject, "$JS.API.STREAM.MSG.GET.%s", name);
+	weir__js_name(name, "weir.dead.", queue);
+	snprintf(text, sizeof text, "{\"seq\":%llu,\"next_by_subj\":\"%s\"}",
+	         (unsigned long long)from, name);
+	r = weir__js_ask(ctx, js, subject, text, &m);
+	if (r < 0)
+		return r;
+	weir__buf_add(&json, m.data, m.len); /* It is read in place. */
+	weir_msg_free(&m);
+	if (!json.failed && !strstr(json.data, "\"error\":"))
+		r = weir__json_walk(json.data, json.len, member, f);
+	if (json.failed || f->head.failed || f->data.failed)
+		r = -ENOMEM;
+	else if (r < 0 || f->wrong)
+		r = -EIO;
+	weir__buf_free(&json);
+	return r;
+}
+
+static int put_again(const weir_ctx *ctx, struct weir__js *js, const char *queue, struct found *f)
+{
+	weir_ctx soon = weir_ctx_timeout(ctx, WEIR__JS_ANSWER);
+	weir_msg old = { .data = f->data.data, .len = f->data.len }, answer;
+	char subject[WEIR__JS_NAME], again[32];
+	struct weir__buf headers = WEIR__BUF_INIT;
+	struct weir__delivery *d;
+	int r = -ENOMEM;
+
+	/* Behind the line that says which version of NATS's headers they are. */
+	old.headers = f->head.len ? strstr(f->head.data, "\r\n") : NULL;
+	snprintf(again, sizeof again, "dead-%llu", (unsigned long long)f->seq);
+	d = weir__js_read(&old, again, 1, "", WEIR_NEVER);
+	if (!d)
+		return -ENOMEM;
+	weir__js_name(subject, "weir.queue.", queue);
+	weir__js_headers(&headers, &d->job, again, NULL);
+	if (!headers.failed)
+		r = weir_bus_request_many(&soon, js->bus,
+		                          &(weir_msg){ .subject = subject,
+		                                       .headers = headers.data,
+		                                       .data = d->job.data,
+		                                       .len = d->job.len },
+		                          &answer, 1);
+	weir__buf_free(&headers);
+	free(d);
+	if (r <= 0)
+		return weir_ctx_err(ctx) < 0 ? weir_ctx_err(ctx) : r == -ENOMEM ? r : -ENOTCONN;
+	r = weir__js_verdict(&answer);
+	weir_msg_free(&answer);
+	return r;
+}
+
+static int forget(const weir_ctx *ctx, struct weir__js *js, const char *queue, uint64_t seq)
+{
+	char subject[2 * WEIR__JS_NAME], name[WEIR__JS_NAME], text[64];
+	weir_msg m;
+	int r;
+
+	weir__js_name(name, "WEIR-DEAD-", queue);
+	snprintf(subject, sizeof subject, "$JS.API.STREAM.MSG.DELETE.%s", name);
+	snprintf(text, sizeof text, "{\"seq\":%llu,\"no_erase\":true}", (unsigned long long)seq);
+	r = weir__js_ask(ctx, js, subject, text, &m);
+	if (r == 0)
+		weir_msg_free(&m);
+	return r;
+}
+
+int64_t weir__js_redrive(const weir_ctx *ctx, void *engine, const char *queue)
+{
+	struct weir__remote_counts c;
+	struct weir__js *js = engine;
+	uint64_t from = 1;
+	int64_t done = 0;
+	/* What dies again meanwhile is not redriven twice. */
+	int r = weir__js_count(ctx, js, queue, &c);
+
+	while (r >= 0 && done < c.dead) {
+		struct found f = { .head = WEIR__BUF_INIT, .data = WEIR__BUF_INIT };
+
+		r = find(ctx, js, queue, from, &f);
+		if (r == 0 && f.seq)
+			r = put_again(ctx, js, queue, &f);
+		if (r >= 0 && f.seq)
+			r = forget(ctx, js, queue, f.seq);
+		weir__buf_free(&f.head);
+		weir__buf_free(&f.data);
+		if (r < 0 || !f.seq)
+			break;
+		from = f.seq + 1;
+		done++;
+	}
+	return r < 0 && !done ? r : done;
+}
