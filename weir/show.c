@@ -297,6 +297,8 @@ static void show_queue(struct client *c, const json_t *q)
 	field(c, "durability", "%s", get_text(q, "durability"));
 	json_object_foreach(json_object_get(q, "settings"), key, value)
 	{
+		if (!strcmp(key, "durability"))
+			continue; /* It was told. */
 		if (json_is_string(value))
 			field(c, key, "%s", json_string_value(value));
 		else if (json_is_number(value))

@@ -11,7 +11,7 @@
 
 #include "base/log.h"
 
-enum { JOBS = 48, LIVES = 3, SEARCHED = 6, TASKS = 3 }; /* jobs at most in a life */
+enum { JOBS = 48, LATE = 6, LIVES = 3, SEARCHED = 6, TASKS = 3 }; /* jobs at most in a life */
 
 static struct { /* what was answered */
 	char id[27];
@@ -19,6 +19,11 @@ static struct { /* what was answered */
 	bool kept, acked, tried; /* put answered; ack answered; an ack was tried */
 } jobs[JOBS * (SEARCHED + 1)];
 static int jobs_n, jobs_max;
+static struct { /* in memory only when they were put */
+	char id[27];
+	bool kept; /* the queue was made durable, and that answered */
+} late[LATE * (SEARCHED + 1)];
+static int late_n, late_max;
 static const char *wrong; /* the first thing that was not as it should be */
 
 static void say(const char *what)
@@ -81,6 +86,64 @@ static int worker(const weir_ctx *ctx, void *arg)
 	return 0;
 }
 
+static int put_late(const weir_ctx *ctx, weir_store *s, int n, char id[27])
+{
+	char key[24];
+	weir_job_spec spec = { .data = &n, .len = sizeof n, .idempotency_key = key };
+
+	snprintf(key, sizeof key, "late %d", n);
+	return weir_job_put(ctx, s, "late", &spec, id);
+}
+
+/* Jobs that are in memory only, and are kept after all when their queue becomes durable. */
+static int latecomer(const weir_ctx *ctx, void *arg)
+{
+	const weir_queue_settings memory = { .durability = WEIR_MEMORY }, fsync = { 0 };
+	weir_store *s = arg;
+
+	while (!disk_crashed() && late_n < late_max) {
+		int from = late_n;
+
+		if (weir_queue_configure(ctx, s, "late", &memory) < 0)
+			return 0;
+		for (int k = (int)weir_random(3); k >= 0 && late_n < late_max; k--) {
+			int n = late_n++;
+
+			if (put_late(ctx, s, n, late[n].id) < 0)
+				return 0;
+			weir_sleep(ctx, WEIR_MS(weir_random(5)));
+		}
+		if (weir_queue_configure(ctx, s, "late", &fsync) == 0)
+			while (from < late_n)
+				late[from++].kept = true;
+		weir_sleep(ctx, WEIR_MS(weir_random(10)));
+	}
+	return 0;
+}
+
+static void check_late(const weir_ctx *ctx, weir_store *s)
+{
+	for (int n = 0; n < late_n && !disk_crashed(); n++) {
+		weir_job_info i;
+		char id[27];
+		int r;
+
+		if (!late[n].kept)
+			continue;
+		r = weir_job_get(ctx, s, late[n].id, true, &i);
+		if (r == 0) {
+			if (memcmp(i.data, &n, sizeof n))
+				say("a payload is not what was put");
+			weir_job_info_free(&i);
+		} else if (!disk_crashed()) {
+			say("a job that was kept late is gone");
+		}
+		r = put_late(ctx, s, n, id);
+		if (r == 0 || (r == 1 && strcmp(id, late[n].id)))
+			say("the key of a job that was kept late is gone");
+	}
+}
+
 /* Is everything there that was answered? */
 static void check(const weir_ctx *ctx, weir_store *s)
 {
@@ -112,18 +175,20 @@ static void lives(const weir_ctx *ctx, uint64_t seed, int n)
 	weir_store *s;
 
 	disk_init(seed);
-	/* In every third one the second file comes into use, as if somebody read the first. */
 	/* A missing sync of the log's beginning shows only where it begins anew often. */
 	weir__sqlite_log_frames = seed % 3 ? (disk_skip ? 4 : 12) : 30;
+	/* In every third one the second file comes into use, as if somebody read the first. */
 	weir__sqlite_log_cap = seed % 3 ? 1 << 20 : 20;
 	memset(jobs, 0, sizeof jobs);
-	jobs_n = jobs_max = 0;
+	memset(late, 0, sizeof late);
+	jobs_n = jobs_max = late_n = late_max = 0;
 	wrong = NULL;
 	for (int life = 0; life <= n && !wrong; life++) {
 		int r;
 		weir_group g;
 
 		jobs_max += JOBS;
+		late_max += LATE;
 		if (life < n)
 			disk_crash_after((int)weir_random(life ? 120 : 200));
 		r = weir_store_open(ctx, "sqlite:jobs.db", NULL, &s);
@@ -134,8 +199,10 @@ static void lives(const weir_ctx *ctx, uint64_t seed, int n)
 			continue;
 		}
 		check(ctx, s);
+		check_late(ctx, s);
 		weir_queue_configure(ctx, s, "os", &(weir_queue_settings){ .durability = WEIR_OS });
 		weir_group_init(&g, ctx);
+		weir_group_go(&g, latecomer, s);
 		for (int i = 0; i < TASKS; i++) {
 			weir_group_go(&g, producer, s);
 			weir_group_go(&g, worker, s);
@@ -146,6 +213,7 @@ static void lives(const weir_ctx *ctx, uint64_t seed, int n)
 	}
 	if (!wrong && weir_store_open(ctx, "sqlite:jobs.db", NULL, &s) == 0) {
 		check(ctx, s);
+		check_late(ctx, s);
 		weir_store_close(ctx, s, NULL);
 	}
 	disk_fini();
