@@ -80,7 +80,6 @@ void weir__journal_keep(weir_store *s, struct weir__queue *q)
 		if (!j->num)
 			weir__journal_job(s, j);
 	}
-	weir__idem_keep(s, q);
 }
 
 void weir__journal_keep_all(weir_store *s)

@@ -183,8 +183,10 @@ void weir__queue_set(weir_store *s, struct weir__queue *q, const weir_queue_sett
 			weir_rate_init(&q->rate, q->set.rate, q->set.rate_burst);
 	}
 	weir__journal_queue(s, q);
-	if (memory && q->set.durability != WEIR_MEMORY)
+	if (memory && q->set.durability != WEIR_MEMORY) {
 		weir__journal_keep(s, q);
+		weir__idem_keep(s, q); /* A close writes all keys anew. */
+	}
 	weir__ready_refresh(q);
 	weir__retain_check(s, q);
 	weir__ready_dispatch(s, q);
