@@ -129,7 +129,7 @@ bool weir__cold_freeze(weir_store *s, struct weir__record *j)
 
 	if (j->state != WEIR_QUEUED || j->due_at || j->key || j->attempt || j->cancel ||
 	    weir__list_linked(&j->dirty) || !weir__cold_wanted(q, j->ready.priority) ||
-	    !push(s, q, j->ready.priority, j->num, j->len))
+	    !weir__span_holds(s, j->num) || !push(s, q, j->ready.priority, j->num, j->len))
 		return false;
 	weir__job_tell(s, j, "queued", NULL);
 	weir__job_forget(s, j);

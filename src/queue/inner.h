@@ -587,6 +587,8 @@ int weir__span_room(weir_store *s); /* for the next one: 0 or -ENOMEM */
 void weir__span_note(weir_store *s, uint64_t num, const char *id); /* the highest so far */
 /* The first span from this number on in which the id may be; false if there is none. */
 bool weir__span_find(const weir_store *s, const char *id, uint64_t from, struct weir__span *ret);
+/* Would it find this number? A span may have made room while its job was on the way to the disk. */
+bool weir__span_holds(const weir_store *s, uint64_t num);
 void weir__span_fini(weir_store *s);
 
 /* ---- cron.c ---- */

@@ -95,6 +95,14 @@ bool weir__span_find(const weir_store *s, const char *id, uint64_t from, struct 
 	return false;
 }
 
+bool weir__span_holds(const weir_store *s, uint64_t num)
+{
+	for (size_t i = s->journal.spans_n; i-- > 0 && s->journal.spans[i].to >= num;)
+		if (s->journal.spans[i].from <= num)
+			return true;
+	return false;
+}
+
 void weir__span_fini(weir_store *s)
 {
 	struct weir__journal *jl = &s->journal;

@@ -457,6 +457,35 @@ TASK(a_job_on_disk_is_found_also_when_others_got_their_numbers_late)
 	clean();
 }
 
+TASK(spans_of_numbers_without_jobs_on_disk_make_room_for_others)
+{
+	enum { TURNS = 200 };
+	weir_store *s;
+	struct id cold[TURNS];
+
+	fresh();
+	weir__cold_window = 4;
+	s = reopen(ctx, NULL);
+	for (int i = 0; i < 20; i++)
+		put(ctx, s, "q", "x");
+	for (int i = 0; i < TURNS; i++) {
+		configure(ctx, s, "m", (weir_queue_settings){ .durability = WEIR_MEMORY });
+		put(ctx, s, "m", "late");
+		cold[i] = put(ctx, s, i % 50 ? "p" : "q", "x");
+		configure(ctx, s, "m", (weir_queue_settings){ 0 });
+		if (i % 50)
+			take_soon(ctx, s, "p", "x");
+	}
+	CHECK(s->journal.spans_cap <= 16);
+	for (int i = 0; i < TURNS; i++)
+		CHECK_STR(state(ctx, s, cold[i]), i % 50 ? "done" : "queued");
+	s = reopen(ctx, s);
+	for (int i = 0; i < TURNS; i++)
+		CHECK_STR(state(ctx, s, cold[i]), i % 50 ? "done" : "queued");
+	store_end(ctx, s);
+	clean();
+}
+
 /* Does a look at this job go to the disk? */
 static bool reads(const weir_ctx *ctx, weir_store *s, const char *id)
 {
