@@ -96,20 +96,22 @@ static int say(const weir_ctx *ctx, weir_store *s, const struct weir__hold *h, e
 	return -EINVAL;
 }
 
-/* Again and again while it is ours. Then an ack on its way may still have been taken: who is told
+/* Again and again while it is ours and the context lasts; once at least. Then an ack on its way may still have been taken: who is told
  * that it was not would undo what will not be done again. */
 static int say_surely(const weir_ctx *ctx, weir_store *s, struct weir__hold *h,
                       enum weir__verdict v, int64_t delay_ns, const char *why)
 {
 	const struct weir__remote_engine *ops = s->far->ops;
 	bool ask = ops->acked && (v == WEIR__ACK || v == WEIR__KILL);
+	/* Also for a worker that is being stopped: what was done is done. */
+	weir_ctx shield = weir_ctx_shield(ctx, SETTLE_MAX);
 	int r = -ENOTCONN, slept = 0, there = 0;
 
 	while (r == -ENOTCONN && slept == 0) {
 		if (weir_now() < __atomic_load_n(&h->d->until_ns, __ATOMIC_RELAXED)) {
-			r = say(ctx, s, h, v, delay_ns, why);
+			r = say(&shield, s, h, v, delay_ns, why);
 		} else if (ask) {
-			r = ops->acked(ctx, s->far->engine, h->queue, h->d);
+			r = ops->acked(&shield, s->far->engine, h->queue, h->d);
 			there += r == 0; /* The answer may have overtaken the ack: twice. */
 			r = r > 0 ? 0 : there > 1 ? -ESTALE : -ENOTCONN;
 		} else {
@@ -154,7 +156,6 @@ int weir__far_finish(const weir_ctx *ctx, weir_store *s, struct weir__record *j,
 	struct weir__far *f = s->far;
 	struct weir__hold *h = j->hold;
 	enum weir__verdict said;
-	weir_ctx shield;
 	int r;
 
 	if (!weir__lease_is(j, token) || !h || h->settling || f->stopping)
@@ -170,9 +171,7 @@ int weir__far_finish(const weir_ctx *ctx, weir_store *s, struct weir__record *j,
 	f->users++;
 	weir__due_stop(s, &j->due);
 	weir__store_leave(s);
-	/* Also for a worker that is being stopped: what was done is done. */
-	shield = weir_ctx_shield(ctx, SETTLE_MAX);
-	r = say_surely(&shield, s, h, said, delay_ns, why);
+	r = say_surely(ctx, s, h, said, delay_ns, why);
 	weir__store_enter(s);
 	h->settling = false;
 	if (!weir__lease_is(j, token) || j->hold != h) {

@@ -4,6 +4,7 @@ real RabbitMQ, and the repo's own server of SQS's protocol."""
 import collections
 import itertools
 import random
+import threading
 
 from engines import *
 
@@ -247,6 +248,29 @@ def a_stop_names_what_an_engine_that_is_away_still_holds(n):
             check_in(f'{n.name} still holds job {job["id"]} of queue q, for ', said)
         else:  # it took the job back when the connection broke
             check(' still holds ' not in said, said)
+
+
+def last_word(w, job):
+    try:
+        w.ack(job)
+    except (OSError, http.client.HTTPException):
+        pass  # it was cut off
+
+
+@on(JetStream, Sqs)
+def an_end_that_the_engine_does_not_hear_is_cut_off_by_a_stop(n):
+    """It is said again for as long as its job is held, which is longer than this stop may take."""
+    with Weir('--store', n.url, '--grace', '6s', expect=3) as w:
+        w.enqueue('q', b'x')
+        job, = w.take('q', wait='10s', lease='60s')
+        n.kill()
+        ack = threading.Thread(target=last_word, args=(w, job))
+        ack.start()
+        until(lambda: any(t.get('waits_on') == 'sleep' for t in w.get('/debug/tasks').json['tasks']))
+        said = w.stop()
+        ack.join()
+        check_in('still holds job', said)
+        check('forced' not in said, said)
 
 
 @on(*ENGINES)
