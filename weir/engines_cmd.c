@@ -32,7 +32,7 @@ static const char *head(const struct weir__engine_row *e, int of)
 static const char *rule(const struct weir__engine_row *e, int of)
 {
 	(void)of;
-	return "---------" + 9 - width(e->name);
+	return &"---------"[9 - width(e->name)];
 }
 
 static const char *can(const struct weir__engine_row *e, int of)
