@@ -496,11 +496,13 @@ CONTRACT(takers_that_leave_take_nothing_with_them)
 	store_end(ctx, s);
 }
 
+#if defined(WEIR__RABBITMQ) || defined(WEIR__JETSTREAM)
 static int take_one(const weir_ctx *ctx, void *arg)
 {
 	CHECK_EQ(weir_job_ack(ctx, get(ctx, arg, "q"), NULL, 0), 0);
 	return 0;
 }
+#endif
 
 #ifdef WEIR__JETSTREAM
 static void a_stream_deleted_between_two_takes_is_made_again(const weir_ctx *ctx,
