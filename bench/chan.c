@@ -4,6 +4,8 @@
 
 #include "bench.h"
 
+enum { APART = 1000 };
+
 struct end {
 	weir_chan *in, *out;
 	int64_t n;
@@ -19,32 +21,55 @@ static int echo(const weir_ctx *ctx, void *arg)
 	return 0;
 }
 
-static void ping(const weir_ctx *ctx, int64_t n, int worker)
+/* apart: a millisecond between two turns, in which the other's worker falls asleep, is not counted. */
+static int64_t ping(const weir_ctx *ctx, int64_t n, int worker, bool apart)
 {
 	struct end e = { weir_chan_new(8, 0), weir_chan_new(8, 0), n };
 	weir_group g;
-	int64_t v;
+	int64_t v, took = 0, from = 0;
 
 	weir_group_init(&g, ctx);
 	MUST(weir_group_go_on(&g, worker, echo, &e));
 	for (int64_t i = 0; i < n; i++) {
+		if (apart) {
+			MUST(weir_sleep(ctx, WEIR_MS(1)));
+			from = weir_now();
+		}
 		MUST(weir_chan_send(ctx, e.in, &i));
 		MUST(weir_chan_recv(ctx, e.out, &v));
+		if (apart)
+			took += weir_now() - from;
 	}
 	weir_chan_close(e.in);
 	MUST(weir_group_wait(&g));
 	weir_chan_free(e.in);
 	weir_chan_free(e.out);
+	return took;
 }
 
 static void pingpong(const weir_ctx *ctx, int64_t n)
 {
-	ping(ctx, n, -1);
+	ping(ctx, n, -1, false);
 }
 
 static void pingpong_across(const weir_ctx *ctx, int64_t n)
 {
-	ping(ctx, n, (weir_worker() + 1) % weir_worker_count());
+	ping(ctx, n, (weir_worker() + 1) % weir_worker_count(), false);
+}
+
+static void pingpong_asleep(const weir_ctx *ctx)
+{
+	const char *name = "chan-pingpong-asleep";
+	bool wanted = bench_argc < 2;
+	int64_t took;
+
+	for (int i = 1; i < bench_argc; i++)
+		wanted = wanted || strstr(name, bench_argv[i]);
+	if (!wanted)
+		return;
+	took = ping(ctx, APART, (weir_worker() + 1) % weir_worker_count(), true);
+	printf("%s %.2f\n", name, (double)took / APART);
+	fflush(stdout);
 }
 
 static int produce(const weir_ctx *ctx, void *arg)
@@ -114,6 +139,7 @@ static int all(const weir_ctx *ctx, void *arg)
 	if (weir_worker_count() > 1) {
 		bench(ctx, "chan-4to4-buffered-128-across", buffered_across, 2000000);
 		bench(ctx, "chan-pingpong-across", pingpong_across, 50000);
+		pingpong_asleep(ctx);
 	}
 	return 0;
 }

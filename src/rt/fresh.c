@@ -128,7 +128,7 @@ weir__task *weir__steal(struct weir__worker *w)
 	uint32_t start = weir_random((uint32_t)weir__rt.count);
 
 	judge_loot(w);
-	if (!any && !may_steal())
+	if (!any && !weir__simulating && !weir__loot_around())
 		return NULL;
 	__atomic_add_fetch(&weir__rt.searching, 1, __ATOMIC_RELAXED);
 	for (int i = 0; i < weir__rt.count && !got; i++) {

@@ -44,6 +44,17 @@ static inline void weir__relax(void)
 #endif
 }
 
+/* Has the line fetched to be written: else a look takes it first for reading, and then once more. */
+static inline void weir__fetch_to_write(const void *at)
+{
+#if defined(__x86_64__)
+	/* The builtin says this only for processors named to the compiler; others take it for nothing. */
+	__asm__ volatile("prefetchw %0" : : "m"(*(const char *)at));
+#else
+	__builtin_prefetch(at, 1);
+#endif
+}
+
 static inline void weir__lock_acquire(weir__lock *l)
 {
 	uint32_t free_word = 0;

@@ -9,7 +9,10 @@ struct weir__msg {
 	void (*fn)(struct weir__msg *m);
 };
 
+struct weir__worker;
+
 void weir__post(int worker, struct weir__msg *m);
+void weir__post_to(struct weir__worker *w, struct weir__msg *m);
 
 /* To the own worker, for when no task of it is ready any more, or a few dozen have run: what several
  * tasks of one turn gather leaves together. On a worker only. */

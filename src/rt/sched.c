@@ -34,7 +34,7 @@
 #include "rt/sim.h"
 #include "rt/super.h"
 
-enum { SPIN_MISSES = 3, SPIN_PAUSES = 4 };
+enum { SPIN_MISSES = 3, SPIN_PAUSES = 1 };
 /* Switches between two glances at the counter, less one: where tasks leave soon, and elsewhere. */
 enum { GLANCE_SELDOM = 15, GLANCE_OFTEN = 3 };
 #define SPIN_NS       WEIR_US(50)
@@ -108,12 +108,18 @@ void weir__worker_kick(struct weir__worker *w)
 
 void weir__post(int worker, struct weir__msg *m)
 {
-	struct weir__worker *w = &weir__rt.workers[worker], *self = weir__self();
+	weir__post_to(&weir__rt.workers[worker], m);
+}
+
+void weir__post_to(struct weir__worker *w, struct weir__msg *m)
+{
+	struct weir__worker *self = weir__self();
 
 	if (!self)
 		(void)weir__foreign_enter();
 	weir__point();
-	m->next = __atomic_load_n(&w->inbox, __ATOMIC_RELAXED);
+	/* Mostly it is empty: a look first would move its line twice. */
+	m->next = NULL;
 	while (!__atomic_compare_exchange_n(&w->inbox, &m->next, m, true, __ATOMIC_SEQ_CST,
 	                                    __ATOMIC_RELAXED))
 		;
@@ -303,6 +309,19 @@ static void part_company(struct weir__worker *w, int64_t now)
 	__atomic_store_n(&w->cpu, sched_getcpu(), __ATOMIC_RELAXED);
 }
 
+/* Each says for itself whether it spins, so that who has found something loses no time with a count
+ * that all share. A few more at once do no harm. */
+static bool enough_spin(void)
+{
+	int spinning = 0, most = weir__rt.count / 2;
+
+	if (weir__rt.count == 2)
+		return false;
+	for (int i = 0; i < weir__rt.count && spinning <= most; i++)
+		spinning += __atomic_load_n(&weir__rt.workers[i].spins, __ATOMIC_RELAXED);
+	return spinning > most;
+}
+
 /* True when something came. */
 static bool spin(struct weir__worker *w, int64_t most)
 {
@@ -311,17 +330,16 @@ static bool spin(struct weir__worker *w, int64_t most)
 
 	if (begin < w->no_spin_until)
 		return false;
-	if (__atomic_fetch_add(&weir__rt.spinning, 1, __ATOMIC_RELAXED) >
-	    (uint32_t)weir__rt.count / 2) {
-		__atomic_sub_fetch(&weir__rt.spinning, 1, __ATOMIC_RELAXED);
+	if (enough_spin())
 		return false;
-	}
+	__atomic_store_n(&w->spins, true, __ATOMIC_RELAXED);
 	weir__count(&w->counts.spins, 1);
 	__atomic_store_n(&w->cpu, sched_getcpu(), __ATOMIC_RELAXED);
 	for (;;) {
 		/* Not all the time: whoever has more for us keeps the line of the inbox meanwhile. */
 		for (int i = 0; i < SPIN_PAUSES; i++)
 			weir__relax();
+		weir__fetch_to_write(&w->inbox);
 		came = __atomic_load_n(&w->inbox, __ATOMIC_RELAXED) != NULL ||
 		       __atomic_load_n(&w->fresh_count, __ATOMIC_RELAXED) != 0;
 		if (came)
@@ -331,7 +349,7 @@ static bool spin(struct weir__worker *w, int64_t most)
 			break;
 		last = now;
 	}
-	__atomic_sub_fetch(&weir__rt.spinning, 1, __ATOMIC_RELAXED);
+	__atomic_store_n(&w->spins, false, __ATOMIC_RELAXED);
 	if (!came)
 		part_company(w, begin);
 	if (came) {

@@ -29,24 +29,25 @@ enum {
 
 struct weir__worker;
 
-/* By lines of the cache, those of a switch and a wait first; the last is for tasks with a name. */
+/* By lines of the cache: that of a switch, which is all that who wakes it from another worker touches,
+ * then that of a wait; the last is for tasks with a name. */
 struct weir__task {
 	struct weir__fiber fiber;
 	struct weir__worker *worker; /* its home, once it has run or was placed */
 	struct weir__task *next;     /* in a run queue */
 	uint32_t spent;              /* operations since it was switched to */
 	unsigned wait_flags;
+	struct weir__msg msg; /* its wake-up from another worker; its start when placed */
+
 	struct weir__wait *wait; /* what it is parked on */
 	const char *what;        /* what it waits on; NULL: ready or running */
-
-	weir_ctx ctx; /* what fn gets */
-	void *lowest; /* the deepest stack pointer seen at a switch */
+	void *lowest;            /* the deepest stack pointer seen at a switch */
 	weir_scope *wait_scope;
 	const void *on;
 	int64_t since_ns, until_ns; /* for those who look; until only while it waits */
+	weir_scope *checked;        /* the last scope found fit for its waits */
 
-	weir_scope *checked;  /* the last scope found fit for its waits */
-	struct weir__msg msg; /* its wake-up from another worker; its start when placed */
+	weir_ctx ctx; /* what fn gets */
 	unsigned open_groups, open_scopes;
 	struct weir__member member; /* in its scope, from its first wait on */
 
@@ -138,6 +139,7 @@ struct weir__worker {
 	__attribute__((aligned(64))) uint64_t turn; /* atomic, relaxed: switches so far */
 	uint64_t started, ended;                    /* atomic, relaxed: tasks, by this worker */
 	int cpu;                      /* atomic, relaxed: where it last span or woke */
+	bool spins;                   /* atomic, relaxed: it looks for messages before it sleeps */
 	weir_worker_info counts;      /* relaxed; its own, but for hogs: the supervisor's */
 	struct weir__bias fresh_lock; /* its own, seldom taken by others; guards: */
 	weir__task *fresh_first, **fresh_last; /* new tasks that may be stolen */
@@ -150,21 +152,22 @@ struct weir__worker {
 };
 
 struct weir__runtime {
+	/* Read all the time and written hardly ever: away from what is. */
 	struct weir__worker *workers;
 	int count;
-	uint32_t idle;          /* atomic: workers asleep */
-	uint32_t spinning;      /* atomic: workers that spin */
-	uint32_t searching;     /* atomic: workers looking for work to steal */
-	uint32_t next_worker;   /* atomic: for spawns from foreign threads */
-	uint32_t stopping;      /* atomic: workers leave when set */
-	int64_t no_steal_until; /* atomic: stealing has not paid */
-	int64_t wake_ns;        /* atomic: what waking a sleeping worker takes */
-	uint64_t next_id;       /* atomic */
-	uint64_t started;       /* atomic: tasks, by foreign threads */
+	uint32_t stopping; /* atomic: workers leave when set */
+	uint64_t started;  /* atomic: tasks, by foreign threads */
 	weir_scope *root;
 	weir_options opt;
 	int64_t grace_ns;
 	int result;
+
+	__attribute__((aligned(WEIR__CACHE_LINE))) uint32_t idle; /* atomic: workers asleep */
+	uint32_t searching;     /* atomic: workers looking for work to steal */
+	uint32_t next_worker;   /* atomic: for spawns from foreign threads */
+	int64_t no_steal_until; /* atomic: stealing has not paid */
+	int64_t wake_ns;        /* atomic: what waking a sleeping worker takes */
+	uint64_t next_id;       /* atomic */
 };
 
 extern struct weir__runtime weir__rt;
@@ -245,7 +248,7 @@ static inline void weir__wake(struct weir__worker *self, weir__task *t)
 	if (weir__likely(self == t->worker))
 		weir__ready(self, t);
 	else
-		weir__post(t->worker->index, &t->msg);
+		weir__post_to(t->worker, &t->msg);
 }
 
 /* It runs from now on. */

@@ -54,10 +54,11 @@ weir_chan *weir_chan_new_(size_t size, size_t cap, bool foreign, const char *pla
 	size_t bytes;
 	weir_chan *c;
 
-	if (size > UINT32_MAX || __builtin_mul_overflow(size, cap, &bytes) ||
-	    __builtin_add_overflow(bytes, sizeof *c, &bytes))
+	if (size > UINT32_MAX || cap >= UINT32_MAX || __builtin_mul_overflow(size, cap, &bytes) ||
+	    __builtin_add_overflow(bytes, sizeof *c + WEIR__CACHE_LINE, &bytes))
 		return NULL;
-	c = malloc(bytes);
+	c = aligned_alloc(WEIR__CACHE_LINE,
+	                  bytes / WEIR__CACHE_LINE * WEIR__CACHE_LINE); /* It was rounded up. */
 	if (!c)
 		return NULL;
 	*c = (weir_chan){

@@ -16,12 +16,17 @@ enum {
 	WEIR__CHAN_CLOSED = 1 << 8, /* added to the index with which a waiter is claimed */
 };
 
+/* All that changes is in one line of the cache, which two workers move once for an operation; what is
+ * only read is in the next. */
 struct weir_chan {
-	struct weir__bias lock;      /* guards all below that changes */
-	uint64_t key;                /* what it is and the size of a value, for one comparison */
-	size_t cap, len, head, tail; /* in values */
+	struct weir__bias lock; /* guards all that changes */
 	struct weir__list recvq, sendq;
+	uint32_t len, head, tail; /* in values */
 	bool foreign, closed;
+
+	__attribute__((aligned(WEIR__CACHE_LINE))) uint64_t key; /* what it is and the size of a
+	                                                           * value, for one comparison */
+	size_t cap;
 	size_t size; /* of a value */
 	uint64_t id; /* the order in which a select locks its channels */
 	const char *place;

@@ -43,6 +43,8 @@ static inline struct weir__waiter *weir__waiter_claim_as(struct weir__list *queu
 	while ((link = weir__list_pop(queue))) {
 		struct weir__waiter *n = weir__container(link, struct weir__waiter, link);
 
+		if (!owned)
+			weir__fetch_to_write(n->wait->task); /* It is woken soon. */
 		if (!owned   ? weir__wait_claim(n->wait, n->index + add) :
 		    n->local ? weir__wait_claim_local(n->wait, n->index + add) :
 		               weir__wait_claim_bare(n->wait, n->index + add))
