@@ -70,7 +70,7 @@ static int server_write(const weir_ctx *ctx, weir_grpc *call, const struct iovec
 	for (int i = 0; r == 0 && i < n; i++)
 		r = weir_http_write(ctx, weir__grpc_exchange(call), iov[i].iov_base,
 		                    iov[i].iov_len);
-	return r < 0 ? r : weir_http_flush(ctx, weir__grpc_exchange(call));
+	return r < 0 ? r : weir__http_flush_soon(ctx, weir__grpc_exchange(call));
 }
 
 static const char *server_field(weir_grpc *call, bool trailing, const char *name, size_t *ret_len)

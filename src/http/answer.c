@@ -449,7 +449,7 @@ int weir__answer_error(const weir_ctx *ctx, weir_http *x, int status, const char
 
 	x->status = status;
 	x->sized = false;
-	x->out_len = 0;
+	x->out_len = x->out_lent;
 	if (status == 503 && !x->head_sent && !has_field(x, "retry-after"))
 		add_field(x, "retry-after", "1", true);
 	r = add_field(x, "content-type", "application/problem+json", true);

@@ -53,7 +53,7 @@ void weir__exchange_init(weir_http *x, struct weir__http_stream *s)
 	x->fields_last = &x->fields;
 	x->trailers = NULL;
 	x->trailers_last = &x->trailers;
-	x->out_len = 0;
+	x->out_len = x->out_lent = 0;
 	x->arena_used = x->heap_used = 0;
 	x->heap = NULL;
 	__atomic_store_n(&s->claim,

@@ -70,6 +70,10 @@ int weir__http_trailer(weir_http *x, const char *name, const char *value);
  * that are valid and in lower case, so they are neither looked at nor copied. As weir_http_set(). */
 int weir__http_fixed(weir_http *x, bool trailer, const char *name, const char *value);
 
+/* As weir_http_flush(), but in HTTP/2 what was written leaves when the handler waits or returns:
+ * then it goes with what else there is by then. So an error may be told by a later call. */
+int weir__http_flush_soon(const weir_ctx *ctx, weir_http *x);
+
 /* No content-length is sent with an answer that is known in whole. */
 void weir__http_unsized(weir_http *x);
 

@@ -426,11 +426,14 @@ static void tell(struct weir__h2 *h2)
 static void work(struct weir__msg *m)
 {
 	struct weir__h2 *h2 = weir__container(m, struct weir__h2, msg);
+	struct weir__list *node;
 
 	weir__magic_check(h2, WEIR__H2_MAGIC);
 	h2->posted = false;
 	if (h2->unread && !h2->dead)
 		readable(h2->io, h2);
+	while ((node = weir__list_pop(&h2->owed)))
+		h2->role->push(weir__container(node, struct weir__h2_stream, owed));
 	write_out(h2);
 	tell(h2);
 	/* A message that is on its way would find it gone. */
@@ -668,6 +671,7 @@ int weir__h2_init(struct weir__h2 *h2, const struct weir__h2_role *role, weir_co
 		                 .deadline_ns = WEIR_NEVER };
 	weir__list_init(&h2->streams);
 	weir__list_init(&h2->fired);
+	weir__list_init(&h2->owed);
 	if (opt && callbacks)
 		r = nghttp2_session_server_new3(&h2->session, callbacks, h2, opt, &memory);
 	nghttp2_option_del(opt);

@@ -54,7 +54,7 @@ struct weir__h2_send {
 /* Waits until all is framed. 0, -EPIPE (reset, or the connection has gone), -EBUSY, -ETIMEDOUT when
  * no byte moved for progress_ns (WEIR_NEVER: no limit), the context's error. After an error the
  * stream is good for a reset only. What can be framed at once is framed whatever the context
- * says. */
+ * says. NULL: waits only, for what was lent. */
 int weir__h2_send(const weir_ctx *ctx, struct weir__h2_stream *st, int64_t progress_ns,
                   const struct weir__h2_send *what);
 
@@ -79,6 +79,13 @@ void weir__h2_unwatch(struct weir__h2_stream *st);
 void weir__h2_end(struct weir__h2_stream *st); /* END_STREAM behind what was written */
 /* As weir__h2_send() without waiting: what it points to has to live until the stream is closed. */
 int weir__h2_send_off(struct weir__h2_stream *st, const struct weir__h2_send *what);
+/* On its worker. Has role->push() called once the tasks that are ready have had their turn, before
+ * the session writes. There the head and bytes may be lent: they are framed when there is room, and
+ * have to stay until weir__h2_send() with NULL has said so, or weir__h2_unlend(), which cuts what
+ * has not been framed. */
+void weir__h2_owe(struct weir__h2_stream *st);
+int weir__h2_lend(struct weir__h2_stream *st, const struct weir__h2_send *what);
+void weir__h2_unlend(struct weir__h2_stream *st);
 /* No task is interested any more: what is not ended is reset, with `code` if our side is open. */
 void weir__h2_leave(struct weir__h2_stream *st, uint32_t code);
 
@@ -103,6 +110,8 @@ struct weir__h2_role {
 	/* The stream is over on the wire. It stays until weir__h2_stream_fini(). */
 	void (*closed)(struct weir__h2_stream *st);
 	void (*writable)(struct weir__h2_stream *st);
+	/* Of a stream that weir__h2_owe() was called for: lend what there is to send. */
+	void (*push)(struct weir__h2_stream *st);
 	/* Something has been done: look whether the connection is to end. May free the session. */
 	void (*settle)(struct weir__h2 *h2);
 	/* Its deadline has come: what is due? Gives the next one. */
@@ -119,6 +128,7 @@ struct weir__h2_stream {
 	struct weir__h2 *h2;
 	struct weir__list link;  /* in h2->streams */
 	struct weir__list fired; /* in h2->fired: something is to be told */
+	struct weir__list owed;  /* in h2->owed: role->push() is to be called */
 	uint32_t error;
 	bool closed;     /* over on the wire */
 	bool reset;      /* by us */
@@ -131,6 +141,8 @@ struct weir__h2_stream {
 	bool out_ended;  /* … and was framed */
 	bool watched, may_write, tell_closed;
 	bool has_data; /* a data provider was submitted */
+	bool lent;     /* *out is `lent_iov`: no task waits for it to be framed … */
+	bool more;     /* … and role->push() has more, once it is */
 
 	struct weir__h2_chunk *in_first, *in_last;
 	size_t in_len;
@@ -138,6 +150,7 @@ struct weir__h2_stream {
 
 	struct weir__h2_op *writer;
 	const struct iovec *out;
+	struct iovec lent_iov;
 	size_t out_skip, out_left; /* bytes of *out that have gone; bytes left of all */
 	uint64_t moved;            /* bytes ever framed */
 	const nghttp2_nv *trailers;
@@ -158,7 +171,7 @@ struct weir__h2 {
 	weir_conn *io;
 	nghttp2_session *session;
 	struct weir__pool *pool; /* of its worker */
-	struct weir__list streams, fired;
+	struct weir__list streams, fired, owed;
 	int32_t newest;                  /* the greatest stream begun */
 	struct weir__h2_stream *heads;   /* whose head comes, or came last; or NULL */
 	uint32_t ends;                   /* streams that have ended, so far … */

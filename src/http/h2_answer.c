@@ -132,16 +132,52 @@ static bool in_other_words(weir_http *x)
 	return x->status >= 400 && guest && guest->refusal && guest->refusal(x, x->detail);
 }
 
+static int send_or_wait(const weir_ctx *ctx, weir_http *x, const struct weir__h2_send *what)
+{
+	int r = weir__h2_send(ctx, x->stream->h2, x->limits->write_ns, what);
+
+	if (r < 0) {
+		x->broken = true;
+		if (r == -ETIMEDOUT && weir_ctx_left(ctx) > 0)
+			weir__stat_add(x->conn->worker, timeouts, 1);
+	}
+	return r;
+}
+
+/* The block's collected bytes up to out_lent are the stream's until this has returned 0. Between a
+ * wait's end and this task's turn what was collected behind them may have been lent too, and is not
+ * framed when the window that opened was small: then it is waited for again. */
+static int take_back(const weir_ctx *ctx, weir_http *x)
+{
+	struct weir__h2_stream *st = x->stream->h2;
+
+	do {
+		int r = send_or_wait(ctx, x, NULL);
+
+		if (r < 0)
+			return r;
+	} while (st->out_left);
+	weir__h2_unlend(st);
+	return 0;
+}
+
 int weir__h2_push(const weir_ctx *ctx, weir_http *x, const void *data, size_t n, bool last)
 {
+	struct weir__h2_stream *st = x->stream->h2;
 	struct weir__h2_send what = { 0 };
-	size_t total = x->out_len + n;
 	struct iovec iov[2];
+	size_t total;
 	int r = 0;
+
+	if (st->lent)
+		r = take_back(ctx, x);
+	if (r < 0)
+		return r;
+	total = x->out_len - x->out_lent + n;
 
 	if (!x->head_sent && last && in_other_words(x)) {
 		x->sized = false;
-		x->out_len = n = total = 0;
+		x->out_len = x->out_lent = n = total = 0;
 	}
 	if (!x->head_sent)
 		r = begin(x, last, total, &what);
@@ -151,24 +187,58 @@ int weir__h2_push(const weir_ctx *ctx, weir_http *x, const void *data, size_t n,
 		return r;
 	what.iov = iov;
 	if (!weir__answer_silent(x)) {
-		if (x->out_len)
-			iov[what.n++] = (struct iovec){ x->stream->block->out, x->out_len };
+		if (x->out_len > x->out_lent)
+			iov[what.n++] = (struct iovec){ x->stream->block->out + x->out_lent,
+				                        x->out_len - x->out_lent };
 		if (n)
 			iov[what.n++] = (struct iovec){ (void *)(uintptr_t)data, n };
 	}
-	x->out_len = 0;
+	x->out_len = x->out_lent = 0;
 	if (!what.head_n && !what.n && !last)
 		return 0;
-	r = weir__h2_send(ctx, x->stream->h2, x->limits->write_ns, &what);
-	if (r < 0) {
-		x->broken = true;
-		if (r == -ETIMEDOUT && weir_ctx_left(ctx) > 0)
-			weir__stat_add(x->conn->worker, timeouts, 1);
+	r = send_or_wait(ctx, x, &what);
+	if (r < 0)
 		return r;
-	}
 	if (what.n)
 		weir__stat_add(x->conn->worker, bytes_out, total);
 	return 0;
+}
+
+/* In a message of the session: what the handler has collected is lent, and it may go on to collect
+ * behind it. */
+void weir__h2_push_soon(weir_http *x)
+{
+	struct weir__h2_stream *st = x->stream->h2;
+	struct weir__h2_send what = { 0 };
+	struct iovec iov;
+	int r = 0;
+
+	if (__atomic_load_n(&x->state, __ATOMIC_RELAXED) != WEIR__X_LIVE || x->broken ||
+	    (!x->out_len && x->head_sent) || st->closed || st->writer)
+		return;
+	st->more = st->out_left > 0;
+	if (st->more)
+		return;
+	/* What was lent is framed, so its place is free. */
+	st->lent = false;
+	x->out_len -= x->out_lent;
+	memmove(x->stream->block->out, x->stream->block->out + x->out_lent, x->out_len);
+	x->out_lent = 0;
+	if (!x->out_len && x->head_sent)
+		return;
+	if (!x->head_sent)
+		r = begin(x, false, x->out_len, &what);
+	if (r < 0)
+		return;
+	iov = (struct iovec){ x->stream->block->out, x->out_len };
+	what.iov = &iov;
+	what.n = iov.iov_len && !weir__answer_silent(x);
+	if (weir__h2_lend(st, &what) < 0) {
+		x->broken = true;
+		return;
+	}
+	weir__stat_add(x->conn->worker, bytes_out, iov.iov_len);
+	x->out_lent = x->out_len;
 }
 
 static void say_continue(void *arg)
@@ -224,6 +294,17 @@ int weir__http_trailer(weir_http *x, const char *name, const char *value)
 	memcpy(text + name_len + 1, value, value_len + 1);
 	*x->trailers_last = f;
 	x->trailers_last = &f->next;
+	return 0;
+}
+
+int weir__http_flush_soon(const weir_ctx *ctx, weir_http *x)
+{
+	struct weir__h2_stream *st = x->stream->h2;
+
+	weir__http_live(x, __func__);
+	if (!st || st->h2->worker != weir_worker() || st->closed || x->broken)
+		return weir_http_flush(ctx, x);
+	weir__h2_owe(st);
 	return 0;
 }
 

@@ -22,7 +22,7 @@
 typedef struct weir__h2c weir__h2c;
 typedef struct weir__h2s weir__h2s;
 
-enum { WEIR__H2_NO_ERROR = 0, WEIR__H2_REFUSED = 7, WEIR__H2_CANCEL = 8 };
+enum { WEIR__H2_NO_ERROR = 0, WEIR__H2_CANCEL = 8 };
 
 struct weir__h2c_options {
 	int64_t keepalive_ns; /* ping after so long without a byte; 0: never */

@@ -457,6 +457,7 @@ static int request_task(const weir_ctx *ctx, void *arg)
 		weir__scope_free(q->stream.scope);
 		q->stream.scope = NULL;
 	}
+	weir__h2_unlend(&q->h2);
 	weir__block_put(c->worker, q->stream.block);
 	q->stream.block = NULL;
 	q->running = false;
@@ -526,6 +527,14 @@ static void writable(struct weir__h2_stream *st)
 	struct request *q = of(st);
 
 	q->stream.ready(&q->stream, q->stream.ready_arg);
+}
+
+static void push(struct weir__h2_stream *st)
+{
+	struct request *q = of(st);
+
+	if (q->running && q->stream.scope)
+		weir__h2_push_soon(&q->stream.block->x);
 }
 
 /* ---- time ---- */
@@ -709,6 +718,7 @@ static const struct weir__h2_role role = {
 	.ping_ack = ping_ack,
 	.closed = closed,
 	.writable = writable,
+	.push = push,
 	.settle = settle,
 	.tick = tick,
 };

@@ -20,6 +20,7 @@ void weir__h2_server_cancel(struct weir__http_conn *c);
 
 /* The wire of an exchange. */
 int weir__h2_push(const weir_ctx *ctx, weir_http *x, const void *data, size_t n, bool last);
+void weir__h2_push_soon(weir_http *x);
 int weir__h2_continue(weir_http *x);
 ssize_t weir__h2_body(const weir_ctx *ctx, weir_http *x, void *buf, size_t n);
 

@@ -178,6 +178,10 @@ void weir__h2_stream_take(struct weir__h2_stream *st, char *to, size_t n)
 	}
 	if (st->writer && all_framed(st))
 		complete(&st->writer, 0);
+	if (st->more && !st->out_left) {
+		st->more = false;
+		weir__h2_owe(st);
+	}
 	/* RFC 9113 §8.1: who answers early asks the client to stop sending. */
 	if (st->out_ended && st->left_alone && !st->in_end)
 		nghttp2_submit_rst_stream(st->h2->session, NGHTTP2_FLAG_NONE, st->id,
@@ -301,7 +305,7 @@ int weir__h2_send(const weir_ctx *ctx, struct weir__h2_stream *st, int64_t progr
 
 	weir__magic_check(st, WEIR__H2_STREAM_MAGIC);
 	weir__wait_init(&wait);
-	if (op_begin(worker, &call.op, send_begin) != -EINPROGRESS)
+	if (op_begin(worker, &call.op, what ? send_begin : send_again) != -EINPROGRESS)
 		return (int)call.op.r;
 	for (;;) {
 		weir_ctx soon =
@@ -515,6 +519,34 @@ void weir__h2_leave(struct weir__h2_stream *st, uint32_t code)
 
 /* ---- for callbacks ---- */
 
+void weir__h2_owe(struct weir__h2_stream *st)
+{
+	if (!weir__list_linked(&st->owed))
+		weir__list_append(&st->h2->owed, &st->owed);
+	weir__h2_flush(st->h2);
+}
+
+int weir__h2_lend(struct weir__h2_stream *st, const struct weir__h2_send *what)
+{
+	struct weir__h2_send copy = *what;
+
+	weir__assert(what->n <= 1, "more pieces than can be lent");
+	if (st->closed || st->out_end || st->writer || st->out_left)
+		return -EPIPE;
+	if (what->n)
+		st->lent_iov = what->iov[0];
+	copy.iov = &st->lent_iov;
+	st->lent = true;
+	return submit(st, &copy);
+}
+
+void weir__h2_unlend(struct weir__h2_stream *st)
+{
+	if (st->lent && !st->writer)
+		st->out_left = 0;
+	st->lent = false;
+}
+
 int weir__h2_send_off(struct weir__h2_stream *st, const struct weir__h2_send *what)
 {
 	int r;
@@ -606,6 +638,8 @@ void weir__h2_stream_fini(struct weir__h2_stream *st)
 	weir__assert(!st->reader && !st->writer, "a stream goes that a task waits for");
 	weir__h2_discard(st);
 	weir__list_remove(&st->link);
+	if (weir__list_linked(&st->owed))
+		weir__list_remove(&st->owed);
 	if (st->h2->heads == st)
 		st->h2->heads = NULL;
 	if (weir__list_linked(&st->fired))

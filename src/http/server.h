@@ -142,7 +142,7 @@ struct weir_http {
 	const char *detail;    /* of a problem, for the guest; or NULL */
 	uint64_t length, sent; /* that, and body bytes written (or collected) so far */
 	struct weir__out_field *fields, **fields_last, *trailers, **trailers_last;
-	size_t out_len;
+	size_t out_len, out_lent; /* collected; of it, what HTTP/2 was lent (h2_answer.c) */
 
 	/* Memory. */
 	size_t arena_used, heap_used;

@@ -2,6 +2,8 @@
 /* Calls between our client and our server, over memory, in simulated time. */
 #include "demo.h"
 
+#include "grpc/server.h"
+#include "http/h2.h"
 #include "http/h2_client.h"
 
 enum { SEEDS = 40 };
@@ -119,6 +121,126 @@ SIM(a_reader_that_sleeps_holds_back_the_sender, SEEDS)
 	}
 	CHECK_EQ(weir_grpc_finish(ctx, call), 0);
 	weir_grpc_free(call);
+	demo_stop(&d);
+}
+
+/* More than the client's window holds, in messages that are collected behind what waits for it; and
+ * then it listens. */
+static int over_the_window(const weir_ctx *ctx, weir_grpc *call, void *arg)
+{
+	enum { WINDOWS = 2 * 1024 * 1024, LAST = 4 };
+	const struct weir__h2_stream *st = weir__grpc_exchange(call)->stream->h2;
+	size_t all = 0, n, size = 1000 + weir_random(3000);
+	char msg[4000];
+	const void *word;
+	int r;
+
+	(void)arg;
+	CHECK_EQ(weir_grpc_recv(ctx, call, &word, &n), 1);
+	r = 0;
+	for (unsigned i = 0; r >= 0 && !st->out_left; i++) {
+		memset(msg, (int)i, size);
+		r = weir_grpc_send(ctx, call, msg, size);
+		all += size;
+		CHECK(all < WINDOWS);
+		if (r == 0)
+			r = weir_sleep(ctx, WEIR_MS(1));
+	}
+	for (int i = 0; r >= 0 && i < LAST; i++) {
+		r = weir_grpc_send(ctx, call, "last", 4);
+		if (r == 0 && weir_random(2))
+			r = weir_sleep(ctx, WEIR_MS(1));
+	}
+	return r < 0 ? r : weir_grpc_recv(ctx, call, &word, &n) == 1 ? 0 : -EPROTO;
+}
+
+SIM(what_is_written_behind_a_full_window_leaves_when_it_opens, SEEDS)
+{
+	unsigned last = 0, i = 0;
+	const void *msg;
+	weir_grpc *call;
+	struct demo d;
+	size_t n;
+
+	demo_new(&d);
+	demo_method(&d, "/t.T/Over", over_the_window, NULL);
+	demo_start(ctx, &d);
+	CHECK_EQ(weir_grpc_start(ctx, d.channel, "/t.T/Over", NULL, &call), 0);
+	CHECK_EQ(weir_grpc_send(ctx, call, "begin", 5), 0);
+	CHECK_EQ(weir_sleep(ctx, WEIR_MIN(10)), 0);
+	while (last < 4) {
+		weir_ctx soon = weir_ctx_timeout(ctx, WEIR_SEC(10));
+
+		CHECK_EQ(weir_grpc_recv(&soon, call, &msg, &n), 1);
+		if (n == 4) {
+			last += !memcmp(msg, "last", 4);
+			continue;
+		}
+		for (size_t k = 0; k < n; k++)
+			CHECK_EQ(((const unsigned char *)msg)[k], i & 255);
+		i++;
+	}
+	CHECK_EQ(weir_grpc_send(ctx, call, "enough", 6), 0);
+	CHECK_EQ(weir_grpc_finish(ctx, call), 0);
+	weir_grpc_free(call);
+	demo_stop(&d);
+}
+
+/* The streams of a connection share its window, so what opens for one may be less than it waits
+ * for. */
+enum { SHARERS = 6, SHARED = 400 };
+
+static int fill_the_window(const weir_ctx *ctx, weir_grpc *call, void *arg)
+{
+	char msg[4000];
+	int r = 0;
+
+	(void)arg;
+	for (int i = 0; r == 0 && i < SHARED; i++) {
+		size_t size = 100 + weir_random(sizeof msg - 100);
+
+		memset(msg, i, size);
+		r = weir_grpc_send(ctx, call, msg, size);
+		if (r == 0 && weir_random(3) == 0)
+			r = weir_yield(ctx);
+	}
+	return r;
+}
+
+static int read_all(const weir_ctx *ctx, void *arg)
+{
+	struct demo *d = arg;
+	int i = 0;
+	const void *msg;
+	weir_grpc *call;
+	size_t n;
+
+	CHECK_EQ(weir_grpc_start(ctx, d->channel, "/t.T/Fill", NULL, &call), 0);
+	CHECK_EQ(weir_grpc_end_send(ctx, call), 0);
+	for (; weir_grpc_recv(ctx, call, &msg, &n) > 0; i++) {
+		for (size_t k = 0; k < n; k++)
+			CHECK_EQ(((const unsigned char *)msg)[k], i & 255);
+		if (weir_random(32) == 0)
+			weir_sleep(ctx, WEIR_MS(weir_random(20)));
+	}
+	CHECK_EQ(weir_grpc_status(call), 0);
+	CHECK_EQ(i, SHARED);
+	weir_grpc_free(call);
+	return 0;
+}
+
+SIM(streams_that_share_a_window_lose_nothing, SEEDS)
+{
+	struct demo d;
+	weir_group g;
+
+	demo_new(&d);
+	demo_method(&d, "/t.T/Fill", fill_the_window, NULL);
+	demo_start(ctx, &d);
+	weir_group_init(&g, ctx);
+	for (int i = 0; i < SHARERS; i++)
+		weir_group_go(&g, read_all, &d);
+	weir_group_wait(&g);
 	demo_stop(&d);
 }
 
