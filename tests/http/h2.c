@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * HTTP/2 in a simulation: the server with our client over memory, and the races of resets, drains,
- * limits and lost connections, over seeds. What single frames do is tests/blackbox/test_h2_frames.py.
+ * limits and lost connections, over seeds. What single frames do is tests/blackbox/test_h2_*.py.
  */
 #include "http/exchange.h"
 #include "http/h2_client.h"
