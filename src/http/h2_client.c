@@ -8,7 +8,8 @@
  * leaves in one write.
  *
  * Bounds: a stream holds at most its window (WINDOW) unread, since windows open only for what was
- * read, and 64 KiB unsent, since senders wait; its headers are bounded by nghttp2 (64 KiB).
+ * read, 64 KiB unsent, since senders wait, and HEAD_MAX of fields in all its heads (nghttp2 bounds
+ * them only as they are packed).
  *
  * Who keeps what: the connection lives while its owner, a stream or a message on its way needs it
  * (`refs`). A stream belongs to its task until weir__h2s_close(); nghttp2 knows it by its user data,
@@ -35,6 +36,7 @@ enum {
 	WINDOW = 1024 * 1024,
 	CONN_WINDOW = 4 * 1024 * 1024,
 	ARENA = 384,
+	HEAD_MAX = 64 * 1024, /* as RFC 9113 §6.5.2 counts: with 32 more for each field */
 };
 
 int weir__h2c_reads = 32;
@@ -59,9 +61,10 @@ struct weir__h2s {
 	struct weir__wait *reader, *sender;
 	bool head_done, ended, closed; /* closed: nghttp2 has forgotten it */
 	bool end_queued, deferred, refused;
+	bool endless; /* more fields came than are taken */
 	uint32_t error;
 	struct weir__buf in, out;
-	size_t in_pos, out_pos;
+	size_t in_pos, out_pos, head_len;
 	struct fields head, trailer;
 	struct chunk *texts;
 };
@@ -284,6 +287,9 @@ static int add_field(weir__h2s *s, struct fields *to, const uint8_t *name, size_
 	struct weir__h2_field *v;
 	char *a, *b;
 
+	s->head_len += name_len + value_len + 32;
+	if (s->head_len > HEAD_MAX)
+		return -EMSGSIZE;
 	if (to->n == to->cap) {
 		size_t cap = to->cap ? 2 * to->cap : 8;
 
@@ -306,15 +312,15 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
                      void *arg)
 {
 	weir__h2s *s = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
+	int r;
 
 	(void)flags;
 	(void)arg;
 	if (!s || frame->hd.type != NGHTTP2_HEADERS)
 		return 0;
-	return add_field(s, s->head_done ? &s->trailer : &s->head, name, name_len, value,
-	                 value_len) < 0 ?
-	               NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE :
-	               0;
+	r = add_field(s, s->head_done ? &s->trailer : &s->head, name, name_len, value, value_len);
+	s->endless |= r == -EMSGSIZE;
+	return r < 0 ? NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE : 0;
 }
 
 static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *data,
@@ -472,6 +478,7 @@ static int make_session(weir__h2c *c)
 	nghttp2_settings_entry settings[] = {
 		{ NGHTTP2_SETTINGS_ENABLE_PUSH, 0 },
 		{ NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, WINDOW },
+		{ NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, HEAD_MAX },
 	};
 	nghttp2_session_callbacks *cb;
 	nghttp2_option *opt;
@@ -489,7 +496,7 @@ static int make_session(weir__h2c *c)
 	nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_close);
 	r = nghttp2_session_client_new2(&c->session, cb, c, opt) == 0 ? 0 : -ENOMEM;
 	nghttp2_option_del(opt);
-	if (r == 0 && (nghttp2_submit_settings(c->session, NGHTTP2_FLAG_NONE, settings, 2) != 0 ||
+	if (r == 0 && (nghttp2_submit_settings(c->session, NGHTTP2_FLAG_NONE, settings, 3) != 0 ||
 	               nghttp2_session_set_local_window_size(c->session, NGHTTP2_FLAG_NONE, 0,
 	                                                     CONN_WINDOW) != 0)) {
 		nghttp2_session_del(c->session);
@@ -611,7 +618,7 @@ fail:
 
 static int stream_error(const weir__h2s *s)
 {
-	return s->conn->lost ? s->conn->lost : -ECONNRESET;
+	return s->conn->lost ? s->conn->lost : s->endless ? -EBADMSG : -ECONNRESET;
 }
 
 static void add_out(weir__h2s *s, const void *data, size_t n)
