@@ -12,9 +12,10 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LIMIT_S = 120, LONG_LIMIT_S = 900 };
+enum { LIMIT_S = 120, LONG_LIMIT_S = 900, LANES_MAX = 8 };
 
 bool test_long;
+const char *const *test_lanes;
 static bool test_quick, no_sim;
 volatile uint64_t *test_seed;
 
@@ -148,9 +149,90 @@ static bool wanted(const char *name, char **parts)
 	return false;
 }
 
+/* What the lanes share. */
+struct tally {
+	int passed, failed; /* atomic */
+};
+
+static void run_one(struct test *t, const char *program, struct tally *tally)
+{
+	struct timespec from, to;
+	int status;
+	pid_t pid;
+	long ms;
+
+	clock_gettime(CLOCK_MONOTONIC, &from);
+	*test_seed = 0;
+	fflush(NULL);
+	pid = fork();
+	if (pid == 0) {
+		run(t);
+		fflush(NULL);
+		exit(0);
+	}
+	status = reap(pid, test_long ? LONG_LIMIT_S : LIMIT_S);
+	clock_gettime(CLOCK_MONOTONIC, &to);
+	ms = (to.tv_sec - from.tv_sec) * 1000 + (to.tv_nsec - from.tv_nsec) / 1000000;
+	if (status == 0) {
+		__atomic_add_fetch(&tally->passed, 1, __ATOMIC_RELAXED);
+		printf("ok %s (%ld ms)\n", t->name, ms);
+		return;
+	}
+	__atomic_add_fetch(&tally->failed, 1, __ATOMIC_RELAXED);
+	printf("not ok %s (%ld ms)%s\n", t->name, ms, status == -1 ? ": took too long" : "");
+	if (status > 0 && WIFSIGNALED(status))
+		printf("  ended by signal %d\n", WTERMSIG(status));
+	if (*test_seed)
+		printf("  replay: %s %s--seed %llu %s\n", program, test_long ? "--long " : "",
+		       (unsigned long long)*test_seed, t->name);
+}
+
+static void *shared(size_t n)
+{
+	void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		test_fail(__FILE__, __LINE__, "mmap: %m");
+	return p;
+}
+
+/* Those of a lane, "" for all, one after the other. */
+static void run_lane(const char *lane, const char *program, char **parts, struct tally *tally)
+{
+	test_seed = shared(sizeof *test_seed);
+	for (struct test *t = first; t; t = t->next)
+		if (!strncmp(t->name, lane, strlen(lane)) && wanted(t->name, parts) &&
+		    !(no_sim && t->kind == TEST_SIM))
+			run_one(t, program, tally);
+}
+
+static void run_lanes(const char *program, char **parts, struct tally *tally)
+{
+	pid_t pids[LANES_MAX];
+	int status, n = 0;
+
+	setvbuf(stdout, NULL, _IOLBF, 0); /* whole lines of each */
+	for (; test_lanes[n]; n++) {
+		CHECK(n < LANES_MAX);
+		fflush(NULL);
+		pids[n] = fork();
+		CHECK(pids[n] >= 0);
+		if (pids[n] == 0) {
+			run_lane(test_lanes[n], program, parts, tally);
+			exit(0);
+		}
+	}
+	while (n-- > 0)
+		if (waitpid(pids[n], &status, 0) < 0 || status != 0) {
+			tally->failed++;
+			printf("not ok lane %s\n", test_lanes[n]);
+		}
+}
+
 int main(int argc, char **argv)
 {
-	int passed = 0, failed = 0, a = 1;
+	struct tally *tally;
+	int a = 1;
 
 	for (; a < argc && argv[a][0] == '-'; a++) {
 		if (!strcmp(argv[a], "--long"))
@@ -169,40 +251,11 @@ int main(int argc, char **argv)
 			return 2;
 		}
 	}
-	test_seed = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	for (struct test *t = first; t; t = t->next) {
-		struct timespec from, to;
-		int status;
-		pid_t pid;
-
-		if (!wanted(t->name, argv + a) || (no_sim && t->kind == TEST_SIM))
-			continue;
-		clock_gettime(CLOCK_MONOTONIC, &from);
-		*test_seed = 0;
-		fflush(NULL);
-		pid = fork();
-		if (pid == 0) {
-			run(t);
-			fflush(NULL);
-			exit(0);
-		}
-		status = reap(pid, test_long ? LONG_LIMIT_S : LIMIT_S);
-		clock_gettime(CLOCK_MONOTONIC, &to);
-		long ms = (to.tv_sec - from.tv_sec) * 1000 + (to.tv_nsec - from.tv_nsec) / 1000000;
-		if (status == 0) {
-			passed++;
-			printf("ok %s (%ld ms)\n", t->name, ms);
-			continue;
-		}
-		failed++;
-		printf("not ok %s (%ld ms)%s\n", t->name, ms,
-		       status == -1 ? ": took too long" : "");
-		if (status > 0 && WIFSIGNALED(status))
-			printf("  ended by signal %d\n", WTERMSIG(status));
-		if (*test_seed)
-			printf("  replay: %s %s--seed %llu %s\n", argv[0],
-			       test_long ? "--long " : "", (unsigned long long)*test_seed, t->name);
-	}
-	printf("%d passed, %d failed\n", passed, failed);
-	return failed != 0;
+	tally = shared(sizeof *tally);
+	if (test_lanes)
+		run_lanes(argv[0], argv + a, tally);
+	else
+		run_lane("", argv[0], argv + a, tally);
+	printf("%d passed, %d failed\n", tally->passed, tally->failed);
+	return tally->failed != 0;
 }

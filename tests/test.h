@@ -41,6 +41,9 @@ _Noreturn void test_fail(const char *file, int line, const char *fmt, ...)
 /* For tests that expect the process to abort with a text on stderr: runs fn in a child of its
  * own. */
 void test_dies(const char *file, int line, void (*fn)(void), const char *text);
+/* A constructor may set this to beginnings of names, ended by NULL: tests whose names begin so run one
+ * after the other, beside those of the other lanes. For tests that mostly wait. */
+extern const char *const *test_lanes;
 /* Is this a --long run? Shrink what takes over 30 s otherwise. */
 extern bool test_long;
 /* The seed of the running simulation. */

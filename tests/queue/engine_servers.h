@@ -95,13 +95,13 @@ static inline bool sqs_start(struct engine_server *e)
 	setenv("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", 1);
 	setenv("AWS_REGION", "us-east-1", 1);
 	if (other) {
-		snprintf(e->url, sizeof e->url, "%s?prefix=t%d-%lld-", other, getpid() % 1000,
-		         (long long)weir_now() % 1000000);
+		snprintf(e->url, sizeof e->url, "%s?wait=1&prefix=t%d-%lld-", other,
+		         getpid() % 1000, (long long)weir_now() % 1000000);
 		return true;
 	}
 	engine_dir(e);
 	e->server.port = free_port();
-	snprintf(e->url, sizeof e->url, "sqs+http://127.0.0.1:%d", e->server.port);
+	snprintf(e->url, sizeof e->url, "sqs+http://127.0.0.1:%d?wait=1", e->server.port);
 	return sqs_again(e);
 }
 
