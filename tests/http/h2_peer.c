@@ -129,7 +129,9 @@ SIM(interim_answers_without_end_are_an_error, SEEDS)
 {
 	struct peer *p = peer_new();
 	/* :status 103, and a field of 1000 bytes. */
-	char block[1100] = "\x08\3" "103" "\0\1x\x7f\xe9\6";
+	char block[1100] = "\x08\3"
+			   "103"
+			   "\0\1x\x7f\xe9\6";
 
 	memset(block + 11, 'y', 1000);
 	for (int i = 0; i < 500; i++)
