@@ -108,6 +108,25 @@ def a_reset_of_the_connection_or_the_stream_ends_the_handler_at_once():
 
 
 @test
+def the_third_ping_that_comes_too_early_is_too_many():
+    with server() as s:
+        with H2(int(s.line().rsplit(':', 1)[1])) as c:
+            c.headers(1, head('POST', '/stop.Stop/Deaf', ('te', 'trailers'), ('content-type', 'application/grpc')), END_HEADERS)
+            c.send(frame(DATA, 0, 1, bytes(5)))
+            c.wait(lambda: 1 in c.answers and c.answers[1].fields)
+            # The first one is none, and two strikes are forgiven.
+            for _ in range(3):
+                c.ping()
+            check_eq(c.goaways, [])
+            c.send(frame(PING, 0, 0, b'too many'))
+            c.refused(ENHANCE_YOUR_CALM)
+            check_eq([(g.code, g.payload[8:]) for g in c.goaways][:1], [(ENHANCE_YOUR_CALM, b'too_many_pings')])
+        check_in('a handler ended: ', s.line())
+        s.stop()
+        check_eq(s.rest()[0], 0)
+
+
+@test
 def no_call_is_lost_while_a_new_server_takes_over():
     with socket.create_server(('127.0.0.1', 0)) as listener:
         port = listener.getsockname()[1]
