@@ -36,9 +36,9 @@ static void failed(weir_grpc_channel *ch, struct weir__grpc_slot *slot, int erro
 	slot->not_before_ns = weir_now() + (int64_t)ns;
 }
 
-static int dial(const weir_ctx *ctx, weir_grpc_channel *ch, weir__h2c **ret)
+static int dial(const weir_ctx *ctx, weir_grpc_channel *ch, int64_t keepalive_ns, weir__h2c **ret)
 {
-	struct weir__h2c_options opt = { ch->opt.keepalive_ns, ch->opt.keepalive_timeout_ns };
+	struct weir__h2c_options opt = { keepalive_ns, ch->opt.keepalive_timeout_ns };
 	weir_ctx soon = weir_ctx_timeout(ctx, ch->opt.connect_ns);
 	const char *protocol;
 	weir_conn *io;
@@ -69,7 +69,7 @@ static int try_to_dial(const weir_ctx *ctx, weir_grpc_channel *ch, struct weir__
 	int r;
 
 	slot->turn.taken = true;
-	r = dial(ctx, ch, &slot->conn);
+	r = dial(ctx, ch, slot->keepalive_ns, &slot->conn);
 	/* The context's end says nothing about the server: somebody else goes on. */
 	if (r < 0 && r != -ECANCELED && r != -ETIMEDOUT && r != -ESHUTDOWN)
 		failed(ch, slot, r);
@@ -95,6 +95,9 @@ int weir__grpc_connection(const weir_ctx *ctx, weir_grpc_channel *ch, bool wait,
 		if (slot->conn) {
 			if (state != -ESHUTDOWN && !weir__h2c_settled(slot->conn))
 				failed(ch, slot, state);
+			if (weir__h2c_too_many_pings(slot->conn) &&
+			    slot->keepalive_ns < WEIR_NEVER / 2)
+				slot->keepalive_ns *= 2;
 			weir__h2c_close(slot->conn);
 			slot->conn = NULL;
 		}
@@ -186,6 +189,8 @@ int weir_grpc_channel_new(const char *target, const weir_grpc_channel_options *o
 	o.keepalive_ns = o.keepalive_ns == WEIR_NEVER ? 0 : o.keepalive_ns;
 	o.keepalive_timeout_ns = o.keepalive_timeout_ns ? o.keepalive_timeout_ns : WEIR_SEC(20);
 	ch->opt = o;
+	for (int i = 0; i < workers; i++)
+		ch->slots[i].keepalive_ns = o.keepalive_ns;
 	*ret = ch;
 	return 0;
 }

@@ -13,7 +13,8 @@ struct weir__grpc_slot {
 	struct weir__h2_turn turn;
 	int64_t not_before_ns;
 	unsigned failures;
-	int error; /* of the last try */
+	int error;            /* of the last try */
+	int64_t keepalive_ns; /* twice as long each time the server found it too often */
 } __attribute__((aligned(64)));
 
 #define WEIR__GRPC_CHANNEL_MAGIC 0x67436861u

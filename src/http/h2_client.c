@@ -76,8 +76,9 @@ struct weir__h2c {
 	int worker;
 	int lost; /* why, or 0 */
 	bool goaway, settled, flush_posted, closing;
-	bool unread;   /* more may lie in the socket, of which no edge will tell */
-	weir_conn *io; /* NULL once it is lost */
+	bool too_many_pings; /* so the server said */
+	bool unread;         /* more may lie in the socket, of which no edge will tell */
+	weir_conn *io;       /* NULL once it is lost */
 	nghttp2_session *session;
 	struct weir__list streams;
 	struct weir__msg flush;
@@ -355,8 +356,14 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
 
 	if (frame->hd.type == NGHTTP2_SETTINGS)
 		c->settled = true;
-	if (frame->hd.type == NGHTTP2_GOAWAY)
+	if (frame->hd.type == NGHTTP2_GOAWAY) {
+		static const char word[] = "too_many_pings";
+
 		c->goaway = true;
+		c->too_many_pings |= frame->goaway.error_code == NGHTTP2_ENHANCE_YOUR_CALM &&
+		                     frame->goaway.opaque_data_len == sizeof word - 1 &&
+		                     !memcmp(frame->goaway.opaque_data, word, sizeof word - 1);
+	}
 	if (frame->hd.type == NGHTTP2_PING && (frame->hd.flags & NGHTTP2_FLAG_ACK))
 		c->pinged_ns = 0;
 	if (frame->hd.stream_id == 0)
@@ -558,6 +565,11 @@ int weir__h2c_state(const weir__h2c *c)
 bool weir__h2c_settled(const weir__h2c *c)
 {
 	return c->settled;
+}
+
+bool weir__h2c_too_many_pings(const weir__h2c *c)
+{
+	return c->too_many_pings;
 }
 
 const char *weir__h2c_peer(const weir__h2c *c)

@@ -27,7 +27,8 @@ SIM(connections_are_told_to_go_around_their_age_and_not_all_at_once, SEEDS)
 
 			if (!c[i] || weir__h2c_state(c[i]) == 0)
 				continue;
-			CHECK(age >= AGE_NS / 10 * 9 - WEIR_MS(20) && age < AGE_NS / 10 * 11 + WEIR_SEC(1));
+			CHECK(age >= AGE_NS / 10 * 9 - WEIR_MS(20) &&
+			      age < AGE_NS / 10 * 11 + WEIR_SEC(1));
 			first = age < first ? age : first;
 			last = age;
 			weir__h2c_close(c[i]);

@@ -372,6 +372,38 @@ SIM(a_client_that_pings_too_often_is_told_so, SEEDS)
 	CHECK_EQ(status_under_pings(ctx, WEIR_MIN(6)), WEIR_GRPC_DEADLINE_EXCEEDED);
 }
 
+SIM(a_client_that_was_told_so_pings_half_as_often, SEEDS)
+{
+	weir_grpc_channel_options opt = { .keepalive_ns = WEIR_SEC(10) };
+	int refused = 0, status;
+	struct ended e;
+	struct demo d;
+
+	weir_latch_init(&e.began, 100);
+	weir_latch_init(&e.done, 100);
+	demo_new(&d);
+	demo_method(&d, "/t.T/Wait", wait_for_ever, &e);
+	site_start(ctx, &d.site);
+	CHECK_EQ(weir_grpc_channel_new("mem:site", &opt, &d.channel), 0);
+	/* 10, 20 and 40 s are too often; in 80 s something of the server's own keepalive comes. */
+	do {
+		weir_ctx soon = weir_ctx_timeout(ctx, WEIR_MIN(60));
+		const void *msg;
+		weir_grpc *call;
+		size_t n;
+
+		CHECK_EQ(weir_grpc_start(&soon, d.channel, "/t.T/Wait", NULL, &call), 0);
+		CHECK_EQ(weir_grpc_send(&soon, call, "x", 1), 0);
+		(void)weir_grpc_recv(&soon, call, &msg, &n);
+		status = weir_grpc_status(call);
+		refused += status == WEIR_GRPC_UNAVAILABLE;
+		weir_grpc_free(call);
+	} while (status == WEIR_GRPC_UNAVAILABLE && refused < 10);
+	CHECK_EQ(status, WEIR_GRPC_DEADLINE_EXCEEDED);
+	CHECK_EQ(refused, 3);
+	demo_stop(&d);
+}
+
 /* ---- the server's stop ---- */
 
 static int ticks(const weir_ctx *ctx, weir_grpc *call, void *arg)
