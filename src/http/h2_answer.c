@@ -29,8 +29,9 @@ static nghttp2_nv nv_of(const struct weir__out_field *f)
 /* RFC 9113 §8.2.2. */
 static bool is_of_connections(const struct weir__out_field *f)
 {
-	return !strcmp(f->name, "keep-alive") || !strcmp(f->name, "proxy-connection") ||
-	       !strcmp(f->name, "upgrade");
+	return (f->name_len == 10 && !memcmp(f->name, "keep-alive", 10)) ||
+	       (f->name_len == 16 && !memcmp(f->name, "proxy-connection", 16)) ||
+	       (f->name_len == 7 && !memcmp(f->name, "upgrade", 7));
 }
 
 static size_t put_number(char out[20], uint64_t v)

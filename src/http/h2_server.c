@@ -306,6 +306,11 @@ static int field(struct weir__h2_stream *st, const char *name, size_t name_len, 
 	return 0;
 }
 
+static bool is_cookie(const struct weir__h1_field *f)
+{
+	return f->name_len == 6 && !memcmp(f->name, "cookie", 6);
+}
+
 /* RFC 9113 §8.2.3: the crumbs of a cookie become one field again. */
 static bool join_cookies(struct request *q)
 {
@@ -317,7 +322,7 @@ static bool join_cookies(struct request *q)
 	char *to;
 
 	for (unsigned i = 0; i < h->count; i++)
-		if (!strcmp(h->fields[i].name, "cookie")) {
+		if (is_cookie(&h->fields[i])) {
 			crumbs++;
 			need += h->fields[i].value_len + 2;
 		}
@@ -329,7 +334,7 @@ static bool join_cookies(struct request *q)
 	for (unsigned i = 0; i < h->count; i++) {
 		struct weir__h1_field *f = &h->fields[i];
 
-		if (strcmp(f->name, "cookie") != 0) {
+		if (!is_cookie(f)) {
 			h->fields[kept++] = *f;
 			continue;
 		}

@@ -52,7 +52,7 @@ struct weir__http_worker {
 	struct weir__block *blocks; /* free ones */
 	unsigned block_count;
 	struct weir__pool pool; /* of its HTTP/2 sessions */
-	int64_t date_s;
+	time_t date_s;
 	char date[32];         /* "Thu, 01 Jan 2026 00:00:00 GMT" */
 	weir_http_stats stats; /* written here, read anywhere: relaxed */
 	uint64_t turn;         /* the supervisor's: as it was at its last look */
