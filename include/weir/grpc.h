@@ -167,7 +167,8 @@ typedef struct weir_grpc_channel_options {
 	int64_t backoff_ns;     /* 1 s after the first failure, then 1.6 times as long … */
 	int64_t backoff_max_ns; /* … up to 120 s, each varied by a fifth */
 	int64_t connect_ns;     /* 20 s */
-	int64_t keepalive_ns;   /* a ping after so long without a byte; default: never */
+	int64_t keepalive_ns; /* a ping after so long without a byte; default: never. A server that
+	                           says too_many_pings is asked half as often from then on */
 	int64_t keepalive_timeout_ns; /* 20 s for its answer */
 } weir_grpc_channel_options;
 
