@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Clients of a queue, each with a connection of its own and one request at a time, the same for
- * Weir over HTTP, beanstalkd and Redis: jobs a second. Each puts a job ("put"), or puts one, takes
- * one and acknowledges it ("cycle"). "bare" is bench-bare, which knows only puts.
+ * Weir over HTTP, beanstalkd and Redis: jobs a second, and how many milliseconds the slowest took.
+ * Each puts a job ("put"), or puts one, takes one and acknowledges it ("cycle"). "bare" is
+ * bench-bare, which knows only puts.
  *
  *	bench-put http|bare|beanstalkd|redis put|cycle PORT CLIENTS SECONDS
  */
@@ -26,6 +27,7 @@ static bool cycles;
 static char payload[PAYLOAD + 1];
 static int port;
 static double until;
+static double longest[CLIENTS_MAX]; /* of each client, in seconds */
 static uint64_t done;
 
 static double now(void)
@@ -133,8 +135,8 @@ static void *client(void *arg)
 	static const char *const good[] = { "HTTP/1.1 202", "INSERTED", ":" };
 	int fd = socket(AF_INET, SOCK_STREAM, 0), on = 1;
 	char put[1024], buf[BUF];
+	double *slowest = arg, at, took;
 
-	(void)arg;
 	a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	if (fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof a) < 0)
 		fail("connect");
@@ -148,10 +150,13 @@ static void *client(void *arg)
 		snprintf(put, sizeof put, "LPUSH q %s\r\n", payload);
 	else
 		snprintf(put, sizeof put, "put 0 0 60 %d\r\n%s\r\n", PAYLOAD, payload);
-	while (now() < until) {
+	while ((at = now()) < until) {
 		ask(fd, put, buf, good[kind]);
 		if (cycles)
 			take_and_end(fd, buf);
+		took = now() - at;
+		if (took > *slowest)
+			*slowest = took;
 		__atomic_add_fetch(&done, 1, __ATOMIC_RELAXED);
 	}
 	close(fd);
@@ -161,7 +166,7 @@ static void *client(void *arg)
 int main(int argc, char **argv)
 {
 	static pthread_t threads[CLIENTS_MAX];
-	double start;
+	double start, at, slowest = 0;
 	int n;
 
 	if (argc != 6)
@@ -178,10 +183,14 @@ int main(int argc, char **argv)
 	start = now();
 	until = start + strtod(argv[5], NULL);
 	for (int i = 0; i < n; i++)
-		if (pthread_create(&threads[i], NULL, client, NULL))
+		if (pthread_create(&threads[i], NULL, client, &longest[i]))
 			fail("thread");
 	for (int i = 0; i < n; i++)
 		pthread_join(threads[i], NULL);
-	printf("%.0f\n", (double)done / (now() - start));
+	at = now();
+	for (int i = 0; i < n; i++)
+		if (longest[i] > slowest)
+			slowest = longest[i];
+	printf("%.0f %.0f\n", (double)done / (at - start), slowest * 1e3);
 	return 0;
 }
