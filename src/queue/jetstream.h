@@ -40,6 +40,8 @@ struct weir__js_queue {
 	int64_t asked_until;
 	uint64_t reconnects; /* when it asked */
 	uint64_t session;
+	unsigned in_vain; /* requests in a row that brought nothing */
+	uint64_t ghosts;  /* looked for up to this message */
 };
 
 struct weir__js {
@@ -93,6 +95,15 @@ int weir__js_count(const weir_ctx *ctx, void *engine, const char *queue,
 int weir__js_mend(const weir_ctx *ctx, struct weir__js *js, const char *queue);
 struct weir__js_queue *weir__js_find(struct weir__js *js, const char *queue);
 
+/* The answer to $JS.API.<verb>.INFO.<name>: 0, -ENOENT, -EIO or weir__js_ask()'s. */
+int weir__js_info(const weir_ctx *ctx, struct weir__js *js, const char *verb, const char *name,
+                  weir_msg *ret);
+
+/* ---- jetstream_ghosts.c ---- */
+/* Nothing has come for some requests: a consumer that cannot give out what is there is set going
+ * again. 0 or an error. The fetching task's. */
+int weir__js_lay_ghosts(const weir_ctx *ctx, struct weir__js *js, struct weir__js_queue *q);
+
 /* ---- jetstream_redrive.c ---- */
 int64_t weir__js_redrive(const weir_ctx *ctx, void *engine, const char *queue);
 
@@ -103,6 +114,8 @@ int weir__js_ack(const weir_ctx *ctx, void *engine, const char *queue,
                  const struct weir__delivery *d);
 int weir__js_acked(const weir_ctx *ctx, void *engine, const char *queue,
                    const struct weir__delivery *d);
+/* Is this message of the queue's stream gone? 1, 0 or an error. */
+int weir__js_gone(const weir_ctx *ctx, struct weir__js *js, const char *queue, uint64_t seq);
 int weir__js_nack(const weir_ctx *ctx, void *engine, const char *queue,
                   const struct weir__delivery *d, int64_t delay_ns, bool counted);
 int weir__js_bury(const weir_ctx *ctx, void *engine, const char *queue,

@@ -157,8 +157,8 @@ int weir__js_make(const weir_ctx *ctx, void *engine, const char *queue,
 }
 
 /* The answer of an INFO; -ENOENT when it is not there. */
-static int info(const weir_ctx *ctx, struct weir__js *js, const char *verb, const char *name,
-                weir_msg *ret)
+int weir__js_info(const weir_ctx *ctx, struct weir__js *js, const char *verb, const char *name,
+                  weir_msg *ret)
 {
 	char subject[API];
 	int r;
@@ -184,7 +184,7 @@ int weir__js_mend(const weir_ctx *ctx, struct weir__js *js, const char *queue)
 
 	weir__js_name(name, "WEIR-", queue);
 	snprintf(at, sizeof at, "%s.workers", name);
-	r = info(ctx, js, "CONSUMER", at, &m);
+	r = weir__js_info(ctx, js, "CONSUMER", at, &m);
 	if (r == 0)
 		weir_msg_free(&m);
 	if (r != -ENOENT)
@@ -210,12 +210,12 @@ int weir__js_count(const weir_ctx *ctx, void *engine, const char *queue,
 
 	weir__js_name(name, "WEIR-", queue);
 	snprintf(at, sizeof at, "%s.workers", name);
-	r = info(ctx, js, "STREAM", name, &m);
+	r = weir__js_info(ctx, js, "STREAM", name, &m);
 	if (r < 0)
 		return r;
 	c.bytes = weir__js_number(&m, "bytes");
 	weir_msg_free(&m);
-	r = info(ctx, js, "CONSUMER", at, &m);
+	r = weir__js_info(ctx, js, "CONSUMER", at, &m);
 	if (r < 0)
 		return r;
 	/* Not what the stream holds: after a kill a server may keep messages there that it knows to
@@ -224,7 +224,7 @@ int weir__js_count(const weir_ctx *ctx, void *engine, const char *queue,
 	c.running = weir__js_number(&m, "num_ack_pending");
 	weir_msg_free(&m);
 	weir__js_name(name, "WEIR-DEAD-", queue);
-	r = info(ctx, js, "STREAM", name, &m);
+	r = weir__js_info(ctx, js, "STREAM", name, &m);
 	if (r < 0)
 		return r;
 	c.dead = weir__js_number(&m, "messages");

@@ -22,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { IN_VAIN = 3 };        /* requests without a job, then what is the matter? */
 #define EXPIRES WEIR_SEC(2)  /* of a pull request */
 #define GRACE   WEIR_MS(500) /* then it is over, whether the server said so or not */
 
@@ -140,10 +141,13 @@ int weir__js_fetch(const weir_ctx *ctx, void *engine, const char *queue, size_t 
 		q->asked = 0;
 	if (!weir__js_up(js))
 		return -ENOTCONN;
-	if (q->asked < max)
+	if (q->in_vain >= IN_VAIN)
+		r = weir__js_lay_ghosts(ctx, js, q);
+	if (r == 0 && q->asked < max)
 		r = ask(ctx, js, q, max - q->asked);
 	if (r == 0)
 		r = await(ctx, q, ret, max);
+	q->in_vain = r > 0 ? 0 : q->in_vain + 1;
 	/* A request always has an answer, if only that its time is over. */
 	if (r == 0 && weir_now() >= q->asked_until && weir__js_up(js))
 		return weir__js_mend(ctx, js, queue);
@@ -173,9 +177,7 @@ int weir__js_ack(const weir_ctx *ctx, void *engine, const char *queue,
 	return tell(ctx, engine, d, "+ACK");
 }
 
-/* In a work queue what was acknowledged is gone. */
-int weir__js_acked(const weir_ctx *ctx, void *engine, const char *queue,
-                   const struct weir__delivery *d)
+int weir__js_gone(const weir_ctx *ctx, struct weir__js *js, const char *queue, uint64_t seq)
 {
 	enum { NO_MESSAGE = 10037 };
 	char subject[2 * WEIR__JS_NAME], name[WEIR__JS_NAME], text[48];
@@ -185,14 +187,20 @@ int weir__js_acked(const weir_ctx *ctx, void *engine, const char *queue,
 
 	weir__js_name(name, "WEIR-", queue);
 	snprintf(subject, sizeof subject, "$JS.API.STREAM.MSG.GET.%s", name);
-	snprintf(text, sizeof text, "{\"seq\":%llu}",
-	         (unsigned long long)weir__js_sequence(d->token));
-	r = weir__js_ask(ctx, engine, subject, text, &m);
+	snprintf(text, sizeof text, "{\"seq\":%llu}", (unsigned long long)seq);
+	r = weir__js_ask(ctx, js, subject, text, &m);
 	if (r < 0)
 		return r;
 	code = strstr(m.data, "\"error\":") ? weir__js_number(&m, "err_code") : 0;
 	weir_msg_free(&m);
 	return code == NO_MESSAGE ? 1 : code ? -ENOTCONN : 0;
+}
+
+/* In a work queue what was acknowledged is gone. */
+int weir__js_acked(const weir_ctx *ctx, void *engine, const char *queue,
+                   const struct weir__delivery *d)
+{
+	return weir__js_gone(ctx, engine, queue, weir__js_sequence(d->token));
 }
 
 int weir__js_nack(const weir_ctx *ctx, void *engine, const char *queue,

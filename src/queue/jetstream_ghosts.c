@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Ghosts of a JetStream consumer.
+ *
+ * A server that is killed between two of its writes may come back with a consumer that waits for
+ * the end of a message whose stream has forgotten it: the ack was written in one file and not in
+ * the other. It cannot be delivered again, and nats-server 2.9 stumbles over it at every turn: it
+ * goes on to the next message only when something new knocks, and each ack_wait puts the ghosts in
+ * front again. A few of them, and nothing is given out any more, with jobs there and requests open.
+ *
+ * So when requests have brought nothing although something is there, whatever between the
+ * consumer's floor and its last delivery is gone from the stream is acknowledged, once more. For
+ * what is no ghost that changes nothing, whoever else does the same at the same time.
+ */
+#include "queue/jetstream.h"
+
+#include "base/log.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { AT_ONCE = 1024 }; /* messages looked at */
+
+static int lay(const weir_ctx *ctx, struct weir__js *js, const char *queue, uint64_t seq)
+{
+	char subject[2 * WEIR__JS_NAME], name[WEIR__JS_NAME];
+
+	/* Which delivery it was does not count for an explicit ack, and the consumer knows. */
+	weir__js_name(name, "WEIR-", queue);
+	snprintf(subject, sizeof subject, "$JS.ACK.%s.workers.1.%llu.0.0.0", name,
+	         (unsigned long long)seq);
+	return weir_bus_publish(ctx, js->bus, subject, "+ACK", 4);
+}
+
+/* The number of a message behind the name of one of the consumer's two ends. */
+static uint64_t end_of(const weir_msg *m, const char *end)
+{
+	const char *at = strstr(m->data, end);
+	weir_msg rest = { .data = at, .len = at ? strlen(at) : 0 };
+	int64_t n = weir__js_number(&rest, "stream_seq");
+
+	return n > 0 ? (uint64_t)n : 0;
+}
+
+int weir__js_lay_ghosts(const weir_ctx *ctx, struct weir__js *js, struct weir__js_queue *q)
+{
+	char name[WEIR__JS_NAME], at[WEIR__JS_NAME + 16];
+	uint64_t floor, last, from, laid = 0;
+	bool stuck;
+	weir_msg m;
+	int r;
+
+	q->in_vain = 0;
+	weir__js_name(name, "WEIR-", q->name);
+	snprintf(at, sizeof at, "%s.workers", name);
+	r = weir__js_info(ctx, js, "CONSUMER", at, &m);
+	if (r < 0)
+		return r == -ENOENT ? 0 : r; /* weir__js_mend() makes it again. */
+	stuck = weir__js_number(&m, "num_pending") > 0 && weir__js_number(&m, "num_ack_pending") > 0;
+	floor = end_of(&m, "\"ack_floor\":");
+	last = end_of(&m, "\"delivered\":");
+	weir_msg_free(&m);
+	if (!stuck)
+		return 0;
+	from = q->ghosts > floor && q->ghosts < last ? q->ghosts : floor;
+	if (last > from + AT_ONCE)
+		last = from + AT_ONCE;
+	for (q->ghosts = from; r >= 0 && q->ghosts < last; q->ghosts += r >= 0) {
+		r = weir__js_gone(ctx, js, q->name, q->ghosts + 1);
+		if (r > 0) {
+			r = lay(ctx, js, q->name, q->ghosts + 1);
+			laid += r == 0;
+		}
+	}
+	if (laid)
+		weir__log(WEIR__WARN, "queue",
+		          "JetStream gave out nothing of queue %s although jobs are there: %llu "
+		          "messages that are gone were acknowledged once more",
+		          q->name, (unsigned long long)laid);
+	return r < 0 ? r : 0;
+}
