@@ -25,7 +25,7 @@ typedef struct weir_process_limits { /* 0: none */
 	size_t memory;  /* bytes of data, as RLIMIT_DATA has it: who asks for more gets ENOMEM */
 	int64_t cpu_ns; /* up to the next second: then SIGXCPU, and one more later SIGKILL */
 	size_t file;    /* bytes of a file that it writes: then SIGXFSZ, or EFBIG */
-	size_t output;  /* bytes of stdout: then it is ended, as by its context */
+	size_t output; /* bytes of stdout, where that is kept: then it is ended, as by its context */
 } weir_process_limits;
 
 typedef struct weir_process_spec {
@@ -52,7 +52,7 @@ typedef struct weir_process_result {
 } weir_process_result;
 
 /* Waits until the process and all readers have ended. 0 (see ret->code), -ENOENT and other errors
- * of its start, -EPERM also for a limit above our own; or, after it was killed (ret is then filled
+ * of its start (a limit above our own is lowered to it); or, after it was killed (ret is then filled
  * too), the context's error or -EFBIG: it wrote more than limits.output. */
 WEIR_API int weir_process_run(const weir_ctx *ctx, const weir_process_spec *spec,
                               weir_process_result *ret);

@@ -71,7 +71,8 @@ int weir__http_trailer(weir_http *x, const char *name, const char *value);
 int weir__http_fixed(weir_http *x, bool trailer, const char *name, const char *value);
 
 /* As weir_http_flush(), but in HTTP/2 what was written leaves when the handler waits or returns:
- * then it goes with what else there is by then. So an error may be told by a later call. */
+ * then it goes with what else there is by then. So an error may be told by a later call. On the
+ * stream's own worker only, as gRPC's calls are: its messages read what is collected. */
 int weir__http_flush_soon(const weir_ctx *ctx, weir_http *x);
 
 /* No content-length is sent with an answer that is known in whole. */

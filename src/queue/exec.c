@@ -27,7 +27,8 @@ int weir_job_exec_limited(const weir_ctx *ctx, weir_job *job, void *arg)
 	snprintf(attempt, sizeof attempt, "WEIR_ATTEMPT=%u", weir_job_attempt(job));
 	spec.in = weir_job_data(job, &spec.in_len);
 	if (spec.limits.output > spec.out_max)
-		spec.out_max = spec.limits.output;
+		spec.out_max = spec.limits.output < WEIR__RESULT_MAX ? spec.limits.output :
+		                                                       WEIR__RESULT_MAX;
 	r = weir_process_run(ctx, &spec, &res);
 	if (r < 0 && r != -EFBIG)
 		goto out;

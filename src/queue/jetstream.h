@@ -16,6 +16,9 @@ enum {
 	WEIR__JS_LANES = 256,   /* puts at a time */
 	WEIR__JS_BATCH = 256,   /* messages on their way in one lane */
 	WEIR__JS_DEAD = 100000, /* dead jobs kept per queue; the oldest go first */
+	/* error codes of its API */
+	WEIR__JS_NO_MESSAGE = 10037,
+	WEIR__JS_NO_STREAM = 10059,
 };
 
 #define WEIR__JS_ANSWER WEIR_SEC(2) /* how long an answer may take before it is none */

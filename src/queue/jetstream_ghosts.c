@@ -56,7 +56,8 @@ int weir__js_lay_ghosts(const weir_ctx *ctx, struct weir__js *js, struct weir__j
 	r = weir__js_info(ctx, js, "CONSUMER", at, &m);
 	if (r < 0)
 		return r == -ENOENT ? 0 : r; /* weir__js_mend() makes it again. */
-	stuck = weir__js_number(&m, "num_pending") > 0 && weir__js_number(&m, "num_ack_pending") > 0;
+	stuck = weir__js_number(&m, "num_pending") > 0 &&
+	        weir__js_number(&m, "num_ack_pending") > 0;
 	floor = end_of(&m, "\"ack_floor\":");
 	last = end_of(&m, "\"delivered\":");
 	weir_msg_free(&m);

@@ -9,14 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-	API = 160,
-	CONFIG = 1024,
-	NOT_FOUND = 10059,
-	NO_CONSUMER = 10014,
-	IN_USE = 10058,
-	NO_ROOM = 10047
-};
+enum { API = 160, CONFIG = 1024, NO_CONSUMER = 10014, IN_USE = 10058, NO_ROOM = 10047 };
 
 #define ACK_WAIT_MIN WEIR_SEC(2) /* a shorter lease is kept here */
 #define ACK_WAIT_MAX WEIR_SEC(300)
@@ -168,7 +161,7 @@ int weir__js_info(const weir_ctx *ctx, struct weir__js *js, const char *verb, co
 	if (r == 0 && strstr(ret->data, "\"error\":")) {
 		int64_t code = weir__js_number(ret, "err_code");
 
-		r = code == NOT_FOUND || code == NO_CONSUMER ? -ENOENT : -EIO;
+		r = code == WEIR__JS_NO_STREAM || code == NO_CONSUMER ? -ENOENT : -EIO;
 		weir_msg_free(ret);
 	}
 	return r;

@@ -44,6 +44,8 @@ static int find(const weir_ctx *ctx, struct weir__js *js, const char *queue, uin
 {
 	char subject[2 * WEIR__JS_NAME], name[WEIR__JS_NAME], text[WEIR__JS_NAME + 64];
 	struct weir__buf json = WEIR__BUF_INIT;
+	int64_t code;
+	bool none;
 	weir_msg m;
 	int r;
 
@@ -55,13 +57,17 @@ static int find(const weir_ctx *ctx, struct weir__js *js, const char *queue, uin
 	r = weir__js_ask(ctx, js, subject, text, &m);
 	if (r < 0)
 		return r;
+	none = strstr(m.data, "\"error\":") != NULL;
+	code = none ? weir__js_number(&m, "err_code") : 0;
+	if (none && code != WEIR__JS_NO_MESSAGE && code != WEIR__JS_NO_STREAM)
+		r = -ENOTCONN;
 	weir__buf_add(&json, m.data, m.len); /* It is read in place. */
 	weir_msg_free(&m);
-	if (!json.failed && !strstr(json.data, "\"error\":"))
+	if (!json.failed && !none)
 		r = weir__json_walk(json.data, json.len, member, f);
 	if (json.failed || f->head.failed || f->data.failed)
 		r = -ENOMEM;
-	else if (r < 0 || f->wrong)
+	else if (!none && (r < 0 || f->wrong))
 		r = -EIO;
 	weir__buf_free(&json);
 	return r;

@@ -179,7 +179,6 @@ int weir__js_ack(const weir_ctx *ctx, void *engine, const char *queue,
 
 int weir__js_gone(const weir_ctx *ctx, struct weir__js *js, const char *queue, uint64_t seq)
 {
-	enum { NO_MESSAGE = 10037 };
 	char subject[2 * WEIR__JS_NAME], name[WEIR__JS_NAME], text[48];
 	int64_t code;
 	weir_msg m;
@@ -193,7 +192,7 @@ int weir__js_gone(const weir_ctx *ctx, struct weir__js *js, const char *queue, u
 		return r;
 	code = strstr(m.data, "\"error\":") ? weir__js_number(&m, "err_code") : 0;
 	weir_msg_free(&m);
-	return code == NO_MESSAGE ? 1 : code ? -ENOTCONN : 0;
+	return code == WEIR__JS_NO_MESSAGE ? 1 : code ? -ENOTCONN : 0;
 }
 
 /* In a work queue what was acknowledged is gone. */

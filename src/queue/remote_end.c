@@ -228,7 +228,7 @@ static void say_later(const weir_ctx *ctx, weir_store *s, struct weir__hold *h)
 	weir__store_enter(s);
 	ours = r < 0 && r != -ESTALE &&
 	       (weir__far_held(s, h) || (!s->far->ops->held && weir_now() < h->d->until_ns));
-	if (ours && r != -ENOTCONN && weir__wait_check(ctx) == 0) {
+	if (ours && r != -ENOTCONN && r != -ENOMEM && weir__wait_check(ctx) == 0) {
 		/* It will not have this end, of which nobody can think of another any more. */
 		weir__log_rare(WEIR__ERROR, "queue", "%s: the end of job %s is refused: %s",
 		               s->far->row->name, h->d->job.id, strerror(-r));

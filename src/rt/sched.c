@@ -34,7 +34,7 @@
 #include "rt/sim.h"
 #include "rt/super.h"
 
-enum { SPIN_MISSES = 3, SPIN_PAUSES = 1 };
+enum { SPIN_MISSES = 3 };
 /* Switches between two glances at the counter, less one: where tasks leave soon, and elsewhere. */
 enum { GLANCE_SELDOM = 15, GLANCE_OFTEN = 3 };
 #define SPIN_NS       WEIR_US(50)
@@ -336,9 +336,8 @@ static bool spin(struct weir__worker *w, int64_t most)
 	weir__count(&w->counts.spins, 1);
 	__atomic_store_n(&w->cpu, sched_getcpu(), __ATOMIC_RELAXED);
 	for (;;) {
-		/* Not all the time: whoever has more for us keeps the line of the inbox meanwhile. */
-		for (int i = 0; i < SPIN_PAUSES; i++)
-			weir__relax();
+		weir__relax();
+		/* So that taking what has come costs no second trip. */
 		weir__fetch_to_write(&w->inbox);
 		came = __atomic_load_n(&w->inbox, __ATOMIC_RELAXED) != NULL ||
 		       __atomic_load_n(&w->fresh_count, __ATOMIC_RELAXED) != 0;
