@@ -22,7 +22,8 @@ WEIR_BEGIN
 
 typedef struct weir_chan weir_chan;
 
-/* NULL without memory. The caller owns it. */
+/* size: bytes of a value; cap: values that wait in it, fewer than 2^32 - 1. NULL without memory, or
+ * for more than that. The caller owns it. */
 #define weir_chan_new(size, cap)         weir_chan_new_((size), (cap), false, WEIR_HERE)
 #define weir_chan_new_foreign(size, cap) weir_chan_new_((size), (cap), true, WEIR_HERE)
 WEIR_API weir_chan *weir_chan_new_(size_t size, size_t cap, bool foreign, const char *place);

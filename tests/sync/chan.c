@@ -320,6 +320,7 @@ TEST(a_channel_too_large_for_memory_is_null)
 {
 	CHECK(!weir_chan_new(SIZE_MAX, 2));
 	CHECK(!weir_chan_new(SIZE_MAX, 1));
+	CHECK(!weir_chan_new(0, UINT32_MAX));
 	weir_chan_free(NULL);
 }
 
