@@ -244,6 +244,50 @@ SIM(streams_that_share_a_window_lose_nothing, SEEDS)
 	demo_stop(&d);
 }
 
+/* … and end at any moment: by their client, by a deadline, by the server's drain or its cancel. */
+static int read_some(const weir_ctx *ctx, void *arg)
+{
+	weir_ctx soon = weir_ctx_timeout(ctx, WEIR_MS(1 + weir_random(400)));
+	int most = (int)weir_random(2 * SHARED), i = 0;
+	struct demo *d = arg;
+	const void *msg;
+	weir_grpc *call;
+	size_t n;
+
+	if (weir_grpc_start(&soon, d->channel, "/t.T/Fill", NULL, &call) < 0)
+		return 0;
+	(void)weir_grpc_end_send(&soon, call);
+	for (; i < most && weir_grpc_recv(&soon, call, &msg, &n) > 0; i++) {
+		for (size_t k = 0; k < n; k++)
+			CHECK_EQ(((const unsigned char *)msg)[k], i & 255);
+		if (weir_random(16) == 0)
+			weir_sleep(&soon, WEIR_MS(weir_random(20)));
+	}
+	weir_grpc_free(call);
+	return 0;
+}
+
+SIM(streams_that_share_a_window_end_at_any_moment, SEEDS)
+{
+	struct demo d;
+	weir_group g;
+
+	demo_new(&d);
+	demo_method(&d, "/t.T/Fill", fill_the_window, NULL);
+	demo_start(ctx, &d);
+	weir_group_init(&g, ctx);
+	for (int i = 0; i < 2 * SHARERS; i++)
+		weir_group_go(&g, read_some, &d);
+	weir_sleep(ctx, WEIR_MS(weir_random(200)));
+	if (weir_random(3) == 0)
+		weir_group_drain(&d.site.group);
+	weir_sleep(ctx, WEIR_MS(weir_random(200)));
+	if (weir_random(3) == 0)
+		weir_group_cancel(&d.site.group);
+	weir_group_wait(&g);
+	demo_stop(&d);
+}
+
 /* ---- ends ---- */
 
 struct ended {
