@@ -198,7 +198,6 @@ static int close_store(const weir_ctx *ctx, void *arg)
 static int report_store(char *buf, size_t n, void *arg)
 {
 	struct app *app = arg;
-
 	char unkept[64] = "";
 
 	if (app->unkept)

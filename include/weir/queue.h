@@ -73,10 +73,10 @@ WEIR_API int weir_store_open(const weir_ctx *ctx, const char *url, const weir_st
 
 /* Takes end with 0 and puts with -EPIPE; what is still leased is returned (a durable store keeps
  * leases that run by time: they go on when it opens again); the spool is written (through a
- * temporary file, fsync, rename). 0, the error of the spool, or -EIO: the disk
- * did not take all (it was said what that means). Consumes the store. *ret_spooled: jobs that the
- * next start will find; may be NULL. By the task that opened it. Handles that are still held stay usable:
- * what they say is -ESTALE. */
+ * temporary file, fsync, rename). 0, the error of the spool, or -EIO: the disk did not take all (it
+ * was said what that means). Consumes the store. *ret_spooled: jobs that the next start will find;
+ * may be NULL. By the task that opened it. Handles that are still held stay usable: what they say is
+ * -ESTALE. */
 WEIR_API int weir_store_close(const weir_ctx *ctx, weir_store *s, size_t *ret_spooled);
 
 /*

@@ -221,12 +221,13 @@ const char *weir__http_date(struct weir__http_worker *w)
 {
 	static const char days[] = "SunMonTueWedThuFriSat",
 			  months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
-	struct timespec now = { .tv_sec = (time_t)(weir__simulating ? weir_wall() / WEIR_SEC(1) :
-		                                                      0) };
+	struct timespec now;
 	struct tm tm;
 
 	/* It may be a tick late, and costs a fifth of the exact time. */
-	if (!weir__simulating)
+	if (weir__simulating)
+		now.tv_sec = (time_t)(weir_wall() / WEIR_SEC(1));
+	else
 		clock_gettime(CLOCK_REALTIME_COARSE, &now);
 	if (now.tv_sec != w->date_s || !w->date[0]) {
 		gmtime_r(&now.tv_sec, &tm);

@@ -81,6 +81,16 @@ int weir__js_ask(const weir_ctx *ctx, struct weir__js *js, const char *subject, 
 	return r == -ENETUNREACH || r == -ENOBUFS || r == -EPIPE ? -ENOTCONN : r;
 }
 
+int weir__js_message(const weir_ctx *ctx, struct weir__js *js, const char *verb, const char *kind,
+                     const char *queue, const char *text, weir_msg *ret)
+{
+	char subject[2 * WEIR__JS_NAME], name[WEIR__JS_NAME];
+
+	weir__js_name(name, kind, queue);
+	snprintf(subject, sizeof subject, "$JS.API.STREAM.MSG.%s.%s", verb, name);
+	return weir__js_ask(ctx, js, subject, text, ret);
+}
+
 /* ---- Put ---- */
 
 static int lane_get(const weir_ctx *ctx, struct weir__js *js, struct weir__js_lane **ret)

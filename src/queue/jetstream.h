@@ -69,6 +69,10 @@ void weir__js_name(char to[WEIR__JS_NAME], const char *prefix, const char *queue
 int weir__js_ask(const weir_ctx *ctx, struct weir__js *js, const char *subject, const char *text,
                  weir_msg *ret);
 
+/* The answer to $JS.API.STREAM.MSG.<verb> of the stream that <kind> and the queue name. */
+int weir__js_message(const weir_ctx *ctx, struct weir__js *js, const char *verb, const char *kind,
+                     const char *queue, const char *text, weir_msg *ret);
+
 /* The answer to a publish: 0; 1 (it was there); -EAGAIN (full); -EMSGSIZE; -ENOTCONN. */
 int weir__js_verdict(const weir_msg *m);
 

@@ -42,19 +42,17 @@ static void member(const struct weir__json_member *m, void *arg)
 static int find(const weir_ctx *ctx, struct weir__js *js, const char *queue, uint64_t from,
                 struct found *f)
 {
-	char subject[2 * WEIR__JS_NAME], name[WEIR__JS_NAME], text[WEIR__JS_NAME + 64];
+	char subject[WEIR__JS_NAME], text[WEIR__JS_NAME + 64];
 	struct weir__buf json = WEIR__BUF_INIT;
 	int64_t code;
 	bool none;
 	weir_msg m;
 	int r;
 
-	weir__js_name(name, "WEIR-DEAD-", queue);
-	snprintf(subject, sizeof subject, "$JS.API.STREAM.MSG.GET.%s", name);
-	weir__js_name(name, "weir.dead.", queue);
+	weir__js_name(subject, "weir.dead.", queue);
 	snprintf(text, sizeof text, "{\"seq\":%llu,\"next_by_subj\":\"%s\"}",
-	         (unsigned long long)from, name);
-	r = weir__js_ask(ctx, js, subject, text, &m);
+	         (unsigned long long)from, subject);
+	r = weir__js_message(ctx, js, "GET", "WEIR-DEAD-", queue, text, &m);
 	if (r < 0)
 		return r;
 	none = strstr(m.data, "\"error\":") != NULL;
@@ -108,14 +106,12 @@ static int put_again(const weir_ctx *ctx, struct weir__js *js, const char *queue
 
 static int forget(const weir_ctx *ctx, struct weir__js *js, const char *queue, uint64_t seq)
 {
-	char subject[2 * WEIR__JS_NAME], name[WEIR__JS_NAME], text[64];
+	char text[64];
 	weir_msg m;
 	int r;
 
-	weir__js_name(name, "WEIR-DEAD-", queue);
-	snprintf(subject, sizeof subject, "$JS.API.STREAM.MSG.DELETE.%s", name);
 	snprintf(text, sizeof text, "{\"seq\":%llu,\"no_erase\":true}", (unsigned long long)seq);
-	r = weir__js_ask(ctx, js, subject, text, &m);
+	r = weir__js_message(ctx, js, "DELETE", "WEIR-DEAD-", queue, text, &m);
 	if (r == 0)
 		weir_msg_free(&m);
 	return r;

@@ -179,15 +179,13 @@ int weir__js_ack(const weir_ctx *ctx, void *engine, const char *queue,
 
 int weir__js_gone(const weir_ctx *ctx, struct weir__js *js, const char *queue, uint64_t seq)
 {
-	char subject[2 * WEIR__JS_NAME], name[WEIR__JS_NAME], text[48];
+	char text[48];
 	int64_t code;
 	weir_msg m;
 	int r;
 
-	weir__js_name(name, "WEIR-", queue);
-	snprintf(subject, sizeof subject, "$JS.API.STREAM.MSG.GET.%s", name);
 	snprintf(text, sizeof text, "{\"seq\":%llu}", (unsigned long long)seq);
-	r = weir__js_ask(ctx, js, subject, text, &m);
+	r = weir__js_message(ctx, js, "GET", "WEIR-", queue, text, &m);
 	if (r < 0)
 		return r;
 	code = strstr(m.data, "\"error\":") ? weir__js_number(&m, "err_code") : 0;

@@ -96,8 +96,8 @@ static int say(const weir_ctx *ctx, weir_store *s, const struct weir__hold *h, e
 	return -EINVAL;
 }
 
-/* Again and again while it is ours and the context lasts; once at least. Then an ack on its way may still have been taken: who is told
- * that it was not would undo what will not be done again. */
+/* Again and again while it is ours and the context lasts; once at least. Then an ack on its way may
+ * still have been taken: who is told that it was not would undo what will not be done again. */
 static int say_surely(const weir_ctx *ctx, weir_store *s, struct weir__hold *h,
                       enum weir__verdict v, int64_t delay_ns, const char *why)
 {

@@ -180,7 +180,7 @@ static int note(const weir_queue_info *info, void *arg)
 }
 
 /* All there is: 0 when nothing is left, or why it is not now. A queue that is full there, or refused,
- * holds up no other. */
+ * holds up no other among the first NAMES. */
 static int forward_all(const weir_ctx *ctx, weir_store *s, struct names *names)
 {
 	int r = 0, why = 0;
