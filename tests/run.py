@@ -44,7 +44,8 @@ OVER_GRPC = {"work", "work_killed"}
 OPTIONAL_FUZZ = {"chunks", "config", "grpc", "h1", "h2", "path", "sse"}
 
 # What --quick leaves out: each takes over 15 s on a quiet machine.
-SLOW = {"check install", "check models", "check valgrind", "program idle", "program bounds"}
+SLOW = {"check install", "check models", "check valgrind", "program bounds", "program dashboard", "program engines", "program idle",
+        "program interop", "program nats_clients", "program sqs", "program worker_forms", "unit queue-engines"}
 
 
 class Step:
