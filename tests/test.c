@@ -108,7 +108,7 @@ static int reap(pid_t pid, int limit_s)
 	return r == 0 ? -1 : status;
 }
 
-void test_dies(const char *file, int line, void (*fn)(void), const char *text)
+void test_dies(const char *file, int line, void (*fn)(void), const char *const *texts)
 {
 	char out[8192];
 	size_t len = 0;
@@ -134,9 +134,10 @@ void test_dies(const char *file, int line, void (*fn)(void), const char *text)
 	close(pipefd[0]);
 	status = reap(pid, 60);
 	if (status == 0)
-		test_fail(file, line, "did not die; it was to say \"%s\"", text);
-	if (!strstr(out, text))
-		test_fail(file, line, "died without saying \"%s\":\n%s", text, out);
+		test_fail(file, line, "did not die; it was to say \"%s\"", *texts);
+	for (; *texts; texts++)
+		if (!strstr(out, *texts))
+			test_fail(file, line, "died without saying \"%s\":\n%s", *texts, out);
 }
 
 static bool wanted(const char *name, char **parts)

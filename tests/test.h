@@ -38,9 +38,9 @@ void test_add(struct test *t);
 _Noreturn void test_fail(const char *file, int line, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* For tests that expect the process to abort with a text on stderr: runs fn in a child of its
- * own. */
-void test_dies(const char *file, int line, void (*fn)(void), const char *text);
+/* For tests that expect the process to abort with some texts on stderr, the last of which is NULL: runs
+ * fn in a child of its own. */
+void test_dies(const char *file, int line, void (*fn)(void), const char *const *texts);
 /* A constructor may set this to beginnings of names, ended by NULL: tests whose names begin so run one
  * after the other, beside those of the other lanes. For tests that mostly wait. */
 extern const char *const *test_lanes;
@@ -68,7 +68,8 @@ extern volatile uint64_t *test_seed;
 			test_fail(__FILE__, __LINE__, "%s is \"%s\", not \"%s\"", #a, \
 			          a_ ? a_ : "(null)", b_ ? b_ : "(null)");            \
 	} while (0)
-#define CHECK_DIES(fn, text) test_dies(__FILE__, __LINE__, (fn), (text))
+#define CHECK_DIES(fn, ...) \
+	test_dies(__FILE__, __LINE__, (fn), (const char *const[]){ __VA_ARGS__, NULL })
 
 #define TEST_REGISTER_(n, ...)                                      \
 	__attribute__((constructor)) static void n##_add_(void)     \

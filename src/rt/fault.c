@@ -47,7 +47,7 @@ static void on_fault(int sig, siginfo_t *si, void *uc)
 		say("weir: stack overflow (64 KiB) in task ");
 		if (t && (char *)t >= stack && (char *)t < stack + WEIR__STACK_SIZE) {
 			say(weir__task_name(t));
-			say(" started at ");
+			say(", started at ");
 			say(t->place);
 		} else {
 			say("of another worker");

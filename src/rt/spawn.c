@@ -3,6 +3,8 @@
  * A task's start and its end. Whatever may fail fails at the start, since a task that was accepted
  * always runs; the stack of one that has ended is free as soon as its worker has left it.
  */
+#include <unistd.h>
+
 #include "rt/census.h"
 #include "rt/fresh.h"
 
@@ -57,6 +59,15 @@ static void task_woken(struct weir__msg *m)
 	weir__ready(weir__self(), weir__container(m, weir__task, msg));
 }
 
+/* Its group's tasks would use what is gone with it: they are told with their places, then itself. */
+static _Noreturn __attribute__((noinline)) void left_open(const weir__task *t)
+{
+	if (t->open_groups)
+		weir_dump(STDERR_FILENO);
+	weir__die("a task ended with a %s",
+	          t->open_groups ? "group that was not joined" : "scope that it did not close");
+}
+
 static void task_entry(void *arg)
 {
 	weir__task *t = arg;
@@ -65,9 +76,7 @@ static void task_entry(void *arg)
 	weir__fiber_arrived(&t->fiber);
 	t->result = t->fn(&t->ctx, t->arg);
 	if (weir__unlikely(t->open_groups | t->open_scopes))
-		weir__die("task %s (%s) ended with a %s", weir__task_name(t), t->place,
-		          t->open_groups ? "group that was not joined" :
-		                           "scope that it did not close");
+		left_open(t);
 	if (weir__list_linked(&t->member.link))
 		weir__list_remove(&t->member.link);
 	__atomic_store_n(&w->ended, w->ended + 1, __ATOMIC_RELEASE);

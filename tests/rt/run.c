@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The run as a whole: stop, budget, overflow of a stack, the dump. */
+/* The run as a whole: stop, budget, the dump. */
 #include "test.h"
 
 #include <pthread.h>
@@ -12,7 +12,6 @@
 
 #include "base/list.h"
 #include "rt/poll.h"
-#include "rt/stack.h"
 
 static int give_five(const weir_ctx *ctx, void *arg)
 {
@@ -199,35 +198,6 @@ TEST(a_stop_ends_even_while_the_only_worker_spins_and_names_it)
 {
 	CHECK_DIES(run_spins, "spinner (weir_run) worker 0: running");
 }
-
-#if WEIR__STACK_SIZE == 64 * 1024
-static __attribute__((noinline)) int recurse(volatile char *up, volatile int depth)
-{
-	volatile char page[1024];
-
-	page[0] = up[0];
-	return depth ? recurse(page, depth - 1) + page[1] : 0;
-}
-
-static int overflow(const weir_ctx *ctx, void *arg)
-{
-	char c = 0;
-	(void)ctx;
-	(void)arg;
-	weir_task_name("deep one");
-	return recurse(&c, 1 << 20);
-}
-
-static void run_overflow(void)
-{
-	weir_run(NULL, overflow, NULL);
-}
-
-TEST(a_stack_overflow_names_the_task)
-{
-	CHECK_DIES(run_overflow, "stack overflow (64 KiB) in task deep one");
-}
-#endif
 
 struct lent {
 	weir_ctx ctx;

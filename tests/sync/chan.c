@@ -396,15 +396,6 @@ static void wrong_size(const weir_ctx *ctx)
 	(void)weir_chan_send(ctx, c, &v);
 }
 
-static void close_twice(const weir_ctx *ctx)
-{
-	weir_chan *c = ints(1);
-
-	(void)ctx;
-	weir_chan_close(c);
-	weir_chan_close(c);
-}
-
 static void free_waited(const weir_ctx *ctx)
 {
 	struct one o = { .chan = ints(0) };
@@ -460,35 +451,6 @@ TEST(a_channel_that_nobody_frees_is_named_with_its_maker)
 	CHECK(strstr(said, "sync/chan.c:"));
 	CHECK(strstr(said, "by task the forgetful one was not freed"));
 	weir_chan_free(c);
-}
-
-#if !defined(WEIR__ASAN) && !defined(WEIR__TSAN) /* which say so themselves */
-static int receives_from_a_freed_one(const weir_ctx *ctx, void *arg)
-{
-	weir_chan *c = weir_chan_new(sizeof(int), 1);
-	int v;
-
-	(void)arg;
-	weir_task_name("the late one");
-	weir_chan_free(c);
-	return weir_chan_recv(ctx, c, &v);
-}
-
-static void run_receives_from_a_freed_one(void)
-{
-	weir_run(NULL, receives_from_a_freed_one, NULL);
-}
-
-TEST(receiving_from_a_freed_channel_aborts_and_names_the_task)
-{
-	CHECK_DIES(run_receives_from_a_freed_one, "the late one, started at");
-}
-#endif
-
-TEST(closing_twice_aborts)
-{
-	dying = close_twice;
-	CHECK_DIES(die, "is closed already");
 }
 
 TEST(freeing_a_channel_on_which_a_task_waits_aborts)

@@ -164,23 +164,6 @@ TASK(a_wait_under_the_parents_context_hears_its_own_group)
 	CHECK_EQ(weir_group_wait(&g), 0);
 }
 
-static int leaves_group_open(const weir_ctx *ctx, void *arg)
-{
-	(void)arg;
-	weir_group_init(&(weir_group){ 0 }, ctx);
-	return 0;
-}
-
-static void run_leaves_group_open(void)
-{
-	weir_run(NULL, leaves_group_open, NULL);
-}
-
-TEST(a_task_that_ends_with_an_open_group_aborts)
-{
-	CHECK_DIES(run_leaves_group_open, "ended with a group that was not joined");
-}
-
 TASK(deadline_ends_a_wait_and_never_early)
 {
 	for (int i = 0; i < 20; i++) {
