@@ -2,21 +2,19 @@
 /*
  * The data directory: one weir at a time, and a secret that outlives it.
  *
- * The lock is on an open file (flock), so that it ends with the process however that ends; the pid
- * in the file is only for the sentence that the second weir prints. All of this happens before
- * tasks run, so it may block.
+ * All of this happens before tasks run, so it may block.
  */
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "app.h"
 #include "base/log.h"
+#include "queue/lockfile.h"
 
 char *datadir_file(const char *path, const char *name)
 {
@@ -51,32 +49,12 @@ static int make(const char *path)
 
 static int lock(const char *path, const char *file)
 {
-	char pid[32];
-	ssize_t n;
-	int fd, r;
+	char pid[WEIR__LOCKFILE_PID];
+	int fd = weir__lockfile(file, pid);
 
-	fd = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return -errno;
-	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-		r = -errno;
-		n = r == -EWOULDBLOCK ? read(fd, pid, sizeof pid - 1) : 0;
-		pid[n > 0 ? n : 0] = '\0';
-		pid[strcspn(pid, "\n")] = '\0';
-		close(fd);
-		if (r != -EWOULDBLOCK)
-			return r;
-		weir__log(WEIR__ERROR, "data", "%s is in use by another weir, pid %s", path,
-		          pid[0] ? pid : "unknown");
-		return -EBUSY;
-	}
-	n = snprintf(pid, sizeof pid, "%ld\n", (long)getpid());
-	if (ftruncate(fd, 0) < 0 || pwrite(fd, pid, (size_t)n, 0) != n) {
-		r = -errno;
-		close(fd);
-		return r;
-	}
-	return 0; /* The descriptor stays open: it is the lock. */
+	if (fd == -EBUSY)
+		weir__log(WEIR__ERROR, "data", "%s is in use by another weir, pid %s", path, pid);
+	return fd < 0 ? fd : 0; /* The descriptor stays open: it is the lock. */
 }
 
 int datadir_open(const char *path)

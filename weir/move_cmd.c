@@ -4,9 +4,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-#include "weir.h"
+#include "client.h"
 #include "base/log.h"
 #include "queue/move.h"
 #include "queue/remote.h"
@@ -65,6 +66,38 @@ static void complain(struct job *j, const char *queue, int r)
 		        r == -ESHUTDOWN ? "stopped" : strerror(-r));
 }
 
+/* The file of "sqlite:FILE", or NULL. */
+static const char *file_of(const char *url)
+{
+	return strncmp(url, "sqlite:", 7) ? NULL : url + 7;
+}
+
+static bool same_store(const char *from, const char *to)
+{
+	struct stat a, b;
+
+	if (file_of(from) && file_of(to) && stat(file_of(from), &a) == 0 &&
+	    stat(file_of(to), &b) == 0)
+		return a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+	return !strcmp(from, to);
+}
+
+/* What a move between the two would not do, or not do well; NULL if there is nothing. */
+static const char *why_not(const struct options *o)
+{
+	if (!o->from || !o->to)
+		return "from where, and to where? usage: weir move --from URL --to URL [QUEUE]";
+	if (!strcmp(o->from, "mem:") || !strcmp(o->to, "mem:"))
+		return "mem: is inside of a server, where no move can reach it";
+	if (same_store(o->from, o->to))
+		return "--from and --to are the same store";
+	if (file_of(o->from) && access(file_of(o->from), F_OK) < 0)
+		return "there is no such file as --from names";
+	if (weir__engine_row_of(o->from) && weir__engine_row_of(o->from)->remote && !o->nargs)
+		return "an engine does not tell which queues it has; name one";
+	return NULL;
+}
+
 static int open_one(const weir_ctx *ctx, const char *url, weir_store **ret)
 {
 	const weir_store_options opt = { .queue_max = 1000000000,
@@ -78,8 +111,10 @@ static int open_one(const weir_ctx *ctx, const char *url, weir_store **ret)
 
 		fprintf(stderr, "weir: %.*s%s%s cannot be opened: %s\n", scheme, url,
 		        at ? "://" : "", at ? at + 1 : url,
-		        r == -EPROTONOSUPPORT ? "it is no store's URL, or not built in" :
-		                                strerror(-r));
+		        r == -EPROTONOSUPPORT ?
+		                "it is no store's URL such as sqlite:FILE, or not built in" :
+		        r == -EBUSY ? "stop what serves it first" :
+		                      strerror(-r));
 	}
 	return r;
 }
@@ -102,6 +137,8 @@ static int move(const weir_ctx *ctx, void *arg)
 	if (j->o->nargs)
 		(void)weir_queue_refresh(ctx, j->m.from, j->o->args[0]);
 	(void)weir_queue_each(j->m.from, note, j);
+	if (j->o->nargs && !j->n)
+		fprintf(stderr, "weir: there is no queue %s in it\n", j->o->args[0]);
 	weir_group_init(&g, ctx);
 	if (isatty(2))
 		(void)weir_group_go(&g, progress, j);
@@ -131,19 +168,16 @@ static int move(const weir_ctx *ctx, void *arg)
 int cmd_move(const struct options *o)
 {
 	const weir_options rt = { .workers = 2, .grace_ns = WEIR_SEC(30), .signals = true };
+	const char *why = why_not(o);
 	struct job *j;
 	int r;
 
-	if (!o->from || !o->to) {
-		fputs("weir: from where, and to where? usage: weir move --from URL --to URL "
-		      "[QUEUE]\n",
-		      stderr);
+	if (why) {
+		fprintf(stderr, "weir: %s\n", why);
 		return EXIT_USAGE;
 	}
-	if (weir__engine_row_of(o->from) && weir__engine_row_of(o->from)->remote && !o->nargs) {
-		fputs("weir: an engine does not tell which queues it has; name one\n", stderr);
+	if (o->nargs && need_queue(o->args[0]))
 		return EXIT_USAGE;
-	}
 	weir__log_set(WEIR__WARN, false);
 	j = calloc(1, sizeof *j);
 	if (!j)

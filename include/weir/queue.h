@@ -56,10 +56,10 @@ typedef struct weir_store_options { /* 0: the default */
 
 /*
  * "mem:", or "sqlite:PATH": a file in which everything is before it is answered, so that it
- * survives kill -9 and power loss; one store at a time. What a store in memory spooled, a durable
- * one takes over. 0, -EINVAL, -EPROTONOSUPPORT (also: built without it), -ENOMEM, -EIO/-EBADMSG
- * for a spool or file that cannot be read, is foreign, damaged or newer (said why; left
- * untouched). Its tasks belong to ctx's scope.
+ * survives kill -9 and power loss; one store at a time, which "PATH-lock" is for. What a store in
+ * memory spooled, a durable one takes over. 0, -EINVAL, -EPROTONOSUPPORT (also: built without it),
+ * -ENOMEM, -EBUSY (another store has it open), -EIO/-EBADMSG for a spool or file that cannot be
+ * read, is foreign, damaged or newer (said why; left untouched). Its tasks belong to ctx's scope.
  *
  * Or the queues of another system, which several processes share: "nats://…" is JetStream,
  * "amqp://…" RabbitMQ, "sqs+https://…" SQS (doc/design/engines.md has the URLs, and what each

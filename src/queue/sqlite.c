@@ -254,6 +254,7 @@ static int load(const weir_ctx *ctx, weir_store *s, const char *where)
 	if (!q)
 		return -ENOMEM;
 	q->store = s;
+	q->lock = -1;
 	s->engine_data = q;
 	sem_init(&q->woken, 0, 0);
 	q->path = strdup(where);

@@ -60,6 +60,7 @@ struct weir__segment {
 struct weir__sqlite {
 	weir_store *store;
 	char *path;
+	int lock; /* a descriptor, or < 0 */
 	sqlite3 *db;
 	sqlite3_stmt **sql; /* of the file that is written */
 	sqlite3_stmt *sets[2][WEIR__SQL_STATEMENTS];

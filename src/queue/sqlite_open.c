@@ -11,8 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/log.h"
+#include "queue/lockfile.h"
 #include "queue/sqlite.h"
 
 static const char tables[] =
@@ -312,6 +314,26 @@ static int upgrade(struct weir__sqlite *q)
 	return r;
 }
 
+/* A second store on the same file would give out the same jobs. The lock is on a file beside it:
+ * closing any descriptor of the file itself would end the locks that SQLite has on it. */
+static int lock(struct weir__sqlite *q)
+{
+	char *file, pid[WEIR__LOCKFILE_PID];
+
+	if (strncmp(sqlite3_vfs_find(NULL)->zName, "unix", 4) != 0)
+		return 0; /* A test's files are nowhere else. */
+	if (asprintf(&file, "%s-lock", q->path) < 0)
+		return -ENOMEM;
+	q->lock = weir__lockfile(file, pid);
+	if (q->lock == -EBUSY)
+		weir__log(WEIR__ERROR, "queue", "the store %s is in use, by process %s", q->path,
+		          pid);
+	else if (q->lock < 0)
+		weir__log(WEIR__ERROR, "queue", "%s: %s", file, strerrordesc_np(-q->lock));
+	free(file);
+	return q->lock < 0 ? q->lock : 0;
+}
+
 int weir__sqlite_open(struct weir__sqlite *q)
 {
 	bool older = false;
@@ -319,6 +341,9 @@ int weir__sqlite_open(struct weir__sqlite *q)
 
 	if (known < 0)
 		return known;
+	r = lock(q);
+	if (r < 0)
+		return r;
 	code = sqlite3_open_v2(q->path, &q->db,
 	                       SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
 	                       NULL);
@@ -350,4 +375,7 @@ void weir__sqlite_shut(struct weir__sqlite *q)
 	sqlite3_close(q->db); /* The last to close brings the log home. */
 	q->db = NULL;
 	weir__sqlite_more_remove(q);
+	if (q->lock >= 0)
+		close(q->lock);
+	q->lock = -1;
 }

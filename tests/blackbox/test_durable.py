@@ -164,6 +164,40 @@ def the_file_reads_well_with_the_shell():
         check_eq(sql('SELECT id FROM dead'), dead)
 
 
+@test
+def a_store_that_is_served_is_not_opened_twice():
+    """Neither by a move, which would double its jobs, nor by another server that is told the file."""
+    def move(*args):
+        p = subprocess.run([program(), 'move', *args], capture_output=True, text=True)
+        return p.returncode, p.stderr
+
+    with directory() as d:
+        url = f'sqlite:{d}/jobs.db'
+        w = durable(d)
+        id = w.enqueue('q', 'x')
+        status, err = move('--from', url, '--to', f'sqlite:{d}/other.db')
+        check_eq(status, 1)
+        check_in(f'in use, by process {w.proc.pid}', err)
+        status, _, err = cli('serve', '--listen', '127.0.0.1:0', '--data', d + '/other', '--store', d + '/jobs.db')
+        check_eq(status, 1)
+        check_in(f'in use, by process {w.proc.pid}', err)
+        check_eq(cli('check', '--data', d)[0], 0)  # Who only looks may.
+        kill9(w)
+        for args, why in (('--from', url, '--to', url), 'the same store'), \
+                (('--from', f'sqlite:{d}/nothing.db', '--to', url), 'no such file'), \
+                (('--from', 'mem:', '--to', url), 'no move can reach it'), \
+                (('--from', url, '--to', f'sqlite:{d}/other.db', '../q'), 'not a queue'):
+            status, err = move(*args)
+            check_eq(status, 2)
+            check_in(why, err)
+        status, err = move('--from', url, '--to', f'sqlite:{d}/other.db', 'qq')
+        check_eq(status, 0)
+        check_in('there is no queue qq in it', err)
+        check(not os.path.exists(d + '/nothing.db'))
+        with durable(d) as w:
+            check_eq([j['id'] for j in w.take('q')], [id])
+
+
 # What the weir of version 1 made: its inserts name no columns, so number and order count.
 VERSION_1 = {
     'job': 'num id queue state priority ord due_at key attempts_max timeout_ns created_at content_type size payload',

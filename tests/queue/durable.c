@@ -23,6 +23,21 @@ TASK(a_job_that_was_put_is_there_when_the_store_opens_again)
 	clean();
 }
 
+TASK(a_second_store_on_the_same_file_is_refused)
+{
+	weir_store *s, *second = NULL;
+
+	fresh();
+	s = reopen(ctx, NULL);
+	put(ctx, s, "q", "one");
+	CHECK_EQ(weir_store_open(ctx, url, NULL, &second), -EBUSY);
+	CHECK(second == NULL);
+	s = reopen(ctx, s);
+	take_soon(ctx, s, "q", "one");
+	store_end(ctx, s);
+	clean();
+}
+
 TASK(what_is_behind_the_window_waits_on_disk_in_order)
 {
 	enum { JOBS = 500 };
