@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /* Queues and crons: look, set, pause, bring the dead back. */
+#include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "handlers.h"
+#include "settings.h"
+#include "suggest.h"
 
-enum { MAX_JOBS = 1 << 30, REFRESH_MAX = 50 };
-
-#define LONGEST (WEIR_HOUR(24) * 366)
+enum { REFRESH_MAX = 50 };
 
 static int reply_queue(const weir_ctx *ctx, weir_http *x, struct app *app)
 {
@@ -127,61 +129,67 @@ static void refuse_unknown(struct params *p, const char *const *known)
 	}
 }
 
-static void read_count(struct params *p, const char *name, unsigned *ret)
+/* A queue's setting by its name here: that of the file with _ for -, unless it has another. */
+static const char *member_name(const struct setting *s, char out[32])
 {
-	int64_t n = *ret;
-
-	read_int(p, name, member(p, name), 0, MAX_JOBS, &n);
-	*ret = (unsigned)n;
+	snprintf(out, 32, "%s", s->member ? s->member : s->name);
+	for (char *c = out; (c = strchr(c, '-')) != NULL; c++)
+		*c = '_';
+	return out;
 }
 
-static void read_size(struct params *p, const char *name, size_t *ret)
+/* What runs jobs is not among them: whoever may set it may run commands. */
+static bool of_store(const struct setting *s)
 {
-	int64_t n = (int64_t)*ret;
-
-	read_int(p, name, member(p, name), 0, MAX_JOBS, &n);
-	*ret = (size_t)n;
+	return s->at >= offsetof(struct queue_config, set) &&
+	       s->at < offsetof(struct queue_config, set) + sizeof(weir_queue_settings);
 }
 
-static void read_durability(struct params *p, enum weir_durability *ret)
+static const struct setting *find_setting(struct params *p, const char *name)
 {
-	const char *text = member(p, "durability");
+	const struct setting *end = queue_settings + queue_settings_n, *s;
+	struct suggest near = SUGGEST_INIT(name);
+	char member[32], best[32] = "";
 
-	if (!text)
-		return;
-	for (int d = WEIR_FSYNC; d <= WEIR_MEMORY; d++)
-		if (!strcmp(text, weir_durability_name((enum weir_durability)d))) {
-			*ret = (enum weir_durability)d;
-			return;
+	for (s = queue_settings; s < end; s++) {
+		if (!of_store(s))
+			continue;
+		if (!strcmp(name, member_name(s, member)))
+			return s;
+		suggest_offer(&near, member);
+		if (near.best == member || !strcmp(name, s->name)) {
+			memcpy(best, member, sizeof best);
+			near.best = best;
+			near.distance = !strcmp(name, s->name) ? 0 : near.distance;
 		}
-	wrong(p, "durability is fsync, os or memory, not \"%.20s\"", text);
+	}
+	wrong(p, best[0] ? "%.40s is not known here; did you mean %s?" : "%.40s is not known here",
+	      name, best);
+	return NULL;
 }
 
+/* As weir.yaml has them: the same table judges them. 0 is what leaving it out is. */
 static void read_settings(struct params *p, weir_queue_settings *set)
 {
-	static const char *const known[] = {
-		"max",          "max_bytes",    "durability",  "lease",
-		"max_attempts", "timeout",      "backoff",     "backoff_max",
-		"rate",         "rate_burst",   "concurrency", "key_concurrency",
-		"finished_max", "finished_for", "paused",      NULL
-	};
+	struct queue_config q = { .set = *set };
+	struct weir__buf why = WEIR__BUF_INIT;
+	const struct setting *s;
+	const char *name, *text;
+	json_t *value;
 
-	refuse_unknown(p, known);
-	read_size(p, "max", &set->max);
-	read_bytes(p, "max_bytes", member(p, "max_bytes"), &set->max_bytes);
-	read_durability(p, &set->durability);
-	read_duration(p, "lease", member(p, "lease"), WEIR_SEC(1), LONGEST, &set->lease_ns);
-	read_count(p, "max_attempts", &set->attempts_max);
-	read_duration(p, "timeout", member(p, "timeout"), 0, LONGEST, &set->timeout_ns);
-	read_duration(p, "backoff", member(p, "backoff"), 0, LONGEST, &set->backoff_ns);
-	read_duration(p, "backoff_max", member(p, "backoff_max"), 0, LONGEST, &set->backoff_max_ns);
-	read_real(p, "rate", member(p, "rate"), 0, 1e9, &set->rate);
-	read_count(p, "rate_burst", &set->rate_burst);
-	read_count(p, "concurrency", &set->concurrency);
-	read_count(p, "key_concurrency", &set->key_concurrency);
-	read_size(p, "finished_max", &set->finished_max);
-	read_duration(p, "finished_for", member(p, "finished_for"), 0, LONGEST, &set->finished_ns);
-	read_flag(p, "paused", member(p, "paused"), &set->paused);
+	if (p->error[0])
+		return;
+	json_object_foreach(p->body, name, value)
+	{
+		s = find_setting(p, name);
+		text = s ? member(p, name) : NULL;
+		if (!text || (!strcmp(text, "0") && s->type != SET_SWITCH))
+			continue;
+		if (setting_store(s, &q, NULL, text, true, &why) < 0)
+			wrong(p, "%s: %s", name, why.failed ? "no memory" : why.data);
+		weir__buf_free(&why);
+	}
+	*set = q.set;
 }
 
 static int queue_set(const weir_ctx *ctx, weir_http *x, struct app *app)

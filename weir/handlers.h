@@ -69,7 +69,6 @@ void read_duration(struct params *p, const char *name, const char *text, int64_t
                    int64_t *ret);
 void read_int(struct params *p, const char *name, const char *text, int64_t min, int64_t max,
               int64_t *ret);
-void read_bytes(struct params *p, const char *name, const char *text, size_t *ret);
 void read_real(struct params *p, const char *name, const char *text, double min, double max,
                double *ret);
 void read_flag(struct params *p, const char *name, const char *text, bool *ret);

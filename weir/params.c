@@ -136,18 +136,6 @@ void read_int(struct params *p, const char *name, const char *text, int64_t min,
 		*ret = n;
 }
 
-void read_bytes(struct params *p, const char *name, const char *text, size_t *ret)
-{
-	uint64_t n;
-
-	if (!text || p->error[0])
-		return;
-	if (weir__parse_bytes(text, &n) < 0)
-		wrong(p, "%s: \"%.40s\" is no size such as 4096 or 64KiB", name, text);
-	else
-		*ret = n;
-}
-
 void read_real(struct params *p, const char *name, const char *text, double min, double max,
                double *ret)
 {

@@ -43,6 +43,7 @@ struct setting {
 	const char *choices;         /* "text|json" */
 	int64_t least, most;         /* of numbers, durations and bytes */
 	bool (*check)(const char *text, const char **ret_why); /* of texts */
+	const char *member; /* of a queue's: its name in the HTTP API, where it is another one */
 	const char *help;
 	const char *heading; /* in help this row begins a section */
 };

@@ -5,7 +5,6 @@
 #include "suggest.h"
 
 #include <arpa/inet.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -268,22 +267,15 @@ static int store_amount(const struct setting *s, void *at, const char *text, str
 
 static int store_rate(void *at, const char *text, struct weir__buf *why)
 {
-	static const char units[] = "smh";
-	static const double seconds[] = { 1, 60, 3600 };
-	size_t n = strspn(text, "0123456789.");
-	const char *unit = n && text[n] == '/' && text[n + 1] && !text[n + 2] ?
-	                           strchr(units, text[n + 1]) :
-	                           NULL;
-	char *end;
-	double d = unit ? strtod(text, &end) : 0;
+	int r = weir__parse_rate(text, at);
 
-	if (!unit || end != text + n || !isfinite(d) || d <= 0 || d > 1e9) {
-		weir__buf_printf(why, "\"%s\" is not a rate; write it like 10/s, 100/m or 5/h",
+	if (r < 0)
+		weir__buf_printf(why,
+		                 r == -ERANGE ?
+		                         "\"%s\" is too large a rate; the most is 1e9/s" :
+		                         "\"%s\" is not a rate; write it like 10/s, 100/m or 5/h",
 		                 text);
-		return -EINVAL;
-	}
-	*(double *)at = d / seconds[unit - units];
-	return 0;
+	return r < 0 ? -EINVAL : 0;
 }
 
 /* The index of text in "a|b|c", or -1; *ret_name is the entry of choices, not ended. */

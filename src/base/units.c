@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct unit {
@@ -105,6 +106,32 @@ int weir__parse_bytes(const char *text, uint64_t *ret)
 			return -ERANGE;
 	}
 	*ret = (uint64_t)n;
+	return 0;
+}
+
+int weir__parse_rate(const char *text, double *ret_per_second)
+{
+	static const char units[] = "smh";
+	static const double seconds[] = { 1, 60, 3600 };
+	const char *unit = units;
+	char *end;
+	double n;
+
+	if (!strchr("0123456789.", *text)) /* strtod() would take "nan", " 1", "-1" too. */
+		return -EINVAL;
+	n = strtod(text, &end);
+	if (end == text || memchr(text, 'x', (size_t)(end - text)) != NULL)
+		return -EINVAL;
+	if (*end == '/') {
+		unit = end[1] ? strchr(units, end[1]) : NULL;
+		end += 2;
+	}
+	if (!unit || *end || n <= 0)
+		return -EINVAL;
+	n /= seconds[unit - units];
+	if (n > 1e9)
+		return -ERANGE;
+	*ret_per_second = n;
 	return 0;
 }
 

@@ -84,6 +84,29 @@ TEST(bytes_that_are_none_are_refused)
 	CHECK_EQ(weir__parse_bytes("9223372036854775808", &n), -ERANGE);
 }
 
+TEST(rates_are_read_in_every_unit)
+{
+	static const struct {
+		const char *text;
+		double per_second;
+	} good[] = { { "10/s", 10 }, { "120/m", 2 },  { "5400/h", 1.5 },
+		     { "10", 10 },   { "0.25", .25 }, { "1e-05", 1e-05 } };
+	static const char *const bad[] = { "",      "/s",   "0",     "0/s", "-1",
+		                           "10/",   "10/d", "10/ss", "ten", "0x10",
+		                           "10 /s", "10s",  " 10",   "nan", "inf" };
+	double d = 42;
+
+	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+		CHECK_EQ(weir__parse_rate(bad[i], &d), -EINVAL);
+	CHECK_EQ(weir__parse_rate("2e9", &d), -ERANGE);
+	CHECK_EQ(weir__parse_rate("1e999", &d), -ERANGE);
+	CHECK(d == 42);
+	for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+		CHECK_EQ(weir__parse_rate(good[i].text, &d), 0);
+		CHECK(d > good[i].per_second * .999 && d < good[i].per_second * 1.001);
+	}
+}
+
 TEST(numbers_are_read_whole)
 {
 	int64_t n;

@@ -363,9 +363,37 @@ def a_queue_has_settings_and_can_be_paused():
     check_eq(w.post('/v1/queues/set/resume').json['paused'], False)
     for bad in ({'max': 'many'}, {'lease': '5'}, {'maxx': 1}, [1], {'rate': -1}):
         check_eq((str(bad), w.put('/v1/queues/set', bad).status), (str(bad), 400))
+    for wrong, right in ('burst', 'rate_burst'), ('attempts', 'max_attempts'), ('key-concurrency', 'key_concurrency'):
+        check_in(f'{wrong} is not known here; did you mean {right}?', w.put('/v1/queues/set', {wrong: 1}).json['detail'])
+    check_eq(w.put('/v1/queues/set', {'exec': ['true']}).json['detail'], 'exec is not known here')
     check_eq(w.get('/v1/queues/never').status, 404)
     names = [q['name'] for q in w.get('/v1/queues').json['queues']]
     check_in('set', names)
+
+
+@test
+def a_queues_settings_are_written_as_in_weir_yaml():
+    w = server()
+    for rate, per_second in (10, 10), (0.5, 0.5), ('10/s', 10), ('120/m', 2), ('5400/h', 1.5), ('3', 3):
+        check_eq(w.put('/v1/queues/form', {'rate': rate, 'rate_burst': 5}).json['settings']['rate'], per_second, rate)
+    a = w.put('/v1/queues/form', {'rate': 0, 'max': 0, 'max_attempts': 0, 'timeout': '0', 'max_bytes': '64KiB'}).json['settings']
+    check_eq((a.get('rate'), a['max'], a['max_attempts'], a['max_bytes']), (None, 100000, 10, 65536))
+    for bad, why in ({'rate': '10/d'}, 'rate: "10/d" is not a rate; write it like 10/s, 100/m or 5/h'), \
+            ({'lease': 30}, 'lease: "30" is not a duration'), \
+            ({'max': -1}, 'max: "-1" is too small; the least is 1'), \
+            ({'durability': 'fsnc'}, 'did you mean "fsync"?'), \
+            ({'concurrency': [1]}, 'concurrency is an array or object'):
+        a = w.put('/v1/queues/form', bad)
+        check_eq(a.status, 400)
+        check_in(why, a.json['detail'])
+    everything = w.get('/v1/queues/form').json['settings']  # What is shown can be put again.
+    check_eq(w.put('/v1/queues/form', everything).json['settings'], everything)
+    with_file = 'queues: {a: {rate: 10}, b: {rate: 10/s}, c: {rate: 600/m}}\n'
+    with tempfile.NamedTemporaryFile('w', suffix='.yaml') as f:
+        f.write(with_file)
+        f.flush()
+        with Weir('--config', f.name) as own:
+            check_eq([own.get(f'/v1/queues/{q}').json['settings']['rate'] for q in 'abc'], [10, 10, 10])
 
 
 @test

@@ -104,7 +104,7 @@ FILES = [
     ('log: xml\n', ':1:6: log: "xml" is not one of text, json'),
     ('listen:\n  - :0\n  - nowhere\n', ':3:5: listen: "nowhere" is not an address'),
     ('queues:\n  mail:\n    lese: 30s\n', ':3:5: unknown key "lese" in queues.mail; did you mean "lease"?'),
-    ('queues:\n  mail: {rate: 10}\n', ':2:16: queues.mail.rate: "10" is not a rate; write it like 10/s'),
+    ('queues:\n  mail: {rate: 10/d}\n', ':2:16: queues.mail.rate: "10/d" is not a rate; write it like 10/s'),
     ('queues:\n  mail: {}\n  mail: {}\n', ':3:3: queues.mail is here for the second time'),
     ('queues:\n  "a b": {}\n', ':2:3: "a b" in queues is not a name'),
     ('crons:\n  x: {queue: mail}\n', ':2:3: crons.x: schedule is missing'),
