@@ -121,7 +121,8 @@ TEST(closing_a_channel_twice_names_the_task_and_both_places)
 	char sentence[256];
 
 	snprintf(sentence, sizeof sentence,
-	         "weir_chan_close: the channel made at %s:%d is closed already\n", __FILE__, MADE_AT);
+	         "weir_chan_close: the channel made at %s:%d is closed already\n", __FILE__,
+	         MADE_AT);
 	dies_saying(closes_twice, sentence);
 }
 
