@@ -19,6 +19,8 @@ struct weir__row {
 	bool changed; /* since it was written last */
 	bool gone;    /* no longer of interest to anybody once this is written */
 	bool cancel, renew;
+	bool insert;     /* the engine's: its job is written */
+	uint64_t change; /* the engine's: the number of the change that is, or 0 */
 	uint8_t state;
 	uint32_t attempt;
 	uint64_t ord;

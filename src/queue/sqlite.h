@@ -69,6 +69,7 @@ struct weir__sqlite {
 	int64_t again_at, copy_at, copied_job, copied_change;
 	struct weir__batch batch;
 	struct weir__row rows[WEIR__SQL_ROWS];
+	size_t rows_n;
 	struct weir__buf text; /* of a row's history */
 	uint64_t changes;      /* the newest change's number */
 	uint64_t changes_from; /* up to this they were deleted */
@@ -129,6 +130,9 @@ void weir__sqlite_reads(struct weir__sqlite *q);
 extern int weir__sqlite_log_frames; /* of the log that are worth bringing home; tests make it few */
 void weir__sqlite_log_room(struct weir__sqlite *q); /* in a transaction: makes room ahead */
 void weir__sqlite_log_mind(struct weir__sqlite *q); /* behind it: home, if it is worth it */
+
+/* sqlite_rows.c: what is in `rows` can be read as tables */
+int weir__sqlite_rows(struct weir__sqlite *q);
 
 /* sqlite_write.c: one round; what is to be written is taken from the journal. */
 int weir__sqlite_round(struct weir__sqlite *q);

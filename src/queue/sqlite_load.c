@@ -190,7 +190,7 @@ struct load {
 	size_t finished_n, finished_cap;
 };
 
-/* As bind_history() writes it. NULL: the file's version did not keep any. */
+/* As sqlite_rows.c writes it. NULL: the file's version did not keep any. */
 static int read_history(struct weir__record *j, const char *lines)
 {
 	int64_t at = 0;

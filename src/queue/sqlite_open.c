@@ -68,11 +68,8 @@ static const char *const texts[WEIR__SQL_STATEMENTS] = {
 	[WEIR__SQL_BEGIN] = "BEGIN IMMEDIATE",
 	[WEIR__SQL_COMMIT] = "COMMIT",
 	[WEIR__SQL_ROLLBACK] = "ROLLBACK",
-	[WEIR__SQL_JOB] =
-		"INSERT INTO main.job VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14)",
-	[WEIR__SQL_CHANGE] =
-		"INSERT INTO main.change VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,"
-		"?14,?15,?16,?17,?18,?19)",
+	[WEIR__SQL_JOB] = "INSERT OR FAIL INTO main.job SELECT * FROM row_job",
+	[WEIR__SQL_CHANGE] = "INSERT OR FAIL INTO main.change SELECT * FROM row_change",
 	[WEIR__SQL_IDEM] = "INSERT INTO main.idem VALUES(NULL,?1,?2,?3,?4)",
 	[WEIR__SQL_IDEM_OVER] =
 		"DELETE FROM main.idem WHERE n IN (SELECT n FROM main.idem ORDER BY n LIMIT "
@@ -360,6 +357,8 @@ int weir__sqlite_open(struct weir__sqlite *q)
 		r = known ? upgrade(q) : make(q);
 	sqlite3_wal_hook(q->db, count_frames, q);
 	q->sql = q->sets[0];
+	if (r == 0)
+		r = weir__sqlite_rows(q);
 	if (r == 0)
 		r = weir__sqlite_prepare(q, 0);
 	return r < 0 ? r : weir__sqlite_more_home(q);

@@ -47,87 +47,6 @@ static void bind_number(sqlite3_stmt *st, int at, int64_t v)
 		sqlite3_bind_null(st, at);
 }
 
-static int write_job(struct weir__sqlite *q, const struct weir__row *row)
-{
-	sqlite3_stmt *st = q->sql[WEIR__SQL_JOB];
-	const struct weir__record *j = row->rec;
-
-	sqlite3_bind_int64(st, 1, (int64_t)j->num);
-	bind_text(st, 2, j->id);
-	bind_text(st, 3, row->queue);
-	sqlite3_bind_int(st, 4,
-	                 row->state == WEIR_QUEUED && row->due_at ? WEIR_DELAYED : row->state);
-	sqlite3_bind_int(st, 5, j->ready.priority);
-	sqlite3_bind_int64(st, 6, (int64_t)row->ord);
-	bind_number(st, 7, row->due_at);
-	bind_text(st, 8, j->key);
-	sqlite3_bind_int64(st, 9, j->attempts_max);
-	bind_number(st, 10, j->timeout_ns);
-	sqlite3_bind_int64(st, 11, j->created_at);
-	bind_text(st, 12, j->content_type);
-	sqlite3_bind_int64(st, 13, (int64_t)j->len);
-	sqlite3_bind_blob64(st, 14, j->data, j->len, SQLITE_STATIC);
-	return step(q, WEIR__SQL_JOB);
-}
-
-/* The number of the first, then a line each: when (how long after the one before), what, in which
- * attempt, and the note that goes with it. */
-static void bind_history(struct weir__sqlite *q, sqlite3_stmt *st, int at,
-                         const struct weir__row *row)
-{
-	struct weir__buf *b = &q->text;
-	int64_t before = 0;
-
-	weir__buf_clear(b);
-	weir__buf_printf(b, "%llu\n", (unsigned long long)(row->changes - row->histories + 1));
-	for (unsigned i = 0; i < row->histories; i++) {
-		const weir_job_event *e = &row->history[i];
-
-		weir__buf_printf(b, "%lld %s %u%s", (long long)(e->at_wall - before), e->state,
-		                 e->attempt, *e->note ? " " : "");
-		before = e->at_wall;
-		for (const char *c = e->note; *c; c++)
-			weir__buf_byte(b, *c == '\n' ? ' ' : *c);
-		weir__buf_byte(b, '\n');
-	}
-	if (b->failed)
-		sqlite3_bind_null(st, at);
-	else
-		sqlite3_bind_text(st, at, b->data, (int)b->len, SQLITE_STATIC);
-}
-
-static int write_change(struct weir__sqlite *q, const struct weir__row *row)
-{
-	sqlite3_stmt *st = q->sql[WEIR__SQL_CHANGE];
-
-	sqlite3_bind_int64(st, 1, (int64_t)++q->changes);
-	sqlite3_bind_int64(st, 2, (int64_t)row->rec->num);
-	sqlite3_bind_int(st, 3, row->state);
-	sqlite3_bind_int64(st, 4, (int64_t)row->ord);
-	sqlite3_bind_int64(st, 5, row->attempt);
-	bind_number(st, 6, row->due_at);
-	bind_number(st, 7, row->started_at);
-	bind_number(st, 8, row->finished_at);
-	bind_text(st, 9, row->token);
-	bind_number(st, 10, row->lease_ns);
-	bind_number(st, 11, row->lease_until);
-	bind_number(st, 12, row->renew);
-	bind_number(st, 13, row->cancel);
-	bind_text(st, 14, row->worker);
-	if (row->progress >= 0)
-		sqlite3_bind_double(st, 15, row->progress);
-	else
-		sqlite3_bind_null(st, 15);
-	bind_text(st, 16, row->note);
-	bind_text(st, 17, row->error);
-	if (row->result)
-		sqlite3_bind_blob64(st, 18, row->result->data, row->result->len, SQLITE_STATIC);
-	else
-		sqlite3_bind_null(st, 18);
-	bind_history(q, st, 19, row);
-	return step(q, WEIR__SQL_CHANGE);
-}
-
 static int write_idem(struct weir__sqlite *q, int64_t until, const char *queue, const char *key,
                       const char *id)
 {
@@ -162,24 +81,36 @@ static bool plain(const struct weir__row *row)
 	return row->state <= WEIR_DELAYED && !row->attempt && !*row->error && !row->cancel;
 }
 
-static int write_row(struct weir__sqlite *q, const struct weir__row *row, bool fresh_too)
+/* What is to be told of the rows that are there. */
+static int write_rows(struct weir__sqlite *q, bool fresh_too)
 {
+	size_t jobs = 0, changes = 0;
 	int code = SQLITE_OK;
 
-	if (row->fresh) {
-		if (!fresh_too || row->gone)
-			return SQLITE_OK;
-		code = write_job(q, row);
-		if (code == SQLITE_OK && *row->idem)
-			code = write_idem(q, row->idem_until, row->queue, row->idem, row->rec->id);
-		if (code != SQLITE_OK || plain(row))
-			return code;
-	} else if (!row->changed) {
-		return SQLITE_OK;
+	for (size_t i = 0; i < q->rows_n; i++) {
+		struct weir__row *row = &q->rows[i];
+		bool change = row->changed;
+
+		row->insert = row->fresh && fresh_too && !row->gone;
+		if (row->fresh)
+			change = row->insert && !plain(row);
+		row->change = change ? ++q->changes : 0;
+		jobs += row->insert;
+		changes += change;
 	}
-	code = write_change(q, row);
-	if (code == SQLITE_OK)
-		row->rec->change = q->changes;
+	if (jobs)
+		code = step(q, WEIR__SQL_JOB);
+	for (size_t i = 0; i < q->rows_n && code == SQLITE_OK; i++) {
+		const struct weir__row *row = &q->rows[i];
+
+		if (row->insert && *row->idem)
+			code = write_idem(q, row->idem_until, row->queue, row->idem, row->rec->id);
+	}
+	if (changes && code == SQLITE_OK)
+		code = step(q, WEIR__SQL_CHANGE);
+	for (size_t i = 0; i < q->rows_n && code == SQLITE_OK; i++)
+		if (q->rows[i].change)
+			q->rows[i].rec->change = q->rows[i].change;
 	return code;
 }
 
@@ -448,21 +379,19 @@ static int sync_as(struct weir__sqlite *q, bool sync)
 
 static int write_all(struct weir__sqlite *q, bool fresh_too)
 {
-	size_t at = 0, n;
+	size_t at = 0;
 	int code = sync_as(q, q->batch.sync);
 
 	if (code == SQLITE_OK)
 		code = step(q, WEIR__SQL_BEGIN);
 	if (code == SQLITE_OK)
 		weir__sqlite_log_room(q);
-	while (code == SQLITE_OK &&
-	       (n = weir__journal_rows(q->store, &q->batch, at, q->rows, WEIR__SQL_ROWS)) > 0) {
-		for (size_t i = 0; i < n; i++) {
-			if (code == SQLITE_OK)
-				code = write_row(q, &q->rows[i], fresh_too);
+	while (code == SQLITE_OK && (q->rows_n = weir__journal_rows(q->store, &q->batch, at,
+	                                                            q->rows, WEIR__SQL_ROWS)) > 0) {
+		code = write_rows(q, fresh_too);
+		for (size_t i = 0; i < q->rows_n; i++)
 			weir__result_unref(q->rows[i].result);
-		}
-		at += n;
+		at += q->rows_n;
 	}
 	if (code == SQLITE_OK)
 		code = write_rest(q, fresh_too);
