@@ -25,6 +25,10 @@ enum {
 #define HEARTBEAT WEIR_SEC(15)
 
 /* ---- Putting ---- */
+/* Where the queue's name and all amounts are right. */
+static const char texts_wrong[] = "a key has at most 255 bytes and a content type 95, without "
+				  "control characters";
+
 typedef const char *source_fn(struct params *p, const char *header, const char *name);
 
 static const char *from_header(struct params *p, const char *header, const char *name)
@@ -103,6 +107,8 @@ static int job_put(const weir_ctx *ctx, weir_http *x, struct app *app)
 		lacks_text(lacks, sizeof lacks, app, &spec);
 		return weir_http_problem(ctx, x, 501, "%s", lacks);
 	}
+	if (r == -EINVAL && weir_queue_name_valid(queue))
+		return weir_http_problem(ctx, x, 400, "%s", texts_wrong);
 	if (r < 0)
 		return reply_error(ctx, x, app, r, queue);
 	render_verdict(ctx, &b, app, id, queue, spec.delay_ns > 0, r == 1);
@@ -147,6 +153,10 @@ struct lines {
 static void read_line(weir_http *x, struct app *app, const char *text, size_t len, struct line *l,
                       weir_job_spec *spec)
 {
+	static const char *const known[] = {
+		"payload", "payload_base64", "content_type", "delay",   "idempotency_key",
+		"key",     "max_attempts",   "priority",     "timeout", NULL
+	};
 	const char *type = NULL;
 
 	*l = (struct line){ .p = { .x = x } };
@@ -155,6 +165,7 @@ static void read_line(weir_http *x, struct app *app, const char *text, size_t le
 	if (l->object && !json_is_object(l->object))
 		wrong(&l->p, "a line has to be a JSON object");
 	l->p.body = l->object;
+	refuse_unknown(&l->p, known);
 	if (!l->p.error[0]) {
 		read_spec(&l->p, from_member, spec);
 		spec->content_type = member(&l->p, "content_type");
@@ -189,7 +200,7 @@ static int put_lines(const weir_ctx *ctx, weir_http *x, struct app *app, struct 
 		} else if (each < 0) {
 			int status = error_status(each, &detail);
 
-			render_refusal(b, status, detail);
+			render_refusal(b, status, each == -EINVAL ? texts_wrong : detail);
 		} else {
 			render_verdict(ctx, b, app, l->id[i], queue, l->spec[i].delay_ns > 0,
 			               each == 1);
@@ -211,7 +222,7 @@ static int job_batch(const weir_ctx *ctx, weir_http *x, struct app *app)
 	int r;
 
 	if (!weir_queue_name_valid(weir_http_path(x, "queue")))
-		return reply_error(ctx, x, app, -EINVAL, NULL);
+		return reply_error(ctx, x, app, -EINVAL, weir_http_path(x, "queue"));
 	r = weir_http_body(ctx, x, &body, &len);
 	if (r < 0)
 		return r;

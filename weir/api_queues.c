@@ -23,7 +23,7 @@ static int reply_queue(const weir_ctx *ctx, weir_http *x, struct app *app)
 	if (r == 0)
 		r = weir_queue_info_get(app->store, queue, &info);
 	if (r < 0)
-		return reply_error(ctx, x, app, r, NULL);
+		return reply_error(ctx, x, app, r, queue);
 	render_queue(&b, &info);
 	return reply_json(ctx, x, 200, &b);
 }
@@ -111,24 +111,6 @@ static int read_object(const weir_ctx *ctx, weir_http *x, struct params *p)
 	return 0;
 }
 
-static void refuse_unknown(struct params *p, const char *const *known)
-{
-	const char *name;
-	json_t *value;
-
-	if (p->error[0])
-		return;
-	json_object_foreach(p->body, name, value)
-	{
-		size_t i = 0;
-
-		while (known[i] && strcmp(known[i], name))
-			i++;
-		if (!known[i])
-			wrong(p, "%.40s is not known here", name);
-	}
-}
-
 /* A queue's setting by its name here: that of the file with _ for -, unless it has another. */
 static const char *member_name(const struct setting *s, char out[32])
 {
@@ -211,14 +193,15 @@ static int queue_set(const weir_ctx *ctx, weir_http *x, struct app *app)
 	if (p.error[0])
 		return reply_wrong(ctx, x, &p);
 	r = weir_queue_configure(ctx, app->store, queue, &set);
-	return r < 0 ? reply_error(ctx, x, app, r, NULL) : reply_queue(ctx, x, app);
+	return r < 0 ? reply_error(ctx, x, app, r, queue) : reply_queue(ctx, x, app);
 }
 
 static int pause_queue(const weir_ctx *ctx, weir_http *x, struct app *app, bool on)
 {
-	int r = weir_queue_pause(ctx, app->store, weir_http_path(x, "queue"), on);
+	const char *queue = weir_http_path(x, "queue");
+	int r = weir_queue_pause(ctx, app->store, queue, on);
 
-	return r < 0 ? reply_error(ctx, x, app, r, NULL) : reply_queue(ctx, x, app);
+	return r < 0 ? reply_error(ctx, x, app, r, queue) : reply_queue(ctx, x, app);
 }
 
 static int queue_pause(const weir_ctx *ctx, weir_http *x, struct app *app)
@@ -299,7 +282,7 @@ static int cron_put(const weir_ctx *ctx, weir_http *x, struct app *app)
 {
 	static const char *const known[] = { "schedule", "queue", "payload", "payload_base64",
 		                             NULL };
-	const char *schedule, *queue, *type = NULL;
+	const char *name = weir_http_path(x, "name"), *schedule, *queue, *type = NULL;
 	char *data = NULL;
 	struct params p;
 	size_t len = 0;
@@ -313,17 +296,21 @@ static int cron_put(const weir_ctx *ctx, weir_http *x, struct app *app)
 	queue = member(&p, "queue");
 	if (!schedule || !queue)
 		wrong(&p, "schedule and queue are needed");
+	else if (!weir_queue_name_valid(name) || !weir_queue_name_valid(queue))
+		wrong(&p, "%s is 1 to 64 of A-Z a-z 0-9 . _ -, and no dot first",
+		      weir_queue_name_valid(name) ? "queue" : "a cron's name");
 	if (!p.error[0])
 		read_payload(&p, p.body, &data, &len, &type);
 	if (p.error[0]) {
 		r = reply_wrong(ctx, x, &p);
 	} else {
-		r = weir_cron_put(ctx, app->store, weir_http_path(x, "name"), schedule, queue, data,
-		                  len);
+		r = weir_cron_put(ctx, app->store, name, schedule, queue, data, len);
 		if (r == -EINVAL)
-			r = weir_http_problem(ctx, x, 400,
-			                      "not a valid name, queue, or schedule (five fields, "
-			                      "or \"@every 5m\")");
+			r = weir_http_problem(
+				ctx, x, 400,
+				"schedule: \"%.100s\" is none, or never comes; write "
+				"five fields like \"0 3 * * *\", @daily, or @every 5m",
+				schedule);
 		else if (r == -ENOENT)
 			r = weir_http_problem(ctx, x, 400,
 			                      "the system's tz database has no such time zone");

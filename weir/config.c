@@ -301,6 +301,8 @@ static void read_queue(struct reader *r, struct queue_config *q)
 	if (!q->execs && (q->exec_limits.memory || q->exec_limits.cpu_ns || q->exec_limits.file ||
 	                  q->exec_limits.output))
 		complain(r, &r->event.start_mark, "%s: limits of a command, but no exec", section);
+	if (q->set.rate_burst && q->set.rate <= 0)
+		complain(r, &r->event.start_mark, "%s: burst, but no rate", section);
 	if (!q->webhook && !q->execs && q->workers)
 		complain(r, &r->event.start_mark, "%s: workers, but neither exec nor webhook",
 		         section);

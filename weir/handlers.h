@@ -61,6 +61,9 @@ json_t *json_read(struct params *p, const char *text, size_t len);
 /* A member of p->body as text (strings as they are, numbers and booleans printed); NULL if
  * absent. */
 const char *member(struct params *p, const char *name);
+/* Is there a member of p->body that is none of `known`, which ends with NULL? It would be lost
+ * without a word. */
+void refuse_unknown(struct params *p, const char *const *known);
 /* The query's, else the body's. */
 const char *param(struct params *p, const char *name);
 

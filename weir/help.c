@@ -109,6 +109,7 @@ void help_command(const struct command *c)
 {
 	struct weir__buf text = WEIR__BUF_INIT;
 	char term[80];
+	bool serves = !strcmp(c->name, "config") || !strcmp(c->name, "serve");
 	bool any = false, keys = false;
 
 	printf("usage: weir %s%s%s%s\n\n%s.\n", c->name, any ? "" : " [FLAG…]", *c->args ? " " : "",
@@ -131,7 +132,10 @@ void help_command(const struct command *c)
 		term_of(s, term);
 		entry(term, text.data ? text.data : "", COLUMN);
 	}
-	if (keys) {
+	if (keys && !serves)
+		fputs("\nBoth can also be set in the environment (WEIR_DATA, WEIR_STORE).\n",
+		      stdout);
+	if (keys && serves) {
 		fputs("\nEach can also be set in the file (`queue-max: 1000`) and in the "
 		      "environment (WEIR_QUEUE_MAX); a flag\n"
 		      "weighs more than the environment, and that more than the file. Times are "
@@ -149,7 +153,7 @@ void help_command(const struct command *c)
 		      "report }\n",
 		      stdout);
 	}
-	if (!strcmp(c->name, "config") || !strcmp(c->name, "serve"))
+	if (serves)
 		fputs("\nExit status: 0 done, 2 wrong usage or configuration, 3 a forced stop.\n",
 		      stdout);
 	else

@@ -322,8 +322,19 @@ static void choose_token(struct line *l)
 
 static int no_command(const char *name, struct problems *p)
 {
+	static const char *const words[][2] = { { "pause", "queues" },
+		                                { "resume", "queues" },
+		                                { "redrive", "queues" },
+		                                { "cancel", "jobs" },
+		                                { "retry", "jobs" } };
 	struct suggest near = SUGGEST_INIT(name);
 
+	for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+		if (!strcmp(name, words[i][0])) {
+			problem(p, "unknown command \"%s\"; did you mean \"weir %s %s\"?", name,
+			        words[i][1], name);
+			return -EINVAL;
+		}
 	for (const struct command *c = commands; c->name; c++)
 		if (c->summary)
 			suggest_offer(&near, c->name);

@@ -103,6 +103,24 @@ const char *param(struct params *p, const char *name)
 	return text ? text : member(p, name);
 }
 
+void refuse_unknown(struct params *p, const char *const *known)
+{
+	const char *name;
+	json_t *value;
+
+	if (p->error[0])
+		return;
+	json_object_foreach(p->body, name, value)
+	{
+		size_t i = 0;
+
+		while (known[i] && strcmp(known[i], name))
+			i++;
+		if (!known[i])
+			wrong(p, "%.40s is not known here", name);
+	}
+}
+
 void read_duration(struct params *p, const char *name, const char *text, int64_t min, int64_t max,
                    int64_t *ret)
 {

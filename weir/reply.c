@@ -104,6 +104,8 @@ int reply_error(const weir_ctx *ctx, weir_http *x, struct app *app, int error, c
 	if (error == -ECANCELED)
 		return error; /* Nobody is there to be answered. */
 	status = error_status(error, &detail);
+	if (error == -EINVAL && queue && !weir_queue_name_valid(queue))
+		detail = "not a queue's name: 1 to 64 of A-Z a-z 0-9 . _ -, and no dot first";
 	if (error == -EAGAIN && queue && weir_queue_info_get(app->store, queue, &info) == 0)
 		retry_after(x, info.retry_after_ns);
 	else if (status == 503)

@@ -282,7 +282,7 @@ const struct setting queue_settings[] = {
 	  .least = 1, .most = 1 << 20,
 	  .help = "with more output its job fails; else what is over 64KiB is not kept" },
 	{ "webhook", 0, SET_KEY, SET_TEXT, NULL, OF_QUEUE(webhook), .arg = "URL",
-	  .help = "the server posts each job to this URL" },
+	  .check = setting_check_webhook, .help = "the server posts each job to this URL" },
 	{ "webhook-secret-file", 0, SET_KEY, SET_PATH, NULL, OF_QUEUE(secret_file), .arg = "FILE",
 	  .help = "holds whsec_…, with which webhooks are signed; not signed" },
 	{ "webhook-private", 0, SET_KEY, SET_SWITCH, NULL, OF_QUEUE(allow_private),

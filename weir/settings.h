@@ -72,6 +72,7 @@ bool setting_check_origin(const char *text, const char **ret_why);
 bool setting_check_server(const char *text, const char **ret_why);
 bool setting_check_store(const char *text, const char **ret_why);
 bool setting_check_bus(const char *text, const char **ret_why);
+bool setting_check_webhook(const char *text, const char **ret_why);
 bool setting_check_header(const char *text, const char **ret_why);
 bool setting_check_key(const char *text, const char **ret_why);
 

@@ -230,6 +230,19 @@ static int need_word(const char *command, const char *verb, const char *const *w
 	return EXIT_USAGE;
 }
 
+/* "cancel" and nothing behind it, as an empty variable leaves it: no queue's name. */
+static bool lone_word(const struct options *o, const char *const *words, const char *what,
+                      const char *arg)
+{
+	for (; o->nargs == 1 && *words; words++)
+		if (!strcmp(o->args[0], *words)) {
+			fprintf(stderr, "weir: which %s? usage: weir %ss %s %s\n", what, what,
+			        *words, arg);
+			return true;
+		}
+	return false;
+}
+
 int cmd_jobs(const struct options *o)
 {
 	static const char *const words[] = { "cancel", "retry", NULL };
@@ -248,6 +261,8 @@ int cmd_jobs(const struct options *o)
 	}
 	if (is_id(o->args[0]))
 		return client_run(o, one_job, NULL);
+	if (lone_word(o, words, "job", "ID"))
+		return EXIT_USAGE;
 	return need_queue(o->args[0]) ? EXIT_USAGE : client_run(o, list_jobs, NULL);
 }
 
@@ -381,11 +396,8 @@ int cmd_queues(const struct options *o)
 		return show_engines(o);
 	if (o->nargs == 2 && need_word("queues", o->args[0], words))
 		return EXIT_USAGE;
-	for (const char *const *w = words; o->nargs == 1 && *w; w++)
-		if (!strcmp(o->args[0], *w)) {
-			fprintf(stderr, "weir: which queue? usage: weir queues %s QUEUE\n", *w);
-			return EXIT_USAGE;
-		}
+	if (lone_word(o, words, "queue", "QUEUE"))
+		return EXIT_USAGE;
 	if (o->nargs && need_queue(o->args[o->nargs - 1]))
 		return EXIT_USAGE;
 	return client_run(o, queues, NULL);

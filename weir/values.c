@@ -11,6 +11,7 @@
 
 #include "base/units.h"
 #include "queue/remote.h"
+#include "queue/url.h"
 
 char *owned_copy(struct owned **owned, const char *text)
 {
@@ -163,6 +164,14 @@ bool setting_check_bus(const char *text, const char **ret_why)
 {
 	*ret_why = "is neither mem: nor a NATS cluster such as nats://HOST:4222,HOST:4222";
 	return !strcmp(text, "mem:") || is_cluster(text);
+}
+
+bool setting_check_webhook(const char *text, const char **ret_why)
+{
+	struct weir__url url;
+
+	*ret_why = "is not a URL such as https://HOST/PATH, without user and fragment";
+	return weir__url_parse(text, &url);
 }
 
 bool setting_check_server(const char *text, const char **ret_why)

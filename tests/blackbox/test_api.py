@@ -372,6 +372,25 @@ def a_queue_has_settings_and_can_be_paused():
 
 
 @test
+def what_is_wrong_with_a_job_is_told_and_no_part_of_it_is_lost():
+    w = server()
+    name = "not a queue's name: 1 to 64 of A-Z a-z 0-9 . _ -, and no dot first"
+    for a in w.post('/v1/queues/a%20b/jobs', b'x'), w.post('/v1/queues/.a/jobs:batch', b'{}'), w.post('/v1/queues/a%20b/take'), \
+            w.put('/v1/queues/a%20b', {}), w.post('/v1/queues/a%20b/pause'):
+        check_eq((a.status, a.json['detail']), (400, name))
+    for header in 'Weir-Key', 'Idempotency-Key', 'Content-Type':
+        a = w.post('/v1/queues/wrong/jobs', b'x', headers={header: 'k' * 256})
+        check_eq(a.status, 400)
+        check_in('a key has at most 255 bytes and a content type 95', a.json['detail'])
+    lines = b'{"payloda":"x"}\n{"payload":"y","weir-delay":"1h"}\n{"payload":"z","key":"%s"}\n\n{"payload":"fine"}' % (b'k' * 256)
+    verdicts = [json.loads(line) for line in w.post('/v1/queues/wrong/jobs:batch', lines).text.splitlines()]
+    check_eq([v.get('detail', v.get('state')) for v in verdicts],
+             ['payloda is not known here', 'weir-delay is not known here',
+              'a key has at most 255 bytes and a content type 95, without control characters', 'queued'])
+    check_eq([j['payload'] for j in w.take('wrong', max=10)], ['fine'])
+
+
+@test
 def a_queues_settings_are_written_as_in_weir_yaml():
     w = server()
     for rate, per_second in (10, 10), (0.5, 0.5), ('10/s', 10), ('120/m', 2), ('5400/h', 1.5), ('3', 3):
@@ -409,6 +428,13 @@ def a_cron_is_put_shown_runs_and_is_deleted():
     check_eq(w.delete('/v1/crons/tick').status, 404)
     check_eq(w.put('/v1/crons/bad', {'schedule': 'now and then', 'queue': 'crons'}).status, 400)
     check_eq(w.put('/v1/crons/bad', {'queue': 'crons'}).status, 400)
+    for name, body, why in ('bad', {'schedule': '0 0 31 2 *', 'queue': 'crons'}, 'schedule: "0 0 31 2 *" is none, or never comes'), \
+            ('bad', {'schedule': '@daily', 'queue': 'a b'}, 'queue is 1 to 64'), ('a b', {'schedule': '@daily', 'queue': 'q'}, "a cron's name is 1 to 64"), \
+            ('bad', {'schedule': '@daily', 'queue': 'q', 'tz': 'UTC'}, 'tz is not known here'), \
+            ('bad', {'schedule': 'TZ=Mars/Base 0 3 * * *', 'queue': 'q'}, 'no such time zone'):
+        a = w.put(f'/v1/crons/{name.replace(" ", "%20")}', body)
+        check_eq(a.status, 400)
+        check_in(why, a.json['detail'])
 
 
 @test
