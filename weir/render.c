@@ -11,11 +11,18 @@
 
 void put_name(struct weir__buf *b, const char *name)
 {
-	if (b->len && b->data[b->len - 1] != '{' && b->data[b->len - 1] != '[')
-		weir__buf_byte(b, ',');
-	weir__buf_byte(b, '"');
-	weir__buf_str(b, name);
-	weir__buf_add(b, "\":", 2);
+	size_t n = strlen(name);
+	char *p;
+
+	if (!weir__buf_reserve(b, n + 4))
+		return;
+	p = b->data + b->len;
+	if (b->len && p[-1] != '{' && p[-1] != '[')
+		*p++ = ',';
+	*p++ = '"';
+	memcpy(p, name, n);
+	memcpy(p + n, "\":", 3);
+	b->len = (size_t)(p + n + 2 - b->data);
 }
 
 void put_str(struct weir__buf *b, const char *name, const char *value)
@@ -27,7 +34,7 @@ void put_str(struct weir__buf *b, const char *name, const char *value)
 void put_u64(struct weir__buf *b, const char *name, uint64_t value)
 {
 	put_name(b, name);
-	weir__buf_printf(b, "%llu", (unsigned long long)value);
+	weir__buf_u64(b, value);
 }
 
 void put_real(struct weir__buf *b, const char *name, double value)

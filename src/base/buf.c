@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/buf.h"
 
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
+
+#include "base/words.h"
 
 void weir__buf_free(struct weir__buf *b)
 {
@@ -12,7 +12,7 @@ void weir__buf_free(struct weir__buf *b)
 	*b = (struct weir__buf)WEIR__BUF_INIT;
 }
 
-bool weir__buf_reserve(struct weir__buf *b, size_t more)
+bool weir__buf_grow(struct weir__buf *b, size_t more)
 {
 	size_t want, cap = b->cap ? b->cap : 64;
 	char *p;
@@ -48,14 +48,15 @@ void weir__buf_add(struct weir__buf *b, const void *p, size_t n)
 	b->data[b->len] = 0;
 }
 
-void weir__buf_str(struct weir__buf *b, const char *s)
+void weir__buf_u64(struct weir__buf *b, uint64_t v)
 {
-	weir__buf_add(b, s, strlen(s));
-}
+	char text[20];
+	size_t at = sizeof text;
 
-void weir__buf_byte(struct weir__buf *b, char c)
-{
-	weir__buf_add(b, &c, 1);
+	do
+		text[--at] = (char)('0' + v % 10);
+	while (v /= 10);
+	weir__buf_add(b, text + at, sizeof text - at);
 }
 
 void weir__buf_vprintf(struct weir__buf *b, const char *fmt, va_list ap)
@@ -120,6 +121,10 @@ bool weir__utf8_valid(const void *data, size_t n)
 	const unsigned char *p = data;
 
 	for (size_t i = 0, len; i < n; i += len) {
+		if (n - i >= 8 && !weir__any_high(weir__word_at(p + i))) {
+			len = 8;
+			continue;
+		}
 		len = utf8(p + i, n - i);
 		if (!len)
 			return false;
@@ -133,6 +138,23 @@ static bool plain(unsigned char c)
 	return c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
 }
 
+/* How many bytes from p on are plain. */
+static size_t plain_run(const unsigned char *p, size_t n)
+{
+	size_t len = 0;
+
+	for (; n - len >= 8; len += 8) {
+		uint64_t w = weir__word_at(p + len);
+
+		if (weir__any_high(w) || weir__any_below(w, 0x20) || weir__any_is(w, '"') ||
+		    weir__any_is(w, '\\') || weir__any_is(w, 0x7f))
+			break;
+	}
+	while (len < n && plain(p[len]))
+		len++;
+	return len;
+}
+
 void weir__buf_json(struct weir__buf *b, const char *s, size_t n)
 {
 	const unsigned char *p = (const unsigned char *)s;
@@ -141,8 +163,7 @@ void weir__buf_json(struct weir__buf *b, const char *s, size_t n)
 		return;
 	weir__buf_byte(b, '"');
 	for (size_t i = 0, len; i < n; i += len ? len : 1) {
-		for (len = 0; i + len < n && plain(p[i + len]);)
-			len++;
+		len = plain_run(p + i, n - i);
 		if (len) {
 			weir__buf_add(b, p + i, len);
 			continue;

@@ -10,6 +10,8 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
+#include <string.h>
 
 struct weir__buf {
 	char *data;
@@ -28,11 +30,25 @@ static inline void weir__buf_clear(struct weir__buf *b)
 	b->len = 0;
 	b->failed = false;
 }
+bool weir__buf_grow(struct weir__buf *b, size_t more); /* reserve's, when there is no room yet */
 /* room for `more` bytes and a NUL */
-bool weir__buf_reserve(struct weir__buf *b, size_t more);
+static inline bool weir__buf_reserve(struct weir__buf *b, size_t more)
+{
+	return (more < b->cap - b->len && !b->failed) || weir__buf_grow(b, more);
+}
 void weir__buf_add(struct weir__buf *b, const void *p, size_t n);
-void weir__buf_str(struct weir__buf *b, const char *s);
-void weir__buf_byte(struct weir__buf *b, char c);
+static inline void weir__buf_str(struct weir__buf *b, const char *s)
+{
+	weir__buf_add(b, s, strlen(s));
+}
+static inline void weir__buf_byte(struct weir__buf *b, char c)
+{
+	if (!weir__buf_reserve(b, 1))
+		return;
+	b->data[b->len++] = c;
+	b->data[b->len] = 0;
+}
+void weir__buf_u64(struct weir__buf *b, uint64_t v); /* in decimal */
 void weir__buf_printf(struct weir__buf *b, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 void weir__buf_vprintf(struct weir__buf *b, const char *fmt, va_list ap)
