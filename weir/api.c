@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "http/exchange.h"
 #include "grpc_api.h"
 #include "handlers.h"
 #include "assets.h"
@@ -86,7 +87,7 @@ static int filter(const weir_ctx *ctx, weir_http *x, void *arg)
 	struct app *app = arg;
 	int r;
 
-	r = weir_http_set(x, "x-content-type-options", "nosniff");
+	r = weir__http_fixed(x, false, "x-content-type-options", "nosniff");
 	if (r < 0)
 		return r;
 	r = origin_check(ctx, x, app);

@@ -29,7 +29,12 @@ static size_t host_length(const char *authority_text)
 {
 	const char *end = authority_text[0] == '[' ? strchr(authority_text, ']') : NULL;
 
-	return end ? (size_t)(end + 1 - authority_text) : strcspn(authority_text, ":/");
+	if (!end)
+		for (end = authority_text; *end && *end != ':' && *end != '/';)
+			end++;
+	else
+		end++;
+	return (size_t)(end - authority_text);
 }
 
 static bool same_host(const char *a, const char *b)
@@ -44,7 +49,9 @@ static bool names_loopback(const char *host)
 	size_t n = host_length(host);
 	static const char suffix[] = ".localhost";
 
-	if (same_host(host, "localhost") || same_host(host, "[::1]"))
+	if (n == sizeof suffix - 2 && !strncasecmp(host, suffix + 1, n))
+		return true;
+	if (n == 5 && !strncmp(host, "[::1]", n))
 		return true;
 	if (n > 4 && !strncmp(host, "127.", 4) && strspn(host, "0123456789.") >= n)
 		return true;

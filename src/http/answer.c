@@ -357,6 +357,32 @@ int weir_http_add(weir_http *x, const char *name, const char *value)
 	return add_field(x, name, value, false);
 }
 
+int weir__http_fixed(weir_http *x, bool trailer, const char *name, const char *value)
+{
+	struct weir__out_field *f;
+
+	weir__http_live(x, __func__);
+	if (!trailer && !strcmp(name, "content-type")) {
+		if (x->has_type)
+			return weir_http_set(x, name, value);
+		x->has_type = true;
+	}
+	if (!trailer && (x->head_sent || too_late(x)))
+		return -EALREADY;
+	f = weir_http_alloc(x, sizeof *f);
+	if (!f)
+		return -ENOMEM;
+	*f = (struct weir__out_field){ NULL, name, value, strlen(name), strlen(value), true };
+	if (trailer) {
+		*x->trailers_last = f;
+		x->trailers_last = &f->next;
+	} else {
+		*x->fields_last = f;
+		x->fields_last = &f->next;
+	}
+	return 0;
+}
+
 static int write_body(const weir_ctx *ctx, weir_http *x, const void *data, size_t n)
 {
 	if (x->sized && !x->no_body && n > x->length - x->sent)

@@ -231,7 +231,9 @@ int weir_http_body(const weir_ctx *ctx, weir_http *x, char **ret, size_t *ret_le
 	             x->route ? x->route->pattern : "none");
 	if (x->head.sized && x->head.length < cap)
 		cap = (size_t)x->head.length + 1;
-	x->body = malloc(cap);
+	/* It will not grow; in HTTP/2 only its end tells. */
+	x->body_lent = cap < WEIR__HTTP_BODY_FREE && !x->stream->h2;
+	x->body = x->body_lent ? weir_http_alloc(x, cap) : malloc(cap);
 	if (!x->body)
 		return -ENOMEM;
 	for (;;) {

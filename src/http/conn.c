@@ -138,7 +138,9 @@ static int64_t from_now(int64_t ns)
 {
 	int64_t at;
 
-	return __builtin_add_overflow(weir_now(), ns, &at) ? WEIR_NEVER : at;
+	return __builtin_add_overflow(weir__now_coarse() + weir__clock_resolution(), ns, &at) ?
+	               WEIR_NEVER :
+	               at;
 }
 
 void weir__http_limit(struct weir__http_conn *c)

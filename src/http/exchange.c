@@ -43,6 +43,7 @@ void weir__exchange_init(weir_http *x, struct weir__http_stream *s)
 	x->wants_continue = false;
 	x->body_error = 0;
 	x->body = NULL;
+	x->body_lent = false;
 	x->charged = 0;
 	x->status = 200;
 	x->head_sent = x->chunked = x->no_body = x->close = x->broken = x->has_type = x->sized =
@@ -72,7 +73,8 @@ void weir__exchange_fini(weir_http *x)
 		free(k);
 	}
 	x->heap = NULL;
-	free(x->body);
+	if (!x->body_lent)
+		free(x->body);
 	x->body = NULL;
 	if (x->charged)
 		__atomic_fetch_sub(&x->conn->server->bodies, x->charged, __ATOMIC_RELAXED);
@@ -221,29 +223,33 @@ int weir_http_path_u64(weir_http *x, const char *name, uint64_t *ret)
 const char *weir_http_query(weir_http *x, const char *name)
 {
 	const char *at = x->head.query, *end;
+	size_t n;
 	char *out;
 
 	weir__http_live(x, __func__);
 	if (!at)
 		return NULL;
 	end = at + x->head.query_len;
+	n = strlen(name);
 	for (const char *stop; at <= end; at = stop + 1) {
 		const char *eq;
 		size_t key;
+		bool coded;
 
 		stop = memchr(at, '&', (size_t)(end - at));
 		if (!stop)
 			stop = end;
-		if (stop == at)
-			continue;
 		eq = memchr(at, '=', (size_t)(stop - at));
 		key = (size_t)((eq ? eq : stop) - at);
-		if (key < strlen(name) || (key != strlen(name) && !memchr(at, '%', key)))
+		if (key < n || stop == at)
+			continue;
+		coded = memchr(at, '%', key) || memchr(at, '+', key);
+		if (!coded && (key != n || memcmp(at, name, n) != 0))
 			continue;
 		out = weir_http_alloc(x, (size_t)(stop - at) + 1);
 		if (!out)
 			return NULL;
-		if (weir__unescape(at, key, out, 1) < 0 || strcmp(out, name) != 0)
+		if (coded && (weir__unescape(at, key, out, 1) < 0 || strcmp(out, name) != 0))
 			continue;
 		if (!eq)
 			return "";
@@ -287,12 +293,11 @@ static int open_request(weir_http *x)
 	memcpy(x->segments, text, x->path.len + 1);
 	for (unsigned i = 0; i < x->path.count; i++)
 		x->segments[x->path.segment[i].at - 1] = 0;
-	for (size_t i = 0; i < h->query_len; i++) {
+	for (const char *at = h->query, *end = at + h->query_len;
+	     h->query_len && (at = memchr(at, '%', (size_t)(end - at))); at++) {
 		char out[4];
 
-		if (h->query[i] == '%' &&
-		    weir__unescape(h->query + i, h->query_len - i < 3 ? h->query_len - i : 3, out,
-		                   0) < 0)
+		if (weir__unescape(at, end - at < 3 ? (size_t)(end - at) : 3, out, 0) < 0)
 			return 400;
 	}
 	return 0;
@@ -346,7 +351,8 @@ static int dispatch(const weir_ctx *ctx, weir_http *x)
 	if (x->limits->handler_ns != WEIR_NEVER) {
 		int64_t at;
 
-		if (__builtin_add_overflow(x->stream->since_ns, x->limits->handler_ns, &at))
+		if (__builtin_add_overflow(x->stream->since_ns + weir__clock_resolution(),
+		                           x->limits->handler_ns, &at))
 			at = WEIR_NEVER;
 		__atomic_store_n(&x->stream->limit_ns, at, __ATOMIC_RELAXED);
 		weir__http_deadline(c, at);
@@ -453,7 +459,7 @@ enum weir__verdict weir__exchange_run(weir_http *x)
 
 	weir__stat_add(w, requests, 1);
 	weir__stat_add(w, active, 1);
-	__atomic_store_n(&x->stream->since_ns, weir_now(), __ATOMIC_RELAXED);
+	__atomic_store_n(&x->stream->since_ns, weir__now_coarse(), __ATOMIC_RELAXED);
 	__atomic_store_n(&x->stream->task, weir__current()->id, __ATOMIC_RELAXED);
 	r = dispatch(&ctx, x);
 	verdict = conclude(&ctx, x, r);

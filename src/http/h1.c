@@ -27,6 +27,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/words.h"
+
 enum { TOKEN = 1, VALUE = 2, TARGET = 4, HOST = 8, HEX = 16 };
 
 /* RFC 9110 §5.6.2 and §5.5, RFC 3986. A target's bytes are looked at again when its path is
@@ -59,9 +61,14 @@ __attribute__((constructor)) static void fill_classes(void)
 
 static size_t span(const char *s, size_t n, uint8_t class)
 {
+	const unsigned char *p = (const unsigned char *)s;
 	size_t i = 0;
 
-	while (i < n && (classes[(unsigned char)s[i]] & class))
+	for (; n - i >= 4; i += 4)
+		if (!(classes[p[i]] & classes[p[i + 1]] & classes[p[i + 2]] & classes[p[i + 3]] &
+		      class))
+			break;
+	while (i < n && (classes[p[i]] & class))
 		i++;
 	return i;
 }
@@ -73,7 +80,16 @@ bool weir__h1_is_token(const char *s, size_t n)
 
 bool weir__h1_is_value(const char *s, size_t n)
 {
-	return span(s, n, VALUE) == n;
+	size_t i = 0;
+
+	/* A tab is looked at again by itself. */
+	for (; n - i >= 8; i += 8) {
+		uint64_t w = weir__word_at(s + i);
+
+		if (weir__any_below(w, 0x20) || weir__any_is(w, 0x7f))
+			break;
+	}
+	return span(s + i, n - i, VALUE) == n - i;
 }
 
 void weir__h1_reset(struct weir__h1_head *h)
@@ -176,7 +192,8 @@ static int connection(struct weir__h1_head *h, const char *v, size_t n)
 	return 0;
 }
 
-/* The fields that decide where the request ends and who may read it. */
+/* The fields that decide where the request ends and who may read it. `tab`: there is one in or beside
+ * the value. */
 static int framing(struct weir__h1_head *h, const struct weir__h1_field *f, bool tab)
 {
 	const char *v = f->value;
@@ -201,15 +218,23 @@ static int framing(struct weir__h1_head *h, const struct weir__h1_field *f, bool
 	case 10:
 		return IS(f->name, 10, "connection") ? connection(h, v, n) : 0;
 	case 14:
-		return IS(f->name, 14, "content-length") ? (tab ? -400 : content_length(h, v, n)) :
-		                                           0;
+		if (!IS(f->name, 14, "content-length"))
+			return 0;
+		return tab ? -400 : content_length(h, v, n);
 	case 17:
-		return IS(f->name, 17, "transfer-encoding") ?
-		               (tab ? -400 : transfer_encoding(h, v, n)) :
-		               0;
+		if (!IS(f->name, 17, "transfer-encoding"))
+			return 0;
+		return tab ? -400 : transfer_encoding(h, v, n);
 	default:
 		return 0;
 	}
+}
+
+/* May this be the length of the name of a field that says how long the body is? */
+static bool is_framing(size_t name_len)
+{
+	return name_len == sizeof "content-length" - 1 ||
+	       name_len == sizeof "transfer-encoding" - 1;
 }
 
 /* Three words of which none is HTTP's: no form of a target (RFC 9112 §3.2), and no version. */
@@ -263,9 +288,9 @@ static int field_line(struct weir__h1_head *h, char *p, size_t n)
 		;
 	while (to > from && (p[to - 1] == ' ' || p[to - 1] == '\t'))
 		to--;
-	if (span(p + from, to - from, VALUE) != to - from)
+	if (!weir__h1_is_value(p + from, to - from))
 		return -400;
-	tab = memchr(p + name, '\t', n - name) != NULL;
+	tab = is_framing(name) && memchr(p + name, '\t', n - name);
 	f = &h->fields[h->count++];
 	f->name = p;
 	f->name_len = (uint32_t)name;
@@ -280,7 +305,8 @@ static int field_line(struct weir__h1_head *h, char *p, size_t n)
 static int resolve_target(struct weir__h1_head *h)
 {
 	char *t = h->target, *end = t + h->target_len, *q;
-	size_t scheme = strncasecmp(t, "http://", 7) == 0  ? 7 :
+	size_t scheme = *t == '/'                          ? 0 :
+	                strncasecmp(t, "http://", 7) == 0  ? 7 :
 	                strncasecmp(t, "https://", 8) == 0 ? 8 :
 	                                                     0;
 
@@ -393,7 +419,8 @@ int weir__h1_assemble(struct weir__h1_head *h)
 		return -400;
 	for (unsigned i = 0; i < h->count; i++) {
 		r = framing(h, &h->fields[i],
-		            memchr(h->fields[i].value, '\t', h->fields[i].value_len));
+		            is_framing(h->fields[i].name_len) &&
+		                    memchr(h->fields[i].value, '\t', h->fields[i].value_len));
 		if (r < 0)
 			return r;
 	}

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "http/path.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 static int hex(char c)
@@ -12,10 +13,25 @@ static int hex(char c)
 	return -1;
 }
 
+/* Does it stand for itself, byte for byte? */
+static bool is_plain(const char *raw, size_t n, int plus)
+{
+	return !memchr(raw, '%', n) && !memchr(raw, 0, n) && !(plus && memchr(raw, '+', n));
+}
+
+static size_t take_over(const char *raw, size_t n, char *out)
+{
+	memcpy(out, raw, n);
+	out[n] = 0;
+	return n;
+}
+
 ssize_t weir__unescape(const char *raw, size_t n, char *out, int plus)
 {
 	size_t made = 0;
 
+	if (is_plain(raw, n, plus))
+		return (ssize_t)take_over(raw, n, out);
 	for (size_t i = 0; i < n; i++) {
 		int c = (unsigned char)raw[i];
 
@@ -41,6 +57,7 @@ ssize_t weir__unescape(const char *raw, size_t n, char *out, int plus)
 int weir__path_parse(struct weir__path *p, const char *raw, size_t n, char *out)
 {
 	const char *at = raw, *end = raw + n;
+	bool plain = is_plain(raw, n, 0);
 	size_t len = 0;
 
 	p->text = out;
@@ -56,10 +73,14 @@ int weir__path_parse(struct weir__path *p, const char *raw, size_t n, char *out)
 		if (p->count == WEIR__PATH_SEGMENTS)
 			return -414;
 		out[len] = '/';
-		made = weir__unescape(from, (size_t)(stop - from), out + len + 1, 0);
+		if (plain)
+			made = (ssize_t)take_over(from, (size_t)(stop - from), out + len + 1);
+		else
+			made = weir__unescape(from, (size_t)(stop - from), out + len + 1, 0);
 		if (made < 0)
 			return (int)made;
-		dots = made > 0 && made <= 2 ? strspn(out + len + 1, ".") : 0;
+		dots = made > 0 && made <= 2 && out[len + 1] == '.' ? strspn(out + len + 1, ".") :
+		                                                      0;
 		if (dots == 0 || dots != (size_t)made) {
 			p->segment[p->count].at = (uint32_t)len + 1;
 			p->segment[p->count++].len = (uint32_t)made;

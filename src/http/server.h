@@ -131,7 +131,8 @@ struct weir_http {
 	uint64_t body_left, body_read;
 	bool body_done, wants_continue;
 	int body_error;
-	char *body;     /* malloc: weir_http_body() */
+	char *body;     /* malloc: weir_http_body() … */
+	bool body_lent; /* … or the exchange's own memory */
 	size_t charged; /* of server->bodies */
 
 	/* The answer. */

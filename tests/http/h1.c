@@ -283,3 +283,19 @@ TEST(how_the_bytes_arrive_changes_nothing)
 		CHECK(a.len == b.len && memcmp(a.text, b.text, a.len) == 0);
 	}
 }
+
+TEST(a_value_has_no_control_byte_but_tabs_wherever_it_stands)
+{
+	enum { LEN = 18 }; /* two words and what is left over */
+
+	for (unsigned c = 0; c < 256; c++) {
+		for (int at = 0; at < LEN; at++) {
+			char text[LEN];
+
+			memset(text, 'a', LEN);
+			text[at] = (char)c;
+			CHECK_EQ(weir__h1_is_value(text, LEN),
+			         c == '\t' || (c >= 0x20 && c != 0x7f));
+		}
+	}
+}
