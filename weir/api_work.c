@@ -56,7 +56,13 @@ int take_some(const weir_ctx *ctx, struct app *app, const char *queue, int64_t w
 static int reply_taken(const weir_ctx *ctx, weir_http *x, weir_job **jobs, size_t n)
 {
 	struct weir__buf b = WEIR__BUF_INIT;
+	size_t guess = 0, len;
 
+	for (size_t i = 0; i < n; i++) {
+		(void)weir_job_data(jobs[i], &len);
+		guess += len + 256;
+	}
+	(void)weir__buf_reserve(&b, guess); /* At once; in pieces it would be several times. */
 	weir__buf_byte(&b, '[');
 	for (size_t i = 0; i < n; i++) {
 		if (i)
@@ -152,8 +158,10 @@ static int read_held(const weir_ctx *ctx, weir_http *x, struct held *h)
 	return 0;
 }
 
+/* cancel_member: the run goes on, and r says whether it is to end. `state` is that of a job whose run
+ * is over, or NULL: then it is looked at. */
 static int finish(const weir_ctx *ctx, weir_http *x, struct app *app, struct held *h, int r,
-                  const char *cancel_member)
+                  const char *cancel_member, const char *state)
 {
 	struct weir__buf b = WEIR__BUF_INIT;
 	weir_job_info job;
@@ -170,6 +178,8 @@ static int finish(const weir_ctx *ctx, weir_http *x, struct app *app, struct hel
 		weir__buf_byte(&b, '{');
 		if (cancel_member)
 			put_bool(&b, cancel_member, r == 1);
+		else if (state)
+			put_str(&b, "state", state);
 		else if (weir_job_get(ctx, app->store, h->id, false, &job) == 0) {
 			put_str(&b, "state", weir_job_state_name(job.state));
 			put_time(&b, "due_at", job.state == WEIR_DELAYED ? job.due_at : 0);
@@ -207,7 +217,7 @@ static int ack(const weir_ctx *ctx, weir_http *x, struct app *app)
 		                                     text ? strlen(text) : 0);
 		free(text);
 	}
-	return finish(ctx, x, app, &h, r, NULL);
+	return finish(ctx, x, app, &h, r, NULL, weir_job_state_name(WEIR_DONE));
 }
 
 static int nack(const weir_ctx *ctx, weir_http *x, struct app *app)
@@ -228,7 +238,7 @@ static int nack(const weir_ctx *ctx, weir_http *x, struct app *app)
 		r = weir_lease_bury(ctx, app->store, h.id, h.lease, error ? error : "");
 	else if (!h.p.error[0])
 		r = weir_lease_nack(ctx, app->store, h.id, h.lease, delay, error ? error : "");
-	return finish(ctx, x, app, &h, r, NULL);
+	return finish(ctx, x, app, &h, r, NULL, NULL);
 }
 
 static int give_back(const weir_ctx *ctx, weir_http *x, struct app *app)
@@ -241,7 +251,7 @@ static int give_back(const weir_ctx *ctx, weir_http *x, struct app *app)
 		return r;
 	if (!h.p.error[0])
 		r = weir_lease_return(app->store, h.id, h.lease);
-	return finish(ctx, x, app, &h, r, NULL);
+	return finish(ctx, x, app, &h, r, NULL, NULL);
 }
 
 static int extend(const weir_ctx *ctx, weir_http *x, struct app *app)
@@ -256,7 +266,7 @@ static int extend(const weir_ctx *ctx, weir_http *x, struct app *app)
 	read_duration(&h.p, "for", param(&h.p, "for"), LEASE_MIN, LEASE_MAX, &lease_ns);
 	if (!h.p.error[0])
 		r = weir_lease_extend(app->store, h.id, h.lease, lease_ns);
-	return finish(ctx, x, app, &h, r, "cancel");
+	return finish(ctx, x, app, &h, r, "cancel", NULL);
 }
 
 static int progress(const weir_ctx *ctx, weir_http *x, struct app *app)
@@ -275,7 +285,7 @@ static int progress(const weir_ctx *ctx, weir_http *x, struct app *app)
 		wrong(&h.p, "progress (0 to 1) or note is missing");
 	if (!h.p.error[0])
 		r = weir_lease_progress(app->store, h.id, h.lease, fraction, note);
-	return finish(ctx, x, app, &h, r, "cancel");
+	return finish(ctx, x, app, &h, r, "cancel", NULL);
 }
 
 const struct route work_routes[] = {

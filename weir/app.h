@@ -50,6 +50,7 @@ weir_task_fn serve;
 enum { JOB_SUBJECT_MAX = 11 + 1 + 64 + 1 + WEIR_JOB_ID_LEN + 1 };
 void job_subject(char buf[JOB_SUBJECT_MAX], const char *queue, const char *id);
 weir_job_listener events_listen;
+weir_job_wanted events_wanted;
 extern const weir_service events_channel_service,
 	events_service; /* the channel below the store, the task above it */
 

@@ -70,15 +70,20 @@ static struct job_message *write_down(const weir_job_info *job, const char *even
 	return m;
 }
 
+bool events_wanted(void *arg)
+{
+	struct app *app = arg;
+
+	return weir_bus_heard(app->bus, DOORS) || __atomic_load_n(&app->stopping, __ATOMIC_ACQUIRE);
+}
+
 void events_listen(const weir_job_info *job, const char *event, void *arg)
 {
 	struct app *app = arg;
 	struct job_message *m;
-	weir_bus_stats bus;
 
 	count(app, job, event);
-	weir_bus_stats_get(app->bus, &bus);
-	if (bus.subs <= DOORS && !bus.cluster)
+	if (!weir_bus_heard(app->bus, DOORS))
 		return;
 	m = write_down(job, event);
 	if (m && weir_chan_try_send(app->events, &m) == 0)

@@ -165,6 +165,7 @@ static int open_store(const weir_ctx *ctx, void *arg)
 	if (r < 0)
 		return r;
 	weir_store_listen(app->store, events_listen, app);
+	weir_store_listen_when(app->store, events_wanted);
 	r = configure(ctx, app);
 	if (r < 0)
 		(void)weir_store_close(ctx, app->store, NULL);

@@ -192,6 +192,9 @@ WEIR_API int weir_bus_each_sub(weir_bus *b, int (*fn)(const weir_sub_info *info,
                                void *arg);
 
 WEIR_API void weir_bus_stats_get(const weir_bus *b, weir_bus_stats *ret);
+/* May anybody hear what is published: is there a cluster, or more than `ours` subscriptions? Takes no
+ * lock, for who asks often. */
+WEIR_API bool weir_bus_heard(const weir_bus *b, size_t ours);
 
 WEIR_END
 #endif

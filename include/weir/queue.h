@@ -292,6 +292,10 @@ WEIR_API int weir_job_retry(const weir_ctx *ctx, weir_store *s, const char *id);
  * the store but not change jobs. One listener; before use. */
 typedef void weir_job_listener(const weir_job_info *info, const char *event, void *arg);
 WEIR_API void weir_store_listen(weir_store *s, weir_job_listener *fn, void *arg);
+/* Asked before each change is copied for the listener, with its argument: does it want to hear?
+ * Under the store's lock, so it may only look at something of its own. Before use. */
+typedef bool weir_job_wanted(void *arg);
+WEIR_API void weir_store_listen_when(weir_store *s, weir_job_wanted *wanted);
 
 /* Memory held, in bytes, and the sum over all queues. */
 WEIR_API size_t weir_store_memory(const weir_store *s);

@@ -98,7 +98,7 @@ int weir__broker_add(struct weir__broker *k, struct weir__target *t, const char 
 	r = weir__trie_insert(&k->trie, &t->entry, pattern);
 	if (r == 0) {
 		weir__target_ref(t);
-		k->subs++;
+		__atomic_store_n(&k->subs, k->subs + 1, __ATOMIC_RELAXED);
 		weir__cache_forget(&k->cache, pattern);
 		__atomic_fetch_add(&k->generation, 1, __ATOMIC_RELEASE);
 	}
@@ -117,7 +117,7 @@ void weir__broker_remove(struct weir__broker *k, struct weir__target *t)
 		weir__trie_pattern(&t->entry, pattern);
 	weir__trie_remove(&k->trie, &t->entry);
 	if (was_in) {
-		k->subs--;
+		__atomic_store_n(&k->subs, k->subs - 1, __ATOMIC_RELAXED);
 		weir__cache_forget(&k->cache, pattern);
 		__atomic_fetch_add(&k->generation, 1, __ATOMIC_RELEASE);
 	}
@@ -382,6 +382,12 @@ void weir_bus_stats_get(const weir_bus *b, weir_bus_stats *ret)
 	ret->dropped = __atomic_load_n(&k->dropped, __ATOMIC_RELAXED);
 	if (b->remote)
 		b->remote->ops->stats(b->remote, ret);
+}
+
+bool weir_bus_heard(const weir_bus *b, size_t ours)
+{
+	weir__magic_check(b, WEIR__BUS_MAGIC);
+	return b->remote || __atomic_load_n(&b->broker->subs, __ATOMIC_RELAXED) > ours;
 }
 
 int weir_bus_each_sub(weir_bus *b, int (*fn)(const weir_sub_info *info, void *arg), void *arg)

@@ -111,6 +111,7 @@ struct weir__key {
 	char text[];
 };
 
+enum { WEIR__CHANGES = 4 }; /* so many a job has in its own memory: most have no more */
 struct weir__change {
 	int64_t at_wall;
 	char *note; /* or NULL */
@@ -146,9 +147,10 @@ struct weir__record {
 	struct weir__list link_store; /* store->finished */
 	struct weir__ready ready;
 	struct weir__due due;
-	struct weir__key *key_entry; /* while held */
-	struct weir__list sleepers;  /* in weir_job_wait_cancel() */
-	struct weir__change *changes;
+	struct weir__key *key_entry;  /* while held */
+	struct weir__list sleepers;   /* in weir_job_wait_cancel() */
+	struct weir__change *changes; /* first_changes, or malloc */
+	struct weir__change first_changes[WEIR__CHANGES];
 	uint64_t changes_total;
 	uint32_t attempt, attempts_max;
 	int64_t timeout_ns, lease_ns;
@@ -328,11 +330,13 @@ struct weir_store {
 	char *spool;
 	weir_group group;            /* of the clock task; the opener's */
 	weir_job_listener *listener; /* set before use */
+	weir_job_wanted *wanted;     /* or NULL: the listener wants to hear all */
 	void *listener_arg;
 
 	int telling;     /* 1 + the worker that calls the listener now; 0: none. Atomic */
 	weir__lock tell; /* held while the listener is called, so that changes are told in order */
 	weir__lock lock; /* guards what follows */
+	int64_t now_ns, wall_ns; /* of weir__store_now() and _wall(); 0: not looked at yet */
 	bool draining, closed;
 	struct weir__queue **queues; /* sorted by name */
 	size_t queues_n, queues_cap;
@@ -376,6 +380,9 @@ struct weir_store {
 /* ---- store.c: the lock, time, memory, random numbers ---- */
 void weir__store_enter(weir_store *s);
 void weir__store_leave(weir_store *s);
+/* The time, looked at once while the lock is held: each look costs as much as the lock. */
+int64_t weir__store_now(weir_store *s);
+int64_t weir__store_wall(weir_store *s);
 void weir__store_ref(weir_store *s);
 void weir__store_unref(weir_store *s);
 void weir__store_random(weir_store *s, void *buf, size_t n);

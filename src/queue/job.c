@@ -30,7 +30,7 @@ const char *weir_job_state_name(enum weir_job_state st)
 void weir__job_next_id(weir_store *s, char id[WEIR__ID + 1])
 {
 	unsigned __int128 last = (unsigned __int128)s->last_id[0] << 64 | s->last_id[1], x;
-	uint64_t ms = (uint64_t)(weir_wall() / 1000000) & 0xffffffffffff, low;
+	uint64_t ms = (uint64_t)(weir__store_wall(s) / 1000000) & 0xffffffffffff, low;
 	uint32_t step;
 	uint16_t high;
 
@@ -112,6 +112,8 @@ struct weir__record *weir__job_new(const weir_job_spec *spec)
 	j->attempts_max = spec->attempts_max;
 	j->progress = -1;
 	weir__list_init(&j->sleepers);
+	j->changes = j->first_changes;
+	j->changes_cap = WEIR__CHANGES;
 	j->due.fn = NULL;
 	return j;
 }
@@ -123,7 +125,8 @@ void weir__job_free(struct weir__record *j)
 	weir__magic_check(j, weir__job_magic);
 	for (unsigned i = 0; i < j->changes_len; i++)
 		free(j->changes[i].note);
-	free(j->changes);
+	if (j->changes != j->first_changes)
+		free(j->changes);
 	free(j->note);
 	free(j->worker);
 	free(j->error);
@@ -156,7 +159,7 @@ void weir__job_recharge(weir_store *s, struct weir__record *j)
 	size_t n = sizeof *j + j->len + 1 + text_size(j->content_type) + text_size(j->key) +
 	           text_size(j->note) + text_size(j->worker) + text_size(j->error) +
 	           (j->result ? sizeof *j->result + j->result->len : 0) +
-	           j->changes_cap * sizeof *j->changes;
+	           (j->changes_cap - WEIR__CHANGES) * sizeof *j->changes;
 
 	for (unsigned i = 0; i < j->changes_len; i++)
 		n += text_size(j->changes[i].note);
@@ -186,7 +189,7 @@ int weir__job_hold(weir_store *s, struct weir__record *j)
 	if (!q->held)
 		q->dones.last_ns =
 			/* A new busy time: the gap until its first end counts from here. */
-			weir_now();
+			weir__store_now(s);
 	j->held = true;
 	q->held++;
 	q->bytes += j->len;
@@ -235,9 +238,8 @@ void weir__job_admit_held(weir_store *s, struct weir__queue *q, struct weir__rec
 
 void weir__job_come_back(weir_store *s, struct weir__record *j)
 {
-	(void)s;
 	/* Since when it waits: the wall clock is the only one that knew. */
-	j->queued_ns = weir_now() - (weir_wall() - j->created_at);
+	j->queued_ns = weir__store_now(s) - (weir__store_wall(s) - j->created_at);
 	weir__ready_add(j->queue, j);
 	weir__list_append(&j->queue->waiting, &j->link);
 }
@@ -311,7 +313,7 @@ void weir__job_to_queued(weir_store *s, struct weir__record *j, const char *note
 	weir__job_detach(s, j);
 	if (!in_front)
 		j->ready.seq = s->seq++;
-	j->queued_ns = weir_now();
+	j->queued_ns = weir__store_now(s);
 	j->due_at = 0;
 	enter_state(j, WEIR_QUEUED);
 	weir__ready_add(j->queue, j);
@@ -330,10 +332,10 @@ static void delay_over(weir_store *s, struct weir__due *d)
 void weir__job_to_delayed(weir_store *s, struct weir__record *j, int64_t delay_ns, const char *note)
 {
 	weir__job_detach(s, j);
-	j->due_at = weir_wall() + delay_ns;
+	j->due_at = weir__store_wall(s) + delay_ns;
 	enter_state(j, WEIR_DELAYED);
 	j->due.fn = delay_over;
-	weir__due_arm(s, &j->due, weir_now() + delay_ns);
+	weir__due_arm(s, &j->due, weir__store_now(s) + delay_ns);
 	weir__job_tell(s, j, "delayed", note);
 }
 
@@ -344,7 +346,7 @@ void weir__job_to_finished(weir_store *s, struct weir__record *j, enum weir_job_
 	if (j->held)
 		weir__job_unhold(s, j);
 	j->due_at = 0;
-	j->finished_at = weir_wall();
+	j->finished_at = weir__store_wall(s);
 	enter_state(j, state);
 	weir__job_tell(s, j, names[state], note);
 	weir__retain_add(s, j);
@@ -354,7 +356,7 @@ void weir__job_to_elsewhere(weir_store *s, struct weir__record *j, int64_t delay
                             const char *note)
 {
 	weir__job_detach(s, j);
-	j->due_at = delay_ns > 0 ? weir_wall() + delay_ns : 0;
+	j->due_at = delay_ns > 0 ? weir__store_wall(s) + delay_ns : 0;
 	enter_state(j, delay_ns > 0 ? WEIR_DELAYED : WEIR_QUEUED);
 	weir__job_tell(s, j, names[j->state], note);
 	weir__job_remove(s, j);
@@ -380,7 +382,7 @@ int weir__job_accept(weir_store *s, const char *queue, int64_t delay_ns, struct 
 		return -EMSGSIZE;
 	r = q ? weir__queue_room(q, j->len) : 0;
 	if (r == 0 && !weir__store_room(s, sizeof *j + j->len + text_size(j->content_type) +
-	                                           text_size(j->key) + 4 * sizeof *j->changes))
+	                                           text_size(j->key)))
 		r = -ENOSPC;
 	if (r == 0 && idem)
 		r = weir__idem_room(s, idem);
@@ -402,12 +404,12 @@ int weir__job_accept(weir_store *s, const char *queue, int64_t delay_ns, struct 
 		weir__queue_idle(s, q);
 		return r;
 	}
-	j->created_at = weir_wall();
+	j->created_at = weir__store_wall(s);
 	memcpy(ret_id, j->id, sizeof j->id);
 	if (idem)
 		weir__idem_add(s, idem, j->id, j->created_at + s->opt.idempotency_ns);
 	q->put_total++;
-	weir__meter_count(&q->puts, weir_now());
+	weir__meter_count(&q->puts, weir__store_now(s));
 	j->due_at = delay_ns > 0 ? j->created_at + delay_ns : 0;
 	/* Nobody may run it before it is kept. What is in memory only stays behind what is cold. */
 	if (s->journal.on && (q->set.durability != WEIR_MEMORY || q->cold_n || q->coming)) {
@@ -429,7 +431,7 @@ int weir__job_accept(weir_store *s, const char *queue, int64_t delay_ns, struct 
 
 void weir__job_place(weir_store *s, struct weir__record *j)
 {
-	int64_t delay = j->due_at ? j->due_at - weir_wall() : 0;
+	int64_t delay = j->due_at ? j->due_at - weir__store_wall(s) : 0;
 
 	if (delay > 0)
 		weir__job_to_delayed(s, j, delay, NULL);

@@ -60,13 +60,13 @@ static void keep_until(weir_store *s, struct weir__record *j, int64_t at_ns)
 void weir__lease_keep(weir_store *s, struct weir__record *j)
 {
 	if (!j->renew || j->limit_ns != WEIR_NEVER)
-		keep_until(s, j, j->renew ? WEIR_NEVER : weir_now() + j->lease_ns);
+		keep_until(s, j, j->renew ? WEIR_NEVER : weir__store_now(s) + j->lease_ns);
 }
 
 void weir__lease_start(weir_store *s, struct weir__record *j, const struct weir__taker *t)
 {
 	struct weir__queue *q = j->queue;
-	int64_t now = weir_now();
+	int64_t now = weir__store_now(s);
 
 	weir__latency_count(&q->wait, now - j->queued_ns, now);
 	weir__job_detach(s, j);
@@ -79,15 +79,15 @@ void weir__lease_start(weir_store *s, struct weir__record *j, const struct weir_
 	j->lease_ns = t->lease_ns ? t->lease_ns : q->set.lease_ns;
 	j->renew = t->renew;
 	j->cancel = false;
-	j->started_at = weir_wall();
+	j->started_at = weir__store_wall(s);
 	j->progress = -1;
 	weir__job_text(&j->worker, t->worker, 63);
 	weir__job_text(&j->note, NULL, 0);
 	weir__ready_running(q, j, 1);
 	j->due.fn = weir__lease_due;
 	t->job->timeout_ns = j->timeout_ns ? j->timeout_ns : q->set.timeout_ns;
-	j->limit_ns =
-		t->job->timeout_ns ? weir_now() + t->job->timeout_ns + LIMIT_GRACE : WEIR_NEVER;
+	j->limit_ns = t->job->timeout_ns ? weir__store_now(s) + t->job->timeout_ns + LIMIT_GRACE :
+	                                   WEIR_NEVER;
 	if ((!j->renew || j->limit_ns != WEIR_NEVER) && !WEIR__PLANT(LEAKED_LEASE))
 		keep_until(s, j, j->renew ? WEIR_NEVER : now + j->lease_ns);
 	q->taken_total++;
@@ -117,9 +117,10 @@ void weir__lease_end(weir_store *s, struct weir__record *j)
 /* ---- How runs end ---- */
 
 /* By the wall clock, which is what a record keeps. */
-static void count_run(struct weir__record *j)
+static void count_run(weir_store *s, struct weir__record *j)
 {
-	weir__latency_count(&j->queue->run, weir_wall() - j->started_at, weir_now());
+	weir__latency_count(&j->queue->run, weir__store_wall(s) - j->started_at,
+	                    weir__store_now(s));
 }
 
 /* It waits once more, here or where it came from. */
@@ -151,7 +152,7 @@ static void failed(weir_store *s, struct weir__record *j, enum weir__verdict v, 
 {
 	struct weir__queue *q = j->queue;
 
-	count_run(j);
+	count_run(s, j);
 	weir__job_text(&j->error, why, sizeof(((weir_job_info *)0)->error) - 1);
 	q->failed_total++;
 	if (j->cancel) {
@@ -179,9 +180,9 @@ static int acked(weir_store *s, struct weir__record *j, struct weir__result **re
 	j->result = fits ? *result : NULL;
 	if (fits)
 		*result = NULL;
-	count_run(j);
+	count_run(s, j);
 	q->acked_total++;
-	weir__meter_count(&q->dones, weir_now());
+	weir__meter_count(&q->dones, weir__store_now(s));
 	weir__job_text(&j->error, NULL, 0);
 	if (WEIR__PLANT(DOUBLE_DELIVERY)) {
 		weir__job_to_queued(s, j, NULL, false);
@@ -319,7 +320,7 @@ int weir_lease_extend(weir_store *s, const char *id, const char *lease, int64_t 
 	j = weir__job_find(s, id);
 	r = !j ? -ENOENT : !weir__lease_is(j, lease) ? -ESTALE : j->cancel;
 	if (r >= 0 && !j->renew)
-		keep_until(s, j, weir_now() + (lease_ns ? lease_ns : j->lease_ns));
+		keep_until(s, j, weir__store_now(s) + (lease_ns ? lease_ns : j->lease_ns));
 	weir__store_leave(s);
 	return r;
 }

@@ -3,8 +3,8 @@
  * Putting jobs: what is asked is checked and copied before the lock, accepted under it, and, in a
  * durable store, waited for after it.
  *
- * Each put holds its records until the disk has spoken, since one batch of puts may fall into two
- * transactions of which the first fails.
+ * With a disk each put holds its records until that has spoken, since one batch of puts may fall
+ * into two transactions of which the first fails.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -34,7 +34,7 @@ bool weir__spec_ok(const weir_job_spec *spec)
 
 /* A job on its way in. */
 struct put {
-	struct weir__record *rec; /* until accepted the put's own, then with a reference */
+	struct weir__record *rec; /* until accepted the put's own; then with a reference, or NULL */
 	struct weir__idem *idem;  /* the put's own, unless the job was accepted */
 	int r;
 };
@@ -69,10 +69,13 @@ static void accept(weir_store *s, const char *queue, const weir_job_spec *spec, 
                    char ret_id[27])
 {
 	p->r = weir__job_accept(s, queue, spec->delay_ns, p->rec, p->idem, ret_id);
-	if (p->r == 0) {
+	if (p->r < 0 || p->r == 1)
+		return;
+	p->idem = NULL;
+	if (s->journal.on)
 		p->rec->refs++;
-		p->idem = NULL;
-	}
+	else
+		p->rec = NULL;
 }
 
 /* Is there a put whose job, or the earlier job of whose key, may be on its way to the disk? */
@@ -129,21 +132,21 @@ int weir_job_put_many(const weir_ctx *ctx, weir_store *s, const char *queue,
 		for (int k = 0; i < n && k < WEIR__BATCH; k++, i++)
 			if (puts[i].rec)
 				accept(s, queue, &specs[i], &puts[i], ret_ids[i]);
-		if (i == n && any_waits(puts, n))
+		if (i == n && s->journal.on && any_waits(puts, n))
 			weir__journal_wait_for(s, &w, true);
 		weir__store_leave(s);
 	}
 	r = weir__journal_wait(ctx, s, &w);
-	for (size_t i = 0; i < n;) {
+	for (size_t i = 0; s->journal.on && i < n;) {
 		weir__store_enter(s);
-		for (int k = 0; i < n && k < WEIR__BATCH; k++, i++) {
+		for (int k = 0; i < n && k < WEIR__BATCH; k++, i++)
 			settle(s, &puts[i], r);
-			ret[i] = puts[i].r;
-		}
 		weir__store_leave(s);
 	}
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
+		ret[i] = puts[i].r;
 		drop(&puts[i]);
+	}
 	if (puts != few)
 		free(puts);
 	return r == -ECANCELED || r == -ETIMEDOUT || r == -ESHUTDOWN ? r : 0;

@@ -34,7 +34,7 @@ static void arm(weir_store *s, struct weir__queue *q)
 		weir__due_stop(s, &q->retain_due);
 		return;
 	}
-	at = weir_now() + (end - weir_wall());
+	at = weir__store_now(s) + (end - weir__store_wall(s));
 	if (!weir__heap_in(&q->retain_due.node) || at < q->retain_due.at_ns)
 		weir__due_arm(s, &q->retain_due, at);
 }
@@ -45,7 +45,7 @@ void weir__retain_check(weir_store *s, struct weir__queue *q)
 	struct {
 		struct weir__list *list;
 	} lists[] = { { &q->finished }, { &q->dead } };
-	int64_t now = weir_wall();
+	int64_t now = weir__store_wall(s);
 	int left = WEIR__BATCH;
 
 	for (int i = 0; i < 2; i++) {
@@ -61,7 +61,7 @@ void weir__retain_check(weir_store *s, struct weir__queue *q)
 		}
 	}
 	if (!left)
-		weir__due_arm(s, &q->retain_due, weir_now());
+		weir__due_arm(s, &q->retain_due, weir__store_now(s));
 	else
 		arm(s, q);
 }

@@ -32,6 +32,21 @@ static bool due_less(const struct weir__heap_node *x, const struct weir__heap_no
 void weir__store_enter(weir_store *s)
 {
 	weir__lock_acquire(&s->lock);
+	s->now_ns = s->wall_ns = 0;
+}
+
+int64_t weir__store_now(weir_store *s)
+{
+	if (!s->now_ns)
+		s->now_ns = weir_now();
+	return s->now_ns;
+}
+
+int64_t weir__store_wall(weir_store *s)
+{
+	if (!s->wall_ns)
+		s->wall_ns = weir_wall();
+	return s->wall_ns;
 }
 
 void weir__store_leave(weir_store *s)
@@ -390,6 +405,12 @@ void weir_store_listen(weir_store *s, weir_job_listener *fn, void *arg)
 	weir__magic_check(s, weir__store_magic);
 	s->listener_arg = arg;
 	s->listener = fn;
+}
+
+void weir_store_listen_when(weir_store *s, weir_job_wanted *wanted)
+{
+	weir__magic_check(s, weir__store_magic);
+	s->wanted = wanted;
 }
 
 void weir_store_drain(weir_store *s)

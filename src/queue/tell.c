@@ -76,11 +76,14 @@ static struct weir__change *change_slot(struct weir__record *j)
 		return &j->changes[WEIR__HISTORY - 1];
 	}
 	if (j->changes_len == j->changes_cap) {
-		unsigned cap = j->changes_cap ? j->changes_cap * 2u : 4u;
-		struct weir__change *v = realloc(j->changes, cap * sizeof *v);
+		bool own = j->changes == j->first_changes;
+		unsigned cap = j->changes_cap * 2u;
+		struct weir__change *v = realloc(own ? NULL : j->changes, cap * sizeof *v);
 
 		if (!v)
 			return NULL;
+		if (own)
+			memcpy(v, j->changes, sizeof j->first_changes);
 		j->changes = v;
 		j->changes_cap = (uint8_t)cap;
 	}
@@ -91,7 +94,7 @@ static void append(weir_store *s, struct weir__record *j, const char *event)
 {
 	struct weir__told *t = s->told_free;
 
-	if (!s->listener)
+	if (!s->listener || (s->wanted && !s->wanted(s->listener_arg)))
 		return;
 	if (t) {
 		s->told_free = t->next;
@@ -145,7 +148,7 @@ void weir__job_tell(weir_store *s, struct weir__record *j, const char *event, co
 {
 	/* A job that was on disk already is where its history says. */
 	if (!s->journal.applying)
-		remember(j, weir_wall(), event, j->attempt, note);
+		remember(j, weir__store_wall(s), event, j->attempt, note);
 	else if (!j->changes_len)
 		remember(j, j->created_at, event, j->attempt, note);
 	weir__job_recharge(s, j);

@@ -18,6 +18,20 @@ SIM(a_handler_has_run_before_the_program_leaves, 200)
 	CHECK_EQ(seen.order[0], 42);
 }
 
+SIM(a_bus_knows_whether_anybody_may_hear, 5)
+{
+	weir_bus *b = open_bus(ctx, "mem:");
+	weir_sub *s;
+
+	CHECK(!weir_bus_heard(b, 0));
+	CHECK_EQ(weir_bus_follow(ctx, b, "a", NULL, &s), 0);
+	CHECK(weir_bus_heard(b, 0));
+	CHECK(!weir_bus_heard(b, 1));
+	weir_sub_close(s);
+	CHECK(!weir_bus_heard(b, 0));
+	weir_bus_close(b);
+}
+
 SIM(sub_drain_delivers_what_came_before_and_nothing_after, 200)
 {
 	struct seen seen = { .slow_ns = WEIR_MS(1) };

@@ -498,6 +498,34 @@ SIM(the_listener_hears_every_change_in_order, 50)
 	store_end(ctx, s);
 }
 
+static bool open_ears;
+
+static bool wants(void *arg)
+{
+	(void)arg;
+	return open_ears;
+}
+
+SIM(a_listener_that_wants_nothing_hears_nothing, 5)
+{
+	weir_store *s = store(ctx);
+	struct heard h = { .store = s };
+	weir_job *j;
+
+	weir_store_listen(s, hear, &h);
+	weir_store_listen_when(s, wants);
+	open_ears = false;
+	put(ctx, s, "q", "x");
+	CHECK_STR(h.text, "");
+	open_ears = true;
+	CHECK_EQ(weir_job_take(ctx, s, "q", NULL, &j), 1);
+	CHECK_STR(h.text, "running ");
+	open_ears = false;
+	CHECK_EQ(weir_job_ack(ctx, j, NULL, 0), 0);
+	CHECK_STR(h.text, "running ");
+	store_end(ctx, s);
+}
+
 static const weir_ctx *meddler;
 
 static void meddle(const weir_job_info *i, const char *event, void *arg)
