@@ -26,13 +26,12 @@ static void use(char *top)
 
 TEST(stacks_free_for_long_give_their_memory_back_and_work_again)
 {
-	size_t before, with, after;
+	size_t before = resident_pages(), with, after;
 
 	for (int i = 0; i < MANY; i++) {
 		stacks[i] = weir__stack_get(NULL);
 		CHECK(stacks[i] != NULL);
 	}
-	before = resident_pages();
 	for (int i = 0; i < MANY; i++)
 		use(stacks[i]);
 	with = resident_pages();
