@@ -170,6 +170,18 @@ static int write_some(weir__h2c *c)
 	return 0;
 }
 
+/* Nothing can begin on it any more, and nothing goes on. After a goodbye from there nghttp2 answers
+ * no ping, for which the server would wait. */
+static bool is_over(const weir__h2c *c)
+{
+	if (!c->closing && !c->goaway)
+		return false;
+	weir__list_each (link, &c->streams)
+		if (!weir__container(link, weir__h2s, link)->closed)
+			return false;
+	return true;
+}
+
 static void flush(weir__h2c *c)
 {
 	const uint8_t *p;
@@ -192,7 +204,7 @@ static void flush(weir__h2c *c)
 	}
 	if (r < 0 && r != -EAGAIN)
 		lose(c, r);
-	else if (!c->lost && !c->watching_out && c->closing && weir__list_empty(&c->streams))
+	else if (!c->lost && !c->watching_out && is_over(c))
 		lose(c, -ESHUTDOWN);
 }
 
@@ -439,7 +451,7 @@ static void readable(weir_conn *io, void *arg)
 			r = -EBADMSG;
 	}
 	if (r == 0) {
-		if (c->unread || nghttp2_session_want_write(c->session))
+		if (c->unread || nghttp2_session_want_write(c->session) || is_over(c))
 			flush_late(c);
 		if (!c->unread)
 			r = weir__conn_watch(io, WEIR__IN, readable, c);
@@ -630,7 +642,7 @@ fail:
 
 static int stream_error(const weir__h2s *s)
 {
-	return s->conn->lost ? s->conn->lost : s->endless ? -EBADMSG : -ECONNRESET;
+	return !s->closed ? s->conn->lost : s->endless ? -EBADMSG : -ECONNRESET;
 }
 
 static void add_out(weir__h2s *s, const void *data, size_t n)

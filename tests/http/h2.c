@@ -495,6 +495,33 @@ SIM(streams_end_by_themselves_when_the_server_drains, 300)
 	site_join(&s);
 }
 
+/* nghttp2 answers no ping once it has heard GOAWAY and has no stream; the server would wait for that. */
+SIM(a_client_without_streams_does_not_hold_up_the_drain, 100)
+{
+	weir__h2s *st;
+	struct site s;
+	weir__h2c *c;
+	int64_t began;
+	char buf[100];
+
+	site_new(&s, NULL);
+	site_route(&s, "GET /hello", hello, NULL);
+	site_start(ctx, &s);
+	c = connect_h2(ctx);
+	st = get(ctx, c, "/hello");
+	CHECK_EQ(status_of(ctx, st), 200);
+	began = weir_now();
+	weir_group_drain(&s.group);
+	site_join(&s);
+	CHECK(weir_now() - began < WEIR_MS(500));
+	CHECK_EQ(weir__h2c_state(c), -ESHUTDOWN);
+	/* What had come is still there. */
+	CHECK_EQ(weir__h2s_read(ctx, st, buf, sizeof buf), 6);
+	CHECK_EQ(weir__h2s_read(ctx, st, buf, sizeof buf), 0);
+	weir__h2s_close(st, WEIR__H2_CANCEL);
+	weir__h2c_close(c);
+}
+
 SIM(a_cancel_ends_what_ignores_the_drain, 200)
 {
 	struct nap n = { 0 };
