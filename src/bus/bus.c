@@ -301,7 +301,8 @@ static int check(const weir_msg *m)
 	return 0;
 }
 
-int weir__bus_send(const weir_ctx *ctx, weir_bus *b, const weir_msg *m, weir_bus_receipt *ret)
+static int send(const weir_ctx *ctx, weir_bus *b, const weir_msg *m, bool more,
+                weir_bus_receipt *ret)
 {
 	struct weir__broker *k = b->broker;
 	struct weir__bus_msg *e;
@@ -321,7 +322,7 @@ int weir__bus_send(const weir_ctx *ctx, weir_bus *b, const weir_msg *m, weir_bus
 	if (!e)
 		return -ENOMEM;
 	if (b->remote) {
-		r = b->remote->ops->publish(ctx, b->remote, e);
+		r = b->remote->ops->publish(ctx, b->remote, e, more);
 		weir__bus_msg_unref(e);
 		if (r == 0)
 			weir__broker_count(k, 1, m->len, 0);
@@ -340,11 +341,29 @@ int weir__bus_send(const weir_ctx *ctx, weir_bus *b, const weir_msg *m, weir_bus
 	return r;
 }
 
+int weir__bus_send(const weir_ctx *ctx, weir_bus *b, const weir_msg *m, weir_bus_receipt *ret)
+{
+	return send(ctx, b, m, false, ret);
+}
+
 int weir_bus_publish_msg(const weir_ctx *ctx, weir_bus *b, const weir_msg *m)
 {
 	weir_bus_receipt receipt;
 
 	return weir__bus_send(ctx, b, m, &receipt);
+}
+
+int weir__bus_publish_more(const weir_ctx *ctx, weir_bus *b, const weir_msg *m)
+{
+	weir_bus_receipt receipt;
+
+	return send(ctx, b, m, true, &receipt);
+}
+
+void weir__bus_kick(weir_bus *b)
+{
+	if (b->remote)
+		b->remote->ops->kick(b->remote);
 }
 
 int weir_bus_publish_told(const weir_ctx *ctx, weir_bus *b, const weir_msg *m,

@@ -152,6 +152,12 @@ int weir__sub_push(const weir_ctx *ctx, weir_sub *s, struct weir__bus_msg *m, bo
 /* Take the oldest; the caller gets its reference. 1, 0 (ended), -EBUSY or the context's error. */
 int weir__sub_take(const weir_ctx *ctx, weir_sub *s, struct weir__bus_msg **ret);
 
+/* Wait until `want` messages are queued (no more than half of what it may hold), and take up to `max`
+ * of what is there, which count as handled; the caller gets the references. When the wait ends
+ * early, those that had come. How many; 0 (ended), -EBUSY or the context's error. */
+int weir__sub_gather(const weir_ctx *ctx, weir_sub *s, size_t want, struct weir__bus_msg **ret,
+                     size_t max);
+
 /* Stop taking; with `discard` the queue is emptied too, and the handler cancelled. Never waits. */
 void weir__sub_end(weir_sub *s, bool discard);
 
@@ -178,6 +184,11 @@ void weir__sub_msg(weir_sub *s, struct weir__bus_msg *m, weir_msg *ret);
 
 /* weir_bus_publish_told(). */
 int weir__bus_send(const weir_ctx *ctx, weir_bus *b, const weir_msg *m, weir_bus_receipt *ret);
+
+/* weir_bus_publish_msg() for many: they may not go out before weir__bus_kick(), with which whoever
+ * calls the first ends, however far he came. */
+int weir__bus_publish_more(const weir_ctx *ctx, weir_bus *b, const weir_msg *m);
+void weir__bus_kick(weir_bus *b);
 
 void weir__broker_ref(struct weir__broker *k);
 void weir__broker_unref(struct weir__broker *k);

@@ -29,7 +29,10 @@
  * In cluster.c what a bus asks for, in cluster_thread.c what the thread does, in cluster_in.c what
  * nats.c tells.
  *
- * Lock: one, k->lock; nothing is locked under it, and nats.c is not called under it.
+ * Locks: k->lock and, for messages that are to be destroyed, k->spent_lock. Nothing is locked under
+ * either, and nats.c is not called under them. The thread takes up to 64 orders a turn of k->lock,
+ * and counts k->sent without it, one by one, before nats.c has the message: so that a connection
+ * that breaks among them tells no more as lost than was on its way.
  *
  * Rejected: nats.c called by offloading (a thread switch per message); its FlushTimeout() as the
  * mark (the thread would wait a round trip per batch); its own buffer for outages (what is in it
@@ -46,7 +49,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RING = WEIR__ORDERS, RING_SPARE = 1 << 10 /* for orders that are no messages */ };
+enum {
+	RING = WEIR__ORDERS,
+	RING_SPARE = 1 << 10, /* for orders that are no messages */
+	TOGETHER = 32,        /* of many messages, the thread is woken for so many */
+};
 
 struct waiter {
 	struct weir__list link;
@@ -145,6 +152,10 @@ static int64_t put(const weir_ctx *ctx, struct weir__cluster *k, struct weir__or
 			k->refused++;
 			return -ENOBUFS;
 		}
+		if (k->sleeping) { /* It was not woken for those that more were to follow. */
+			k->sleeping = false;
+			sem_post(&k->wake);
+		}
 		r = park(ctx, k, "room in what goes to the NATS cluster");
 		if (r < 0)
 			return r;
@@ -158,7 +169,7 @@ static int64_t put(const weir_ctx *ctx, struct weir__cluster *k, struct weir__or
 
 /* ---- What a bus asks for ---- */
 
-static int publish(const weir_ctx *ctx, struct weir__remote *r, struct weir__bus_msg *m)
+static int publish(const weir_ctx *ctx, struct weir__remote *r, struct weir__bus_msg *m, bool more)
 {
 	struct weir__cluster *k = of(r);
 	int64_t seq;
@@ -167,8 +178,19 @@ static int publish(const weir_ctx *ctx, struct weir__remote *r, struct weir__bus
 	seq = put(ctx, k, (struct weir__order){ .msg = m });
 	if (seq > 0)
 		weir__bus_msg_ref(m);
-	weir__cluster_work(k);
+	if (more && k->n < TOGETHER)
+		weir__lock_release(&k->lock);
+	else
+		weir__cluster_work(k);
 	return seq < 0 ? (int)seq : 0;
+}
+
+static void kick(struct weir__remote *r)
+{
+	struct weir__cluster *k = of(r);
+
+	weir__lock_acquire(&k->lock);
+	weir__cluster_work(k);
 }
 
 static int flush(const weir_ctx *ctx, struct weir__remote *remote, bool reports)
@@ -349,7 +371,7 @@ static uint64_t close_cluster(const weir_ctx *ctx, struct weir__remote *remote)
 	bool all_there;
 
 	weir__lock_acquire(&k->lock);
-	all_there = k->n == 0 && k->sent == k->sent_confirmed;
+	all_there = k->n == 0 && __atomic_load_n(&k->sent, __ATOMIC_SEQ_CST) == k->sent_confirmed;
 	weir__lock_release(&k->lock);
 	if (ctx && !all_there)
 		(void)flush(ctx, remote, true);
@@ -378,6 +400,7 @@ static void free_cluster(struct weir__remote *remote)
 }
 
 static const struct weir__remote_ops ops = { .publish = publish,
+	                                     .kick = kick,
 	                                     .flush = flush,
 	                                     .add = add,
 	                                     .remove = remove_sub,

@@ -34,7 +34,10 @@ struct weir__order {
 	struct weir__shared *sub; /* with a reference */
 };
 
-enum { WEIR__ORDERS = 1 << 16 };
+enum {
+	WEIR__ORDERS = 1 << 16,
+	WEIR__SPENT = 64,
+};
 
 /* The last token of a mark's subject. Those who follow ">" are not shown them. */
 #define WEIR__MARK "weir-mark"
@@ -55,11 +58,12 @@ struct weir__cluster {
 	size_t foreign; /* connections and subscriptions of which nats.c has not said its last */
 	bool sleeping;  /* the thread, for want of orders */
 	bool up, given_up, stop, done, slow;
-	bool remark;                               /* a mark is due, since one may have been lost */
-	int opened;                                /* 1, or why it could not be; 0: not yet */
-	int error;                                 /* from then on nothing works */
-	uint64_t pushed, handed;                   /* orders */
-	uint64_t sent, sent_confirmed;             /* messages */
+	bool remark;             /* a mark is due, since one may have been lost */
+	int opened;              /* 1, or why it could not be; 0: not yet */
+	int error;               /* from then on nothing works */
+	uint64_t pushed, handed; /* orders */
+	uint64_t sent; /* messages; atomic, written by the thread alone, without the lock */
+	uint64_t sent_confirmed;
 	uint64_t confirmed;                        /* orders before the last mark that came back */
 	uint64_t sent_marked;                      /* messages before the last mark that went out */
 	uint64_t lost, lost_told, refused, unsent; /* messages */
@@ -67,6 +71,11 @@ struct weir__cluster {
 	uint64_t stuck; /* in this connection handing over has failed; 0: in none */
 	int64_t down_at;
 	natsConnection *nc; /* written by the thread, which reads it without the lock */
+
+	weir__lock
+		spent_lock; /* guards these, which are to be destroyed; none of ours is locked under it */
+	natsMsg *spent[WEIR__SPENT];
+	size_t n_spent, spent_bytes;
 
 	/* The thread's alone. */
 	natsOptions *opts;
@@ -103,5 +112,9 @@ int weir__cluster_options(const char *url, natsOptions **ret, size_t *ret_bytes)
 /* cluster_msg.c: into and out of nats.c's form. NULL without memory. */
 natsMsg *weir__cluster_msg_out(const struct weir__bus_msg *m);
 struct weir__bus_msg *weir__cluster_msg_in(natsMsg *m);
+/* To destroy a message. nats.c has a thread of its own free them, and wakes it for each that is
+ * destroyed while that sleeps: so some are kept, and destroyed together. Any thread. */
+void weir__cluster_spend(struct weir__cluster *k, natsMsg *m);
+void weir__cluster_forget_spent(struct weir__cluster *k); /* all that are kept */
 
 #endif

@@ -39,7 +39,7 @@ void weir__cluster_on_message(natsConnection *nc, natsSubscription *ns, natsMsg 
 		                               struct weir__target, entry));
 	weir__lock_release(&sh->k->lock);
 	e = h.n ? weir__cluster_msg_in(m) : NULL;
-	natsMsg_Destroy(m);
+	weir__cluster_spend(sh->k, m);
 	if (e) {
 		got = weir__hits_push(NULL, &h, e);
 		weir__broker_count(sh->k->local, 0, 0, got > 0 ? (uint64_t)got : 0);
@@ -86,20 +86,21 @@ void weir__cluster_on_inbox(natsConnection *nc, natsSubscription *ns, natsMsg *m
 		weir__hits_free(&h);
 		weir__bus_msg_unref(e);
 	}
-	natsMsg_Destroy(m);
+	weir__cluster_spend(k, m);
 }
 
 /* Messages that went out behind the last mark that came back may not have arrived. */
 void weir__cluster_down(struct weir__cluster *k, const char *why)
 {
-	uint64_t lost;
+	uint64_t lost, sent;
 	bool was;
 
 	weir__lock_acquire(&k->lock);
 	was = k->up;
 	k->up = false;
-	lost = k->sent - k->sent_confirmed;
-	k->sent_confirmed = k->sent;
+	sent = __atomic_load_n(&k->sent, __ATOMIC_SEQ_CST);
+	lost = sent - k->sent_confirmed;
+	k->sent_confirmed = sent;
 	k->lost += lost;
 	if (was)
 		k->down_at = weir_now();

@@ -8,21 +8,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* One "Name: value" line of n bytes. */
+/* One "Name: value" line of n bytes. nats.c copies what it is given. */
 static natsStatus add_header(natsMsg *to, const char *line, size_t n)
 {
-	char *name = strndup(line, n), *value;
+	char few[256], *name = n < sizeof few ? memcpy(few, line, n) : malloc(n + 1), *value;
 	natsStatus st = NATS_OK;
 
 	if (!name)
 		return NATS_NO_MEMORY;
+	if (name != few)
+		memcpy(name, line, n);
+	name[n] = 0;
 	value = strchr(name, ':');
 	if (value) {
 		*value++ = 0;
 		value += strspn(value, " \t");
 		st = natsMsgHeader_Add(to, name, value);
 	}
-	free(name);
+	if (name != few)
+		free(name);
 	return st;
 }
 
@@ -77,4 +81,36 @@ struct weir__bus_msg *weir__cluster_msg_in(natsMsg *m)
 		e = weir__bus_msg_new(&view);
 	weir__buf_free(&headers);
 	return e;
+}
+
+/* Takes what is kept, with the lock, which it releases, and destroys it. */
+static void forget_spent(struct weir__cluster *k)
+{
+	natsMsg *spent[WEIR__SPENT];
+	size_t n = k->n_spent;
+
+	memcpy(spent, k->spent, n * sizeof spent[0]);
+	k->n_spent = k->spent_bytes = 0;
+	weir__lock_release(&k->spent_lock);
+	while (n)
+		natsMsg_Destroy(spent[--n]);
+}
+
+void weir__cluster_forget_spent(struct weir__cluster *k)
+{
+	weir__lock_acquire(&k->spent_lock);
+	forget_spent(k);
+}
+
+void weir__cluster_spend(struct weir__cluster *k, natsMsg *m)
+{
+	enum { BYTES = 64 << 10 };
+
+	weir__lock_acquire(&k->spent_lock);
+	k->spent[k->n_spent++] = m;
+	k->spent_bytes += (size_t)natsMsg_GetDataLength(m);
+	if (k->n_spent == WEIR__SPENT || k->spent_bytes > BYTES)
+		forget_spent(k);
+	else
+		weir__lock_release(&k->spent_lock);
 }

@@ -10,6 +10,7 @@
 #include <time.h>
 
 enum {
+	RUN = 64,          /* messages handed over between two looks at the ring */
 	MARK_EVERY = 1024, /* messages */
 	WINDOW = 16 * MARK_EVERY,
 	MARK_MS = 100,
@@ -135,7 +136,7 @@ static natsStatus send_msg(struct weir__cluster *k, const struct weir__bus_msg *
 	if (!out)
 		return NATS_NO_MEMORY;
 	st = natsConnection_PublishMsg(k->nc, out);
-	natsMsg_Destroy(out);
+	weir__cluster_spend(k, out);
 	return st;
 }
 
@@ -150,7 +151,7 @@ static bool unconnected(natsStatus st)
 /* With the lock before and after. */
 static void send_mark(struct weir__cluster *k)
 {
-	uint64_t handed = k->handed, sent = k->sent;
+	uint64_t handed = k->handed, sent = k->sent; /* written by this thread alone */
 	char subject[48], text[48];
 	natsStatus st;
 	int n;
@@ -171,51 +172,74 @@ static bool usable(const struct weir__cluster *k)
 	return k->up && k->stuck != k->connects;
 }
 
-/* nats.c has the order, or refused it for good. */
-static void handed(struct weir__cluster *k, struct weir__order o, natsStatus st)
+/* The oldest orders that go out in one go, without taking them out of the ring: messages, up to
+ * where a mark is due or the window ends; or one that is none. With the lock. */
+static size_t next_run(const struct weir__cluster *k, struct weir__order run[RUN])
 {
-	if (st != NATS_OK)
-		weir__log_rare(WEIR__WARN, "bus", "NATS: %s is refused: %s",
-		               o.msg ? o.msg->subject : o.sub->subject, natsStatus_GetText(st));
-	weir__lock_acquire(&k->lock);
-	k->handed++;
-	k->head = (k->head + 1) & (WEIR__ORDERS - 1);
-	k->n--;
-	if (o.msg) {
-		k->bytes -= o.msg->cost;
-		if (st != NATS_OK)
-			k->refused++;
-	} else if (st != NATS_OK) {
-		o.sub->error = st == NATS_NO_MEMORY ? -ENOMEM : -EIO;
+	uint64_t unmarked = k->sent - k->sent_marked, ahead = k->sent - k->sent_confirmed;
+	uint64_t max = unmarked < MARK_EVERY ? MARK_EVERY - unmarked : 1;
+	size_t n = 0;
+
+	max = max < WINDOW - ahead ? max : WINDOW - ahead;
+	max = max < RUN ? max : RUN;
+	while (n < max && n < k->n) {
+		struct weir__order o = k->ring[(k->head + n) & (WEIR__ORDERS - 1)];
+
+		if (n && !o.msg)
+			break;
+		run[n++] = o;
+		if (!o.msg)
+			break;
 	}
-	weir__cluster_wake(k);
-	weir__bus_msg_unref(o.msg);
-	if (o.sub)
-		weir__shared_unref(o.sub);
+	return n;
 }
 
-/* The oldest order, with the lock before and after. True: nats.c should write at once. */
-static bool hand_over(struct weir__cluster *k)
+/* nats.c's way with one order. */
+static natsStatus hand(struct weir__cluster *k, struct weir__order o)
 {
-	struct weir__order o = k->ring[k->head];
-	uint64_t connects = k->connects;
-	bool at_once = !o.msg || urgent(o.msg);
-	natsStatus st = NATS_OK;
-
+	if (o.sub)
+		return o.sub->over ? NATS_OK : subscribe(k, o.sub);
+	if (!o.msg)
+		return NATS_OK;
 	/* Counted before it goes out: a connection that breaks meanwhile may have lost it. */
-	k->sent += o.msg != NULL;
-	weir__lock_release(&k->lock);
-	if (o.msg)
-		st = send_msg(k, o.msg);
-	else if (o.sub && !o.sub->over)
-		st = subscribe(k, o.sub);
-	if (!unconnected(st)) {
-		handed(k, o, st);
-		weir__lock_acquire(&k->lock);
-		if (!o.msg || k->sent - k->sent_marked >= MARK_EVERY)
-			send_mark(k);
-		return at_once;
+	__atomic_store_n(&k->sent, k->sent + 1, __ATOMIC_SEQ_CST);
+	return send_msg(k, o.msg);
+}
+
+/* nats.c has these, or refused them for good. */
+static void handed(struct weir__cluster *k, const struct weir__order *run, size_t n,
+                   uint64_t refused)
+{
+	weir__lock_acquire(&k->lock);
+	k->handed += n;
+	k->head = (k->head + n) & (WEIR__ORDERS - 1);
+	k->n -= n;
+	for (size_t i = 0; i < n; i++)
+		k->bytes -= run[i].msg ? run[i].msg->cost : 0;
+	k->refused += refused;
+	weir__cluster_wake(k);
+	for (size_t i = 0; i < n; i++) {
+		weir__bus_msg_unref(run[i].msg);
+		if (run[i].sub)
+			weir__shared_unref(run[i].sub);
 	}
+}
+
+/* It says for good that it does not take this order. */
+static void refuse(struct weir__cluster *k, struct weir__order o, natsStatus st)
+{
+	weir__log_rare(WEIR__WARN, "bus", "NATS: %s is refused: %s",
+	               o.msg ? o.msg->subject : o.sub->subject, natsStatus_GetText(st));
+	if (!o.sub)
+		return;
+	weir__lock_acquire(&k->lock);
+	o.sub->error = st == NATS_NO_MEMORY ? -ENOMEM : -EIO;
+	weir__lock_release(&k->lock);
+}
+
+/* nats.c could not take an order in this connection. Without the lock. */
+static void stick(struct weir__cluster *k, struct weir__order o, natsStatus st, uint64_t connects)
+{
 	/* Else nats.c would reconnect by itself. */
 	if (natsConnection_Status(k->nc) == NATS_CONN_STATUS_CONNECTED)
 		st = NATS_CONNECTION_CLOSED;
@@ -223,8 +247,37 @@ static bool hand_over(struct weir__cluster *k)
 	k->stuck = connects;
 	k->given_up |= st == NATS_CONNECTION_CLOSED;
 	if (o.msg && k->sent > k->sent_confirmed)
-		k->sent--;
-	return false;
+		__atomic_store_n(&k->sent, k->sent - 1, __ATOMIC_SEQ_CST);
+	weir__lock_release(&k->lock);
+}
+
+/* The oldest orders, with the lock before and after. True: nats.c should write at once. */
+static bool hand_over(struct weir__cluster *k)
+{
+	struct weir__order run[RUN];
+	size_t n = next_run(k, run), done;
+	uint64_t connects = k->connects, refused = 0;
+	bool at_once = false;
+	natsStatus st = NATS_OK;
+
+	weir__lock_release(&k->lock);
+	for (done = 0; done < n; done++) {
+		st = hand(k, run[done]);
+		if (unconnected(st))
+			break;
+		at_once |= !run[done].msg || urgent(run[done].msg);
+		refused += st != NATS_OK && run[done].msg;
+		if (st != NATS_OK)
+			refuse(k, run[done], st);
+	}
+	if (done)
+		handed(k, run, done, refused);
+	if (done < n)
+		stick(k, run[done], st, connects);
+	weir__lock_acquire(&k->lock);
+	if (done == n && (!run[0].msg || k->sent - k->sent_marked >= MARK_EVERY))
+		send_mark(k);
+	return at_once;
 }
 
 /* ---- Connections ---- */
@@ -442,6 +495,9 @@ void *weir__cluster_run(void *arg)
 	weir__lock_acquire(&k->lock);
 	while (k->foreign)
 		rest(k, -1);
+	weir__lock_release(&k->lock);
+	weir__cluster_forget_spent(k);
+	weir__lock_acquire(&k->lock);
 	k->done = true;
 	weir__cluster_wake(k);
 	weir__outside(-1);

@@ -18,8 +18,11 @@ struct weir__remote {
 
 struct weir__remote_ops {
 	/* Takes a reference on m. Waits for room while connected. 0; -ENOBUFS: not connected, and
-	 * what is kept meanwhile is full; -EMSGSIZE; -EPIPE; the context's error. */
-	int (*publish)(const weir_ctx *ctx, struct weir__remote *r, struct weir__bus_msg *m);
+	 * what is kept meanwhile is full; -EMSGSIZE; -EPIPE; the context's error.
+	 * `more`: others follow at once, and it may wait for some of them, or the kick, to begin. */
+	int (*publish)(const weir_ctx *ctx, struct weir__remote *r, struct weir__bus_msg *m,
+	               bool more);
+	void (*kick)(struct weir__remote *r);
 	/* A round trip: all before it has been taken over there, and what came back has been queued
 	 * here. 0, -EPIPE, or the context's error; -ECONNRESET: what was published before may be
 	 * lost (told once). Without `reports` that is not told, and -ENOTCONN ends the wait. */

@@ -34,7 +34,7 @@ enum { PENDING_DEFAULT = 1024, RING_FIRST = 8 };
 struct waiter {
 	struct weir__list link;
 	struct weir__wait wait;
-	uint64_t n; /* counters: how many must have been handled */
+	uint64_t n; /* counters: how many must have been handled; the reader: be queued */
 };
 
 /* Wake-ups decided under the lock, to be sent after it. A claimed waiter stays on its stack
@@ -55,6 +55,14 @@ static void signal_one(struct weir__list *waiters, struct wakes *wakes)
 			return;
 		}
 	}
+}
+
+/* The reader waits for so many. */
+static void signal_reader(weir_sub *s, struct wakes *wakes)
+{
+	if (!weir__list_empty(&s->reader) &&
+	    s->count >= weir__container(s->reader.next, struct waiter, link)->n)
+		signal_one(&s->reader, wakes);
 }
 
 static void signal_all(struct weir__list *waiters, struct wakes *wakes)
@@ -284,7 +292,7 @@ int weir__sub_push(const weir_ctx *ctx, weir_sub *s, struct weir__bus_msg *m, bo
 		s->accepted++;
 		if (s->max && s->accepted == s->max)
 			s->state = WEIR__SUB_DRAINING;
-		signal_one(&s->reader, &wakes);
+		signal_reader(s, &wakes);
 		if (s->count < s->pending_max)
 			signal_one(&s->writers, &wakes);
 	}
@@ -301,7 +309,7 @@ int weir__sub_push(const weir_ctx *ctx, weir_sub *s, struct weir__bus_msg *m, bo
 int weir__sub_take(const weir_ctx *ctx, weir_sub *s, struct weir__bus_msg **ret)
 {
 	struct wakes wakes;
-	struct waiter w;
+	struct waiter w = { .n = 1 };
 	int r = weir__wait_check(ctx);
 
 	if (r < 0)
@@ -323,16 +331,10 @@ int weir__sub_take(const weir_ctx *ctx, weir_sub *s, struct weir__bus_msg **ret)
 	return r;
 }
 
-/* One message has left the reader's hands. */
-static void handled(weir_sub *s, int result)
+/* So many have left the reader's hands. With the lock. */
+static void count_handled(weir_sub *s, uint64_t n, struct wakes *wakes)
 {
-	struct wakes wakes;
-
-	weir__list_init(&wakes.list);
-	weir__lock_acquire(&s->lock);
-	s->handled++;
-	if (result < 0)
-		s->failed++;
+	s->handled += n;
 	weir__list_each_safe (l, &s->counters) {
 		struct waiter *w = weir__container(l, struct waiter, link);
 
@@ -340,9 +342,48 @@ static void handled(weir_sub *s, int result)
 			continue;
 		weir__list_remove(l);
 		if (weir__wait_claim(&w->wait, 1))
-			weir__list_append(&wakes.list, l);
+			weir__list_append(&wakes->list, l);
 	}
+}
+
+static void handled(weir_sub *s, int result)
+{
+	struct wakes wakes;
+
+	weir__list_init(&wakes.list);
+	weir__lock_acquire(&s->lock);
+	if (result < 0)
+		s->failed++;
+	count_handled(s, 1, &wakes);
 	release_and_wake(s, &wakes);
+}
+
+int weir__sub_gather(const weir_ctx *ctx, weir_sub *s, size_t want, struct weir__bus_msg **ret,
+                     size_t max)
+{
+	struct wakes wakes;
+	struct waiter w = { .n = want < s->pending_max / 2 ? want : s->pending_max / 2 };
+	int r = weir__wait_check(ctx);
+	size_t n = 0;
+
+	if (r < 0)
+		return r;
+	w.n = w.n ? w.n : 1;
+	weir__list_init(&wakes.list);
+	weir__lock_acquire(&s->lock);
+	while (s->count < w.n && s->state == WEIR__SUB_OPEN && r == 0) {
+		if (!weir__list_empty(&s->reader))
+			r = -EBUSY;
+		else
+			r = park(ctx, s, &s->reader, &w, "subscription");
+	}
+	for (; r != -EBUSY && s->count && n < max; n++) {
+		ret[n] = pop(s);
+		signal_one(&s->writers, &wakes);
+	}
+	count_handled(s, n, &wakes);
+	release_and_wake(s, &wakes);
+	return n ? (int)n : r;
 }
 
 /* The queue's end: what it still holds is dropped and counted. With the lock. */
