@@ -41,6 +41,8 @@
 #define RESEND   WEIR_SEC(1)
 #define MEND_MAX WEIR_SEC(1)
 
+enum { AT_ONCE = 64 }; /* answers that a put waits for before it looks at them */
+
 bool weir__js_up(struct weir__js *js)
 {
 	weir_bus_stats st = { 0 };
@@ -98,6 +100,7 @@ static int lane_get(const weir_ctx *ctx, struct weir__js *js, struct weir__js_la
 	struct weir__js_lane *l = NULL;
 	struct weir__list *got;
 	char pattern[WEIR__JS_NAME + 2];
+	uint64_t number;
 	int r;
 
 	r = weir_sem_take(ctx, &js->lanes_free);
@@ -105,7 +108,7 @@ static int lane_get(const weir_ctx *ctx, struct weir__js *js, struct weir__js_la
 		return r;
 	weir__lock_acquire(&js->lock);
 	got = weir__list_pop(&js->lanes);
-	js->last += !got;
+	number = js->last += !got;
 	if (got)
 		l = weir__container(got, struct weir__js_lane, link);
 	weir__lock_release(&js->lock);
@@ -114,7 +117,7 @@ static int lane_get(const weir_ctx *ctx, struct weir__js *js, struct weir__js_la
 		if (!l)
 			goto fail;
 		snprintf(l->inbox, sizeof l->inbox, "%s.p%llu.", js->inbox,
-		         (unsigned long long)js->last);
+		         (unsigned long long)number);
 		snprintf(pattern, sizeof pattern, "%s*", l->inbox);
 		r = weir_bus_follow(ctx, js->bus, pattern, NULL, &l->sub);
 		if (r < 0)
@@ -156,41 +159,61 @@ int weir__js_verdict(const weir_msg *m)
 	return strstr(m->data, "\"duplicate\"") ? 1 : 0; /* It is not told when it is false. */
 }
 
+/* Its headers are written into a buffer that is there. */
 static int send(const weir_ctx *ctx, struct weir__js *js, struct weir__js_lane *l,
-                const char *subject, const struct weir__remote_job *job, uint64_t no)
+                const char *subject, const struct weir__remote_job *job, uint64_t no,
+                struct weir__buf *headers)
 {
 	char reply[WEIR__JS_NAME + 24];
-	struct weir__buf headers = WEIR__BUF_INIT;
 	weir_msg m = { .subject = subject, .reply = reply, .data = job->data, .len = job->len };
-	int r = -ENOMEM;
 
 	snprintf(reply, sizeof reply, "%s%llu", l->inbox, (unsigned long long)no);
-	weir__js_headers(&headers, job, NULL, NULL);
-	m.headers = headers.data;
-	if (!headers.failed)
-		r = weir_bus_publish_msg(ctx, js->bus, &m);
-	weir__buf_free(&headers);
-	return r;
+	weir__buf_clear(headers);
+	weir__js_headers(headers, job, NULL, NULL);
+	m.headers = headers->data;
+	return headers->failed ? -ENOMEM : weir__bus_publish_more(ctx, js->bus, &m);
 }
 
 /* Sends what has no answer yet: r[i] is -EINPROGRESS. */
 static int send_all(const weir_ctx *ctx, struct weir__js *js, struct weir__js_lane *l,
                     const char *subject, const struct weir__remote_job *jobs, size_t n, int *r)
 {
-	for (size_t i = 0; i < n; i++) {
-		int sent;
+	struct weir__buf headers = WEIR__BUF_INIT;
+	int sent = 0;
 
+	for (size_t i = 0; i < n && sent == 0; i++) {
 		if (r[i] != -EINPROGRESS)
 			continue;
-		sent = send(ctx, js, l, subject, &jobs[i], l->last + i);
-		if (weir__remote_stops(sent))
-			return sent;
-		if (sent == -EMSGSIZE || sent == -ENOMEM)
+		sent = send(ctx, js, l, subject, &jobs[i], l->last + i, &headers);
+		if (sent == -EMSGSIZE || sent == -ENOMEM) {
 			r[i] = sent;
-		else if (sent < 0)
-			return 0; /* Not connected: once more later. */
+			sent = 0;
+		}
 	}
-	return 0;
+	weir__bus_kick(js->bus);
+	weir__buf_free(&headers);
+	return weir__remote_stops(sent) ? sent : 0; /* Not connected: once more later. */
+}
+
+/* Answers, as many as there are or as were waited for. What came, or < 0. */
+static int take_answers(const weir_ctx *ctx, struct weir__js_lane *l, size_t n, size_t *left,
+                        int *r)
+{
+	struct weir__bus_msg *m[AT_ONCE];
+	int got = weir__sub_gather(ctx, l->sub, *left < AT_ONCE ? *left : AT_ONCE, m, AT_ONCE);
+
+	for (int j = 0; j < got; j++) {
+		weir_msg view = { .data = m[j]->data, .len = m[j]->len };
+		const char *no = strrchr(m[j]->subject, '.');
+		uint64_t i = no ? strtoull(no + 1, NULL, 10) - l->last : n;
+
+		if (i < n && r[i] == -EINPROGRESS) {
+			r[i] = weir__js_verdict(&view);
+			--*left;
+		}
+		weir__bus_msg_unref(m[j]);
+	}
+	return got;
 }
 
 /* Up to WEIR__JS_BATCH. */
@@ -206,7 +229,6 @@ static int put_some(const weir_ctx *ctx, struct weir__js *js, struct weir__js_la
 		r[i] = -EINPROGRESS;
 	while (err == 0 && left && weir_now() < end) {
 		weir_ctx soon;
-		weir_msg m;
 		int got;
 
 		if (weir_now() >= again) {
@@ -221,18 +243,9 @@ static int put_some(const weir_ctx *ctx, struct weir__js *js, struct weir__js_la
 			continue;
 		}
 		soon = weir_ctx_deadline(ctx, again < end ? again : end);
-		got = weir_sub_next(&soon, l->sub, &m);
-		if (got > 0) {
-			const char *no = strrchr(m.subject, '.');
-			uint64_t i = no ? strtoull(no + 1, NULL, 10) - l->last : n;
-
-			if (i < n && r[i] == -EINPROGRESS) {
-				r[i] = weir__js_verdict(&m);
-				left--;
-			}
-		} else if (got != -ETIMEDOUT || weir_now() >= ctx->deadline_ns) {
+		got = take_answers(&soon, l, n, &left, r);
+		if (got <= 0 && (got != -ETIMEDOUT || weir_now() >= ctx->deadline_ns))
 			err = got == 0 ? -EPIPE : got;
-		}
 	}
 	l->last += n;
 	for (size_t i = 0; i < n; i++)

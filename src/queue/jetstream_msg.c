@@ -7,16 +7,35 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Every put has some: printf() would be a good part of what Weir adds to one. */
+static void line(struct weir__buf *b, const char *name, const char *quote, const char *value,
+                 size_t n)
+{
+	weir__buf_str(b, name);
+	weir__buf_add(b, ": ", 2);
+	weir__buf_str(b, quote);
+	weir__buf_add(b, value, n);
+	weir__buf_str(b, quote);
+	weir__buf_add(b, "\r\n", 2);
+}
+
 static void text(struct weir__buf *b, const char *name, const char *value)
 {
 	if (value)
-		weir__buf_printf(b, "%s: \"%s\"\r\n", name, value);
+		line(b, name, "\"", value, strlen(value));
 }
 
 static void number(struct weir__buf *b, const char *name, int64_t n)
 {
+	char digits[24], *end = digits + sizeof digits, *at = end;
+	uint64_t left = n < 0 ? -(uint64_t)n : (uint64_t)n;
+
+	for (; left; left /= 10)
+		*--at = (char)('0' + left % 10);
+	if (n < 0)
+		*--at = '-';
 	if (n)
-		weir__buf_printf(b, "%s: %lld\r\n", name, (long long)n);
+		line(b, name, "", at, (size_t)(end - at));
 }
 
 void weir__js_headers(struct weir__buf *b, const struct weir__remote_job *job, const char *again,
@@ -26,7 +45,7 @@ void weir__js_headers(struct weir__buf *b, const struct weir__remote_job *job, c
 		weir__buf_printf(b, "Nats-Msg-Id: %s.%s\r\nWeir-Id: %s\r\n", job->id, again,
 		                 job->id);
 	else
-		weir__buf_printf(b, "Nats-Msg-Id: %s\r\n", job->id);
+		line(b, "Nats-Msg-Id", "", job->id, strlen(job->id));
 	text(b, "Weir-Type", job->content_type);
 	text(b, "Weir-Key", job->key);
 	number(b, "Weir-Timeout", job->timeout_ns);

@@ -83,6 +83,8 @@ struct batch {
 static int batch_new(weir_store *s, const char *queue, const weir_job_spec *specs, size_t n,
                      char (*ret_ids)[27], int *ret, struct batch *b)
 {
+	int64_t now = weir_wall();
+
 	b->n = 0;
 	b->jobs = calloc(n ? n : 1, sizeof *b->jobs + sizeof *b->from + sizeof *b->r);
 	if (!b->jobs)
@@ -114,7 +116,7 @@ static int batch_new(weir_store *s, const char *queue, const weir_job_spec *spec
 			                                     .timeout_ns = spec->timeout_ns,
 			                                     .priority = spec->priority,
 			                                     .attempts_max = spec->attempts_max,
-			                                     .created_at = weir_wall() };
+			                                     .created_at = now };
 	}
 	weir__store_leave(s);
 	return 0;
