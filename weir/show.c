@@ -89,7 +89,10 @@ static void show_job(struct client *c, const json_t *j)
 	field(c, "id", "%s", get_text(j, "id"));
 	field(c, "queue", "%s", get_text(j, "queue"));
 	field(c, "state", "%s%s", get_text(j, "state"),
-	      json_is_true(json_object_get(j, "cancel")) ? ", to be cancelled" : "");
+	      json_is_true(json_object_get(j, "cancel")) &&
+	                      !strcmp(get_text(j, "state"), "running") ?
+	              ", to be cancelled" :
+	              "");
 	field(c, "attempts", "%lld of %lld", (long long)get_int(j, "attempts"),
 	      (long long)get_int(j, "max_attempts"));
 	if (get_int(j, "priority"))

@@ -30,7 +30,7 @@ int weir_job_exec_limited(const weir_ctx *ctx, weir_job *job, void *arg)
 		spec.out_max = spec.limits.output < WEIR__RESULT_MAX ? spec.limits.output :
 		                                                       WEIR__RESULT_MAX;
 	r = weir_process_run(ctx, &spec, &res);
-	if (r < 0 && r != -EFBIG)
+	if (r == -ECANCELED || r == -ETIMEDOUT || r == -ESHUTDOWN)
 		goto out;
 	if (r == 0 && res.truncated)
 		(void)weir_job_progress(job, -1, "its output is longer than what is kept, 64 KiB");
@@ -40,7 +40,8 @@ int weir_job_exec_limited(const weir_ctx *ctx, weir_job *job, void *arg)
 	}
 	weir_process_why(&spec, &res, r, why, sizeof why);
 	weir_job_why(job, why);
-	r = res.code == DEAD_AT_ONCE ? -EINVAL : -EIO;
+	if (r == 0 || r == -EFBIG) /* Else it could not be begun. */
+		r = res.code == DEAD_AT_ONCE ? -EINVAL : -EIO;
 out:
 	free(res.out);
 	return r;

@@ -168,6 +168,13 @@ def a_command_that_is_not_there_fails_its_job():
         check_eq(status, 1)
         check_in('/nonexistent/x: No such file or directory', err)
         check_failed(w, id)
+    with tempfile.NamedTemporaryFile('w', suffix='.yaml') as f:
+        f.write('queues: {q: {exec: [/nonexistent/x], attempts: 1}}\n')
+        f.flush()
+        with Weir('--config', f.name) as w:
+            id = w.enqueue('q')
+            until(lambda: w.job(id)['state'] == 'dead', 'never over')
+            check_eq(w.job(id)['error'], '/nonexistent/x: No such file or directory')
 
 
 @test
