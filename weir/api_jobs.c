@@ -92,7 +92,7 @@ static int job_put(const weir_ctx *ctx, weir_http *x, struct app *app)
 	struct params p = { .x = x };
 	weir_job_spec spec = { .content_type = weir_http_header(x, "content-type") };
 	struct weir__buf b = WEIR__BUF_INIT;
-	char *body, id[WEIR_JOB_ID_LEN + 1], location[48], lacks[160];
+	char *body, id[WEIR_JOB_ID_LEN + 1], location[48];
 	int r;
 
 	read_spec(&p, from_header, &spec);
@@ -103,14 +103,10 @@ static int job_put(const weir_ctx *ctx, weir_http *x, struct app *app)
 		return r;
 	spec.data = body;
 	r = weir_job_put(ctx, app->store, queue, &spec, id);
-	if (r == -EOPNOTSUPP) {
-		lacks_text(lacks, sizeof lacks, app, &spec);
-		return weir_http_problem(ctx, x, 501, "%s", lacks);
-	}
 	if (r == -EINVAL && weir_queue_name_valid(queue))
 		return weir_http_problem(ctx, x, 400, "%s", texts_wrong);
 	if (r < 0)
-		return reply_error(ctx, x, app, r, queue);
+		return reply_refused(ctx, x, app, r, queue, weir_store_lacks(app->store, &spec));
 	(void)weir__buf_reserve(&b, 192); /* At once; in pieces it would be several times. */
 	render_verdict(ctx, &b, app, id, queue, spec.delay_ns > 0, r == 1);
 	memcpy(location, "/v1/jobs/", 9);
@@ -197,7 +193,8 @@ static int put_lines(const weir_ctx *ctx, weir_http *x, struct app *app, struct 
 		} else if (each == -EOPNOTSUPP) {
 			char lacks[160];
 
-			lacks_text(lacks, sizeof lacks, app, &l->spec[i]);
+			lacks_text(lacks, sizeof lacks, app,
+			           weir_store_lacks(app->store, &l->spec[i]));
 			render_refusal(b, 501, lacks);
 		} else if (each < 0) {
 			int status = error_status(each, &detail);
@@ -280,7 +277,7 @@ static int reply_job(const weir_ctx *ctx, weir_http *x, struct app *app, int sta
 	if (r == -EOPNOTSUPP && !payload && shares_jobs(app))
 		return far_job_get(ctx, x, app);
 	if (r < 0)
-		return reply_error(ctx, x, app, r, NULL);
+		return reply_refused(ctx, x, app, r, NULL, "look");
 	render_job(&b, &job);
 	if (payload && !b.failed) {
 		b.len--; /* One more member before the closing brace. */
@@ -300,14 +297,14 @@ static int job_cancel(const weir_ctx *ctx, weir_http *x, struct app *app)
 {
 	int r = weir_job_cancel(ctx, app->store, weir_http_path(x, "id"));
 
-	return r < 0 ? reply_error(ctx, x, app, r, NULL) : reply_job(ctx, x, app, 200);
+	return r < 0 ? reply_refused(ctx, x, app, r, NULL, "cancel") : reply_job(ctx, x, app, 200);
 }
 
 static int job_retry(const weir_ctx *ctx, weir_http *x, struct app *app)
 {
 	int r = weir_job_retry(ctx, app->store, weir_http_path(x, "id"));
 
-	return r < 0 ? reply_error(ctx, x, app, r, NULL) : reply_job(ctx, x, app, 202);
+	return r < 0 ? reply_refused(ctx, x, app, r, NULL, "retry") : reply_job(ctx, x, app, 202);
 }
 
 static int state_of(struct params *p, const char *name)
@@ -340,7 +337,7 @@ static int job_list(const weir_ctx *ctx, weir_http *x, struct app *app)
 	                  weir_http_query(x, "after"), jobs, (size_t)limit);
 	if (n < 0) {
 		free(jobs);
-		return reply_error(ctx, x, app, n, NULL);
+		return reply_refused(ctx, x, app, n, NULL, "look");
 	}
 	weir__buf_str(&b, "{\"jobs\":[");
 	for (int i = 0; i < n; i++) {
@@ -498,7 +495,7 @@ static int job_events(const weir_ctx *ctx, weir_http *x, struct app *app)
 	if (r == -EOPNOTSUPP && shares_jobs(app))
 		return far_job_events(ctx, x, app);
 	if (r < 0)
-		return reply_error(ctx, x, app, r, NULL);
+		return reply_refused(ctx, x, app, r, NULL, "look");
 	if (last && weir__parse_int(last, &n) == 0 && n > 0 && (uint64_t)n <= job.changes)
 		f.sent = (uint64_t)n;
 	f.over = job.state == WEIR_DONE || job.state == WEIR_DEAD || job.state == WEIR_CANCELLED;

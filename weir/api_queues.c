@@ -174,6 +174,18 @@ static void read_settings(struct params *p, weir_queue_settings *set)
 	*set = q.set;
 }
 
+/* Which of them the store does not have: engines have none of the first two, and no store more
+ * durability than it has. */
+static const char *lacked(const struct app *app, const weir_queue_settings *set)
+{
+	bool remote = strstr(app->opt->store, "://") != NULL;
+
+	return remote && set->rate > 0                              ? "rate" :
+	       remote && (set->concurrency || set->key_concurrency) ? "concurrency" :
+	       remote && set->paused                                ? "pause" :
+	                                                              "durability";
+}
+
 static int queue_set(const weir_ctx *ctx, weir_http *x, struct app *app)
 {
 	const char *queue = weir_http_path(x, "queue");
@@ -193,7 +205,8 @@ static int queue_set(const weir_ctx *ctx, weir_http *x, struct app *app)
 	if (p.error[0])
 		return reply_wrong(ctx, x, &p);
 	r = weir_queue_configure(ctx, app->store, queue, &set);
-	return r < 0 ? reply_error(ctx, x, app, r, queue) : reply_queue(ctx, x, app);
+	return r < 0 ? reply_refused(ctx, x, app, r, queue, lacked(app, &set)) :
+	               reply_queue(ctx, x, app);
 }
 
 static int pause_queue(const weir_ctx *ctx, weir_http *x, struct app *app, bool on)
@@ -201,7 +214,7 @@ static int pause_queue(const weir_ctx *ctx, weir_http *x, struct app *app, bool 
 	const char *queue = weir_http_path(x, "queue");
 	int r = weir_queue_pause(ctx, app->store, queue, on);
 
-	return r < 0 ? reply_error(ctx, x, app, r, queue) : reply_queue(ctx, x, app);
+	return r < 0 ? reply_refused(ctx, x, app, r, queue, "pause") : reply_queue(ctx, x, app);
 }
 
 static int queue_pause(const weir_ctx *ctx, weir_http *x, struct app *app)
@@ -220,7 +233,7 @@ static int queue_redrive(const weir_ctx *ctx, weir_http *x, struct app *app)
 	int64_t n = weir_queue_redrive(ctx, app->store, weir_http_path(x, "queue"));
 
 	if (n < 0)
-		return reply_error(ctx, x, app, (int)n, NULL);
+		return reply_refused(ctx, x, app, (int)n, NULL, "redrive");
 	weir__buf_byte(&b, '{');
 	put_u64(&b, "redriven", (uint64_t)n);
 	weir__buf_byte(&b, '}');
@@ -315,7 +328,8 @@ static int cron_put(const weir_ctx *ctx, weir_http *x, struct app *app)
 			r = weir_http_problem(ctx, x, 400,
 			                      "the system's tz database has no such time zone");
 		else
-			r = r < 0 ? reply_error(ctx, x, app, r, NULL) : reply_cron(ctx, x, app);
+			r = r < 0 ? reply_refused(ctx, x, app, r, NULL, "cron") :
+			            reply_cron(ctx, x, app);
 	}
 	free(data);
 	json_decref(p.body);

@@ -94,12 +94,15 @@ bool shares_jobs(const struct app *app);
 int far_job_get(const weir_ctx *ctx, weir_http *x, struct app *app);
 int far_job_events(const weir_ctx *ctx, weir_http *x, struct app *app);
 
-/* The name of the store's kind, for people. What a job asks for that the store cannot do. */
+/* The name of the store's kind, for people. That it lacks `what`, a word of weir queues --engines. */
 const char *store_name(const struct app *app);
-void lacks_text(char *buf, size_t n, struct app *app, const weir_job_spec *spec);
+void lacks_text(char *buf, size_t n, const struct app *app, const char *what);
 /* The problem for what a store, bus or hub returned (< 0); stop codes are handed back to the HTTP
  * server. */
 int reply_error(const weir_ctx *ctx, weir_http *x, struct app *app, int error, const char *queue);
+/* The same, where the store may not be able to do `what`. */
+int reply_refused(const weir_ctx *ctx, weir_http *x, struct app *app, int error, const char *queue,
+                  const char *what);
 /* The same as a status and a sentence, for verdicts inside a batch. */
 int error_status(int error, const char **ret_detail);
 void retry_after(weir_http *x, int64_t ns);

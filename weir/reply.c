@@ -87,12 +87,21 @@ const char *store_name(const struct app *app)
 	return row ? row->name : app->opt->store;
 }
 
-void lacks_text(char *buf, size_t n, struct app *app, const weir_job_spec *spec)
+void lacks_text(char *buf, size_t n, const struct app *app, const char *what)
 {
-	const char *lacks = weir_store_lacks(app->store, spec);
-
 	snprintf(buf, n, "the store, %s, cannot do this: %s; see weir queues --engines",
-	         store_name(app), lacks ? lacks : "what was asked for");
+	         store_name(app), what ? what : "what was asked for");
+}
+
+int reply_refused(const weir_ctx *ctx, weir_http *x, struct app *app, int error, const char *queue,
+                  const char *what)
+{
+	char lacks[160];
+
+	if (error != -EOPNOTSUPP)
+		return reply_error(ctx, x, app, error, queue);
+	lacks_text(lacks, sizeof lacks, app, what);
+	return weir_http_problem(ctx, x, 501, "%s", lacks);
 }
 
 int reply_error(const weir_ctx *ctx, weir_http *x, struct app *app, int error, const char *queue)

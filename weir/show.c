@@ -364,8 +364,10 @@ static void show_queues(struct client *c, const json_t *answer)
 
 static void show_redriven(struct client *c, const json_t *answer)
 {
-	weir__buf_printf(&c->out, "%lld jobs are back in %s\n",
-	                 (long long)get_int(answer, "redriven"), c->o->args[1]);
+	long long n = get_int(answer, "redriven");
+
+	weir__buf_printf(&c->out, "%lld job%s back in %s\n", n, n == 1 ? " is" : "s are",
+	                 c->o->args[1]);
 }
 
 static int queues(const weir_ctx *ctx, struct client *c)

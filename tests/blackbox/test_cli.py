@@ -188,7 +188,7 @@ def queues_lists_shows_pauses_and_redrives():
         check_eq(w.take('mail', wait='0s'), [])
         run(w, 'queues', 'resume', 'mail')
         run(w, 'work', 'mail', '--once', '--', 'sh', '-c', 'exit 100', status=1)
-        check_eq(run(w, 'queues', 'redrive', 'mail')[0], '1 jobs are back in mail\n')
+        check_eq(run(w, 'queues', 'redrive', 'mail')[0], '1 job is back in mail\n')
         check(re.search(r'^queued +1$', run(w, 'queues', 'mail')[0], re.M), 'not back')
         check_eq(json.loads(run(w, 'queues', 'mail', '--json')[0])['name'], 'mail')
         check_in('nosuch: ', run(w, 'queues', 'nosuch', status=1)[1])

@@ -155,10 +155,13 @@ def what_the_engine_cannot_do_is_refused_with_the_word_for_it(n):
         lines = w.post('/v1/queues/q/jobs:batch', b'{"payload":"a"}\n{"payload":"b","priority":3}\n').lines
         check_eq(lines[0]['state'], 'queued')
         check_eq(lines[1]['status'], 501)
-        check_eq(w.put('/v1/queues/q', {'rate': 5}).status, 501)
-        check_eq(w.post('/v1/queues/q/pause').status, 501)
-        check_eq(w.get('/v1/queues/q/jobs').status, 501)
-        check_eq(w.put('/v1/crons/c', {'schedule': '@daily', 'queue': 'q'}).status, 501)
+        job = '/v1/jobs/01M8JQAD5W54X5H7A5BSV9AMBA'
+        for a, word in ((w.put('/v1/queues/q', {'rate': 5}), 'rate'), (w.put('/v1/queues/q', {'key_concurrency': 1}), 'concurrency'),
+                        (w.put('/v1/queues/q', {'durability': 'os'}), 'durability'), (w.post('/v1/queues/q/pause'), 'pause'),
+                        (w.get('/v1/queues/q/jobs'), 'look'), (w.get(job), 'look'), (w.get(job + '/events'), 'look'),
+                        (w.delete(job), 'cancel'), (w.post(job + '/retry'), 'retry'),
+                        (w.put('/v1/crons/c', {'schedule': '@daily', 'queue': 'q'}), 'cron')):
+            check_eq((a.status, a.json['detail']), (501, f'the store, JetStream, cannot do this: {word}; see weir queues --engines'))
 
 
 @on(RabbitTls)
