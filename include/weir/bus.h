@@ -89,10 +89,10 @@ WEIR_API int weir_bus_drain_report(const weir_ctx *ctx, weir_bus *b, weir_bus_re
 WEIR_API void weir_bus_close(weir_bus *b);
 
 /* Waits only for a BLOCK subscriber that is full, and yields now and then. 0; -EINVAL (bad
- * subject: no empty token, no white space or wildcard); -EMSGSIZE (payload and headers > 1 MiB);
- * -EPIPE; -ENOMEM; the context's error only under a BLOCK subscriber (others may have got it). Over
- * a cluster it waits while more is on its way than may be; -ENOBUFS when there is no connection and
- * what may wait for one is full. */
+ * subject: no empty token, no white space or wildcard); -EMSGSIZE (payload and headers over 1 MiB,
+ * or over the max_payload of a cluster's server); -EPIPE; -ENOMEM; the context's error only under a
+ * BLOCK subscriber (others may have got it). Over a cluster it waits while more is on its way than
+ * may be; -ENOBUFS when there is no connection and what may wait for one is full. */
 WEIR_API int weir_bus_publish(const weir_ctx *ctx, weir_bus *b, const char *subject,
                               const void *data, size_t len);
 /* All of it: reply address and headers. Returns how many subscriptions got it; over a cluster,

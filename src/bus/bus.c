@@ -288,15 +288,23 @@ void weir_bus_close(weir_bus *b)
 
 /* ---- Publishing ---- */
 
-static int check(const weir_msg *m)
+size_t weir__bus_payload_max(const weir_bus *b)
 {
-	size_t headers = m->headers ? strnlen(m->headers, WEIR__BUS_PAYLOAD_MAX + 1) : 0;
+	return b->remote ? b->remote->ops->payload_max(b->remote) : WEIR__BUS_PAYLOAD_MAX;
+}
 
+static int check(const weir_bus *b, const weir_msg *m)
+{
+	size_t max = weir__bus_payload_max(b);
+	size_t headers = m->headers ? strnlen(m->headers, max + 1) : 0;
+
+	if (headers && b->remote)
+		headers += WEIR__BUS_FRAME;
 	if (!weir_subject_valid(m->subject, false))
 		return -EINVAL;
 	if (m->reply && !weir_subject_valid(m->reply, false))
 		return -EINVAL;
-	if (m->len > WEIR__BUS_PAYLOAD_MAX || headers > WEIR__BUS_PAYLOAD_MAX - m->len)
+	if (m->len > max || headers > max - m->len)
 		return -EMSGSIZE;
 	return 0;
 }
@@ -312,7 +320,7 @@ static int send(const weir_ctx *ctx, weir_bus *b, const weir_msg *m, bool more,
 	weir__magic_check(b, WEIR__BUS_MAGIC);
 	if (__atomic_load_n(&b->closed, __ATOMIC_RELAXED))
 		return -EPIPE;
-	r = check(m);
+	r = check(b, m);
 	if (r < 0)
 		return r;
 	/* Not for its answer: a publisher that never waits is to let the handlers of its worker

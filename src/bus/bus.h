@@ -12,7 +12,12 @@
 #include "rt/lock.h"
 #include "rt/wait.h"
 
-enum { WEIR__BUS_PAYLOAD_MAX = 1 << 20 };
+enum {
+	WEIR__BUS_PAYLOAD_MAX = 1 << 20,
+	/* "NATS/1.0", the empty line behind headers, and a line's end that may be missing: counted
+	 * with them by a NATS server */
+	WEIR__BUS_FRAME = 14,
+};
 
 /* A message, encoded once and shared by reference count between all queues that hold it.
  * Immutable. */
@@ -189,6 +194,9 @@ int weir__bus_send(const weir_ctx *ctx, weir_bus *b, const weir_msg *m, weir_bus
  * calls the first ends, however far he came. */
 int weir__bus_publish_more(const weir_ctx *ctx, weir_bus *b, const weir_msg *m);
 void weir__bus_kick(weir_bus *b);
+
+/* Bytes of headers and payload in one message: a NATS server may take fewer than we do. */
+size_t weir__bus_payload_max(const weir_bus *b);
 
 void weir__broker_ref(struct weir__broker *k);
 void weir__broker_unref(struct weir__broker *k);

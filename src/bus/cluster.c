@@ -357,6 +357,11 @@ static void stats(struct weir__remote *remote, weir_bus_stats *ret)
 	weir__lock_release(&k->lock);
 }
 
+static size_t payload_max(struct weir__remote *r)
+{
+	return __atomic_load_n(&of(r)->payload_max, __ATOMIC_RELAXED);
+}
+
 /* It is done, so this takes no time: but a program that ends now would pull OpenSSL from under what
  * the thread still has of it. */
 static void reap(struct weir__cluster *k)
@@ -407,6 +412,7 @@ static const struct weir__remote_ops ops = { .publish = publish,
 	                                     .inbox = inbox,
 	                                     .close = close_cluster,
 	                                     .stats = stats,
+	                                     .payload_max = payload_max,
 	                                     .free = free_cluster };
 
 static struct weir__cluster *cluster_new(const char *url, struct weir__broker *local)
@@ -417,6 +423,7 @@ static struct weir__cluster *cluster_new(const char *url, struct weir__broker *l
 		return NULL;
 	k->remote.ops = &ops;
 	k->remote.refs = 2; /* ours and the thread's */
+	k->payload_max = WEIR__BUS_PAYLOAD_MAX;
 	k->local = local;
 	weir__broker_ref(local);
 	sem_init(&k->wake, 0, 0);

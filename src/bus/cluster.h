@@ -58,6 +58,7 @@ struct weir__cluster {
 	size_t foreign; /* connections and subscriptions of which nats.c has not said its last */
 	bool sleeping;  /* the thread, for want of orders */
 	bool up, given_up, stop, done, slow;
+	size_t payload_max;      /* atomic: what the server said */
 	bool remark;             /* a mark is due, since one may have been lost */
 	int opened;              /* 1, or why it could not be; 0: not yet */
 	int error;               /* from then on nothing works */

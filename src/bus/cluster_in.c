@@ -111,6 +111,19 @@ void weir__cluster_down(struct weir__cluster *k, const char *why)
 		          (unsigned long long)lost);
 }
 
+/* Of the server that the connection is to now. */
+static void heed_payload_max(struct weir__cluster *k, natsConnection *nc)
+{
+	int64_t max = natsConnection_GetMaxPayload(nc);
+
+	if (max <= 0 || max > WEIR__BUS_PAYLOAD_MAX)
+		max = WEIR__BUS_PAYLOAD_MAX;
+	if (max < WEIR__BUS_PAYLOAD_MAX)
+		weir__log(WEIR__INFO, "bus", "NATS: messages of up to %lld bytes are taken there",
+		          (long long)max);
+	__atomic_store_n(&k->payload_max, (size_t)max, __ATOMIC_RELAXED);
+}
+
 void weir__cluster_up(struct weir__cluster *k, natsConnection *nc)
 {
 	char name[128] = "";
@@ -118,6 +131,7 @@ void weir__cluster_up(struct weir__cluster *k, natsConnection *nc)
 	int64_t away;
 	bool again;
 
+	heed_payload_max(k, nc);
 	(void)natsConnection_GetConnectedUrl(nc, name, sizeof name);
 	host = strrchr(name, '@') ? strrchr(name, '@') + 1 : name;
 	weir__lock_acquire(&k->lock);

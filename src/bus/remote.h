@@ -37,6 +37,8 @@ struct weir__remote_ops {
 	/* Ends it; without a context at once. How many messages were never handed over. */
 	uint64_t (*close)(const weir_ctx *ctx, struct weir__remote *r);
 	void (*stats)(struct weir__remote *r, weir_bus_stats *ret);
+	/* Bytes of headers and payload that it takes in one message, as it last said. */
+	size_t (*payload_max)(struct weir__remote *r);
 	void (*free)(struct weir__remote *r); /* the last reference is gone */
 };
 

@@ -159,6 +159,16 @@ int weir__js_verdict(const weir_msg *m)
 	return strstr(m->data, "\"duplicate\"") ? 1 : 0; /* It is not told when it is false. */
 }
 
+/* Does the server take it, and once more among the dead, where it has two ids and a number? */
+static int room(struct weir__js *js, const struct weir__remote_job *job, size_t headers)
+{
+	size_t dead = strlen(job->id) + sizeof "Weir-Id: .18446744073709551615\r\n";
+
+	return headers + dead + WEIR__BUS_FRAME + job->len > weir__bus_payload_max(js->bus) ?
+	               -EMSGSIZE :
+	               0;
+}
+
 /* Its headers are written into a buffer that is there. */
 static int send(const weir_ctx *ctx, struct weir__js *js, struct weir__js_lane *l,
                 const char *subject, const struct weir__remote_job *job, uint64_t no,
@@ -166,12 +176,14 @@ static int send(const weir_ctx *ctx, struct weir__js *js, struct weir__js_lane *
 {
 	char reply[WEIR__JS_NAME + 24];
 	weir_msg m = { .subject = subject, .reply = reply, .data = job->data, .len = job->len };
+	int r;
 
 	snprintf(reply, sizeof reply, "%s%llu", l->inbox, (unsigned long long)no);
 	weir__buf_clear(headers);
 	weir__js_headers(headers, job, NULL, NULL);
 	m.headers = headers->data;
-	return headers->failed ? -ENOMEM : weir__bus_publish_more(ctx, js->bus, &m);
+	r = headers->failed ? -ENOMEM : room(js, job, headers->len);
+	return r < 0 ? r : weir__bus_publish_more(ctx, js->bus, &m);
 }
 
 /* Sends what has no answer yet: r[i] is -EINPROGRESS. */
@@ -289,14 +301,14 @@ static int put(const weir_ctx *ctx, void *engine, const char *queue,
 
 static int fits(void *engine, const struct weir__remote_job *job)
 {
+	struct weir__js *js = engine;
 	struct weir__buf headers = WEIR__BUF_INIT;
-	size_t n;
+	int r;
 
-	(void)engine;
 	weir__js_headers(&headers, job, NULL, NULL);
-	n = headers.len + job->len;
+	r = headers.failed ? -ENOMEM : room(js, job, headers.len);
 	weir__buf_free(&headers);
-	return n > WEIR__BUS_PAYLOAD_MAX ? -EMSGSIZE : 0;
+	return r;
 }
 
 /* ---- Life ---- */

@@ -235,6 +235,12 @@ int weir__js_bury(const weir_ctx *ctx, void *engine, const char *queue,
 	m.headers = headers.data;
 	if (!headers.failed)
 		r = weir_bus_request_many(&soon, js->bus, &m, &answer, 1);
+	if (r == -EMSGSIZE) { /* There is room for it, and not for the reason. */
+		weir__buf_clear(&headers);
+		weir__js_headers(&headers, &d->job, again, NULL);
+		m.headers = headers.data;
+		r = weir_bus_request_many(&soon, js->bus, &m, &answer, 1);
+	}
 	weir__buf_free(&headers);
 	if (r <= 0)
 		return weir_ctx_err(ctx) < 0 ? weir_ctx_err(ctx) : -ENOTCONN;

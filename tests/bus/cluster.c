@@ -11,6 +11,7 @@
 
 #include <arpa/inet.h>
 
+#include "bus/bus.h"
 #include "numbers.h"
 #include "servers.h"
 
@@ -529,6 +530,64 @@ TASK(a_stalled_subscription_slows_nobody_and_holds_no_more_than_it_may)
 	CHECK_EQ(st.pending, 16);
 	CHECK_EQ(st.dropped, 20000 - 16);
 	weir_sub_close(stalled);
+	CHECK_EQ(weir_bus_drain(ctx, b), 0);
+	server_kill(&s, SIGKILL);
+}
+
+static void publish_more(const weir_ctx *ctx, weir_bus *b, const void *data, size_t len)
+{
+	CHECK_EQ(weir__bus_publish_more(ctx, b,
+	                                &(weir_msg){ .subject = "a", .data = data, .len = len }),
+	         0);
+}
+
+TASK(what_is_published_together_arrives_with_the_kick)
+{
+	struct bus_server s;
+	weir_sub *sub;
+	weir_bus *b;
+	weir_msg m;
+
+	if (!start(&s))
+		return;
+	b = open_bus(ctx, s.url);
+	sub = follow(ctx, b, "a", NULL);
+	for (int n = 1; n < 100; n += 7) {
+		char text[16];
+
+		for (int i = 0; i < n; i++)
+			publish_more(ctx, b, text, (size_t)snprintf(text, sizeof text, "%d", i));
+		weir__bus_kick(b);
+		for (int i = 0; i < n; i++) {
+			CHECK_EQ(weir_sub_next(ctx, sub, &m), 1);
+			CHECK_EQ(number(&m), i);
+		}
+	}
+	weir_sub_close(sub);
+	CHECK_EQ(weir_bus_drain(ctx, b), 0);
+	server_kill(&s, SIGKILL);
+}
+
+TASK(whoever_publishes_many_that_do_not_fit_at_a_time_waits_for_room_and_gets_it)
+{
+	static const char large[3000];
+	struct bus_server s;
+	char url[128];
+	weir_sub *sub;
+	weir_bus *b;
+	weir_msg m;
+
+	if (!start(&s))
+		return;
+	snprintf(url, sizeof url, "%s?buffer=4KiB", s.url);
+	b = open_bus(ctx, url);
+	sub = follow(ctx, b, "a", NULL);
+	for (int i = 0; i < 16; i++)
+		publish_more(ctx, b, large, sizeof large);
+	weir__bus_kick(b);
+	for (int i = 0; i < 16; i++)
+		CHECK_EQ(weir_sub_next(ctx, sub, &m), 1);
+	weir_sub_close(sub);
 	CHECK_EQ(weir_bus_drain(ctx, b), 0);
 	server_kill(&s, SIGKILL);
 }

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* Many messages at a time: a reader that waits for a number of them, and a publisher that says when
- * it is done, in process and over a real nats-server. */
+/* A reader that waits for a number of messages. */
 #include <weir/bus.h>
 #include <weir/group.h>
 
 #include "bus/bus.h"
 #include "numbers.h"
-#include "servers.h"
 
 enum { MANY = 100 };
 
@@ -102,71 +100,4 @@ TASK(a_drain_ends_the_wait_for_many)
 	CHECK_EQ(gather(ctx, &g), 0);
 	CHECK_EQ(g.got, 0);
 	weir_sub_close(g.s);
-}
-
-TASK(what_is_published_together_arrives_with_the_kick)
-{
-	struct bus_server server;
-	weir_bus *b;
-	weir_sub *s;
-
-	if (!nats_server_start(&server, free_port())) {
-		skip("nats-server is not installed");
-		return;
-	}
-	b = open_bus(ctx, server.url);
-	s = follow(ctx, b, "a", NULL);
-	for (int round = 0; round < 20; round++) {
-		int n = 1 + 7 * round % MANY;
-		struct gatherer g = { s, (size_t)n, WEIR_SEC(20), 0, -1 };
-
-		for (int i = 0; i < n; i++) {
-			char text[16];
-			int len = snprintf(text, sizeof text, "%d", i);
-
-			CHECK_EQ(weir__bus_publish_more(ctx, b,
-			                                &(weir_msg){ .subject = "a",
-			                                             .data = text,
-			                                             .len = (size_t)len }),
-			         0);
-		}
-		weir__bus_kick(b);
-		CHECK_EQ(gather(ctx, &g), 0);
-		CHECK_EQ(g.got, n);
-		CHECK_EQ(g.first, 0);
-	}
-	weir_sub_close(s);
-	CHECK_EQ(weir_bus_drain(ctx, b), 0);
-	server_kill(&server, SIGKILL);
-}
-
-TASK(whoever_publishes_many_that_do_not_fit_at_a_time_waits_for_room_and_gets_it)
-{
-	struct gatherer g = { NULL, 16, WEIR_SEC(20), 0, -1 };
-	static char large[3000];
-	struct bus_server server;
-	char url[128];
-	weir_bus *b;
-	weir_sub *s;
-
-	if (!nats_server_start(&server, free_port())) {
-		skip("nats-server is not installed");
-		return;
-	}
-	snprintf(url, sizeof url, "%s?buffer=4KiB", server.url);
-	b = open_bus(ctx, url);
-	s = follow(ctx, b, "a", NULL);
-	for (int i = 0; i < 16; i++)
-		CHECK_EQ(weir__bus_publish_more(ctx, b,
-		                                &(weir_msg){ .subject = "a",
-		                                             .data = large,
-		                                             .len = sizeof large }),
-		         0);
-	weir__bus_kick(b);
-	g.s = s;
-	CHECK_EQ(gather(ctx, &g), 0);
-	CHECK_EQ(g.got, 16);
-	weir_sub_close(s);
-	CHECK_EQ(weir_bus_drain(ctx, b), 0);
-	server_kill(&server, SIGKILL);
 }
