@@ -97,6 +97,7 @@ static bool steal_from(struct weir__worker *w, struct weir__worker *from)
 		__atomic_store_n(&w->fresh_count, w->fresh_count + 1, __ATOMIC_RELEASE);
 	*w->fresh_last = first;
 	w->fresh_last = last;
+	w->fresh_crowd.count = 0;
 	weir__bias_release(&w->fresh_lock, weir__here());
 	return true;
 }

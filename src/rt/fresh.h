@@ -15,6 +15,10 @@
 
 #include "rt/task.h"
 
+/* A queue as long as this is longer than the caches. Its tasks know who comes a little later, as those of
+ * a crowd do. */
+enum { WEIR__FRESH_LONG = 2048 };
+
 /* Lets a worker that sleeps look for what it may steal. */
 void weir__fresh_wake_one(struct weir__worker *not_this);
 
@@ -53,6 +57,12 @@ static inline uint32_t weir__fresh_append(struct weir__worker *w, weir__task *t)
 	t->next = NULL;
 	*w->fresh_last = t;
 	w->fresh_last = &t->next;
+	if (weir__unlikely(count > WEIR__FRESH_LONG)) {
+		/* Who is in the crowd is among the last of the queue, or was taken from a short one. */
+		if (count == WEIR__FRESH_LONG + 1)
+			w->fresh_crowd.count = 0;
+		weir__crowd_add(&w->fresh_crowd, t);
+	}
 	__atomic_store_n(&w->fresh_count, count, __ATOMIC_RELEASE);
 	return count;
 }
@@ -67,6 +77,8 @@ static inline weir__task *weir__fresh_take(struct weir__worker *w)
 	w->fresh_first = t->next;
 	if (!w->fresh_first)
 		w->fresh_last = &w->fresh_first;
+	else if (weir__unlikely(w->fresh_count > WEIR__FRESH_LONG))
+		weir__expect(weir__container(t->msg.next, weir__task, msg));
 	else
 		weir__expect(w->fresh_first);
 	__atomic_store_n(&w->fresh_count, w->fresh_count - 1, __ATOMIC_RELEASE);

@@ -92,6 +92,17 @@ static inline const char *weir__task_name(const weir__task *t)
 	return t->named ? t->name : t->given;
 }
 
+/*
+ * For who wakes very many tasks at once: their stacks are no longer in the caches, and each of them
+ * would be waited for. So a task of a crowd knows one that will run a little later, in the message
+ * that it does not need while it is ready, and the scheduler has that one's memory fetched meanwhile.
+ */
+enum { WEIR__CROWD_AHEAD = 4 };
+struct weir__crowd {
+	weir__task *last[WEIR__CROWD_AHEAD];
+	unsigned count;
+};
+
 struct weir__worker {
 	int index;
 	pthread_t thread;
@@ -144,6 +155,7 @@ struct weir__worker {
 	struct weir__bias fresh_lock; /* its own, seldom taken by others; guards: */
 	weir__task *fresh_first, **fresh_last; /* new tasks that may be stolen */
 	uint32_t fresh_count;                  /* atomic too, for a look without the lock */
+	struct weir__crowd fresh_crowd;        /* its last ones, while it is very long */
 
 	/* Simulation. */
 	struct weir__fiber sim_fiber; /* the scheduler's stack when logical */
@@ -218,19 +230,7 @@ static inline void weir__ready(struct weir__worker *w, weir__task *t)
 	w->ready_last = &t->next;
 }
 
-/*
- * For who wakes very many tasks at once: their stacks are no longer in the caches, and each of them
- * would be waited for. So a task of a crowd knows one that will run a little later, in the message
- * that it does not need while it is ready, and the scheduler has that one's memory fetched meanwhile.
- */
-enum { WEIR__CROWD_AHEAD = 4 };
-struct weir__crowd {
-	weir__task *last[WEIR__CROWD_AHEAD];
-	unsigned count;
-};
-
-static inline void weir__ready_in_crowd(struct weir__worker *w, weir__task *t,
-                                        struct weir__crowd *crowd)
+static inline void weir__crowd_add(struct weir__crowd *crowd, weir__task *t)
 {
 	weir__task **place = &crowd->last[crowd->count++ % WEIR__CROWD_AHEAD];
 
@@ -238,6 +238,12 @@ static inline void weir__ready_in_crowd(struct weir__worker *w, weir__task *t,
 		(*place)->msg.next = &t->msg;
 	*place = t;
 	t->msg.next = &t->msg;
+}
+
+static inline void weir__ready_in_crowd(struct weir__worker *w, weir__task *t,
+                                        struct weir__crowd *crowd)
+{
+	weir__crowd_add(crowd, t);
 	w->crowd++;
 	weir__ready(w, t);
 }
