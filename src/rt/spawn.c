@@ -253,8 +253,8 @@ int weir__spawn(const weir_ctx *ctx, int worker, weir_task_fn *fn, void *arg, co
 	} else {
 		t = weir__task_at(w->stacks.free[--w->stacks.count]);
 		if (weir__likely(w->stacks.count >= WEIR__CROWD_AHEAD))
-			weir__expect(weir__task_at(
-				w->stacks.free[w->stacks.count - WEIR__CROWD_AHEAD]));
+			weir__expect(
+				weir__task_at(w->stacks.free[w->stacks.count - WEIR__CROWD_AHEAD]));
 	}
 	t->sampled = false;
 	init(t, w, w, ctx, part);
