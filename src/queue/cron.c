@@ -83,16 +83,28 @@ static void tick(weir_store *s, struct weir__due *d)
 		arm(s, c);
 }
 
-/* The wall clock may show something else than when next_at was counted. */
-static void recount(struct weir__cron *c)
+/* The wall clock may show something else than when next_at was counted. True: that was changed. */
+static bool recount(struct weir__cron *c)
 {
 	int64_t now = weir_wall(), next;
 
 	if (c->asleep || now > c->since_at - CORRECTION)
-		return;
+		return false;
 	c->since_at = now;
 	if (weir__schedule_next(&c->when, c->zone, now, &next) == 0)
 		c->next_at = next;
+	return true;
+}
+
+static void recount_all(weir_store *s)
+{
+	weir__store_enter(s);
+	for (size_t i = 0; i < s->crons_n; i++) {
+		if (recount(s->crons[i]))
+			weir__journal_cron(s, s->crons[i]);
+		arm(s, s->crons[i]);
+	}
+	weir__store_leave(s);
 }
 
 int weir__cron_watch(const weir_ctx *ctx, void *arg)
@@ -112,15 +124,12 @@ int weir__cron_watch(const weir_ctx *ctx, void *arg)
 		          strerrordesc_np(-r));
 		return r;
 	}
+	/* Once before the first wait: it may have been set after a cron was counted and before the
+	 * watch was open. */
+	recount_all(s);
 	while ((r = weir__wall_wait(ctx, w)) == 0) {
 		weir__log(WEIR__INFO, "queue", "the clock was set: crons are counted anew");
-		weir__store_enter(s);
-		for (size_t i = 0; i < s->crons_n; i++) {
-			recount(s->crons[i]);
-			weir__journal_cron(s, s->crons[i]);
-			arm(s, s->crons[i]);
-		}
-		weir__store_leave(s);
+		recount_all(s);
 	}
 	weir__wall_close(w);
 	return r;

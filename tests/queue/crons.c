@@ -392,6 +392,64 @@ SIM(a_clock_set_between_two_lives_neither_repeats_nor_silences, 20)
 	unlink(spool);
 }
 
+/* What a cron of every ten minutes has put, counted apart from it: wall is where its clock stands. */
+struct count {
+	int64_t wall, next;
+	uint64_t ticks;
+};
+
+static void passes(struct count *c, int64_t ns, bool at_once)
+{
+	c->wall += ns;
+	while (c->wall >= c->next) {
+		c->ticks++;
+		c->next = at_once ? c->wall / WEIR_MIN(10) * WEIR_MIN(10) + WEIR_MIN(10) :
+		                    c->next + WEIR_MIN(10);
+	}
+}
+
+SIM(ticks_come_exactly_once_however_the_clock_is_set_and_the_server_restarted, 30)
+{
+	char spool[] = "/tmp/weir-crons-XXXXXX";
+	weir_store_options opt = { .spool = spool };
+	weir_cron_info i = { 0 };
+	struct count c;
+	weir_store *s;
+	int64_t last = 0, step;
+	int fd = mkstemp(spool);
+
+	CHECK(fd >= 0);
+	close(fd);
+	unlink(spool);
+	s = store_with(ctx, &opt);
+	CHECK_EQ(weir_cron_put(ctx, s, "c", "*/10 * * * *", "q", NULL, 0), 0);
+	c = (struct count){ .wall = weir_wall() };
+	c.next = c.wall / WEIR_MIN(10) * WEIR_MIN(10) + WEIR_MIN(10);
+	for (int round = 0; round < 30; round++) {
+		bool down = weir_random(4) == 0;
+
+		if (down)
+			store_end(ctx, s);
+		step = WEIR_SEC((int64_t)weir_random(7200)) - WEIR_HOUR(1);
+		if (c.next - c.wall - step > WEIR_HOUR(2)) /* Else it would be taken for wrong. */
+			step = -step;
+		weir_sim_wall_step(step);
+		passes(&c, step, true);
+		if (down)
+			s = store_with(ctx, &opt);
+		step = WEIR_SEC(1 + (int64_t)weir_random(2400));
+		CHECK_EQ(weir_sleep(ctx, step), 0);
+		passes(&c, step, false);
+		CHECK_EQ(info(s, "q").queued, c.ticks);
+		CHECK_EQ(weir_cron_get(s, "c", &i), 0);
+		CHECK_EQ(i.next_at, c.next);
+		CHECK(i.last_at >= last);
+		last = i.last_at;
+	}
+	store_end(ctx, s);
+	unlink(spool);
+}
+
 TASK(a_cron_of_a_zone_is_taken_and_an_unknown_zone_refused)
 {
 	weir_store *s = store(ctx);
