@@ -45,6 +45,7 @@ struct weir__js_queue {
 	uint64_t session;
 	unsigned in_vain; /* requests in a row that brought nothing */
 	uint64_t ghosts;  /* looked for up to this message */
+	uint64_t looked;  /* for all of them in this connection: 1 + its number; or 0 */
 };
 
 struct weir__js {

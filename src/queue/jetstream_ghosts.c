@@ -11,6 +11,10 @@
  * So when requests have brought nothing although something is there, whatever between the
  * consumer's floor and its last delivery is gone from the stream is acknowledged, once more. For
  * what is no ghost that changes nothing, whoever else does the same at the same time.
+ *
+ * What is there may also be nothing but what the consumer gave out before and nobody holds any
+ * more. That looks like jobs which run elsewhere, the usual thing, so then it is done once a
+ * connection only: ghosts come of a server that was killed, which is a new one.
  */
 #include "queue/jetstream.h"
 
@@ -45,7 +49,7 @@ static uint64_t end_of(const weir_msg *m, const char *end)
 int weir__js_lay_ghosts(const weir_ctx *ctx, struct weir__js *js, struct weir__js_queue *q)
 {
 	char name[WEIR__JS_NAME], at[WEIR__JS_NAME + 16];
-	uint64_t floor, last, from, laid = 0;
+	uint64_t floor, last, end, from, laid = 0, connection = 1 + weir__js_reconnects(js);
 	bool stuck;
 	weir_msg m;
 	int r;
@@ -56,10 +60,10 @@ int weir__js_lay_ghosts(const weir_ctx *ctx, struct weir__js *js, struct weir__j
 	r = weir__js_info(ctx, js, "CONSUMER", at, &m);
 	if (r < 0)
 		return r == -ENOENT ? 0 : r; /* weir__js_mend() makes it again. */
-	stuck = weir__js_number(&m, "num_pending") > 0 &&
-	        weir__js_number(&m, "num_ack_pending") > 0;
+	stuck = weir__js_number(&m, "num_ack_pending") > 0 &&
+	        (weir__js_number(&m, "num_pending") > 0 || q->looked != connection);
 	floor = end_of(&m, "\"ack_floor\":");
-	last = end_of(&m, "\"delivered\":");
+	last = end = end_of(&m, "\"delivered\":");
 	weir_msg_free(&m);
 	if (!stuck)
 		return 0;
@@ -73,9 +77,12 @@ int weir__js_lay_ghosts(const weir_ctx *ctx, struct weir__js *js, struct weir__j
 			laid += r == 0;
 		}
 	}
+	if (r >= 0 && q->ghosts == end)
+		q->looked = connection;
 	if (laid)
 		weir__log(WEIR__WARN, "queue",
-		          "JetStream gave out nothing of queue %s although jobs are there: %llu "
+		          "JetStream gave out nothing of queue %s although jobs are there or held: "
+		          "%llu "
 		          "messages that are gone were acknowledged once more",
 		          q->name, (unsigned long long)laid);
 	return r < 0 ? r : 0;
