@@ -24,9 +24,11 @@ struct cursor {
 
 static const char *const names[] = { "row_job", "row_change" };
 static const char *const columns[] = {
-	"CREATE TABLE x(num, id, queue, state, priority, ord, due_at, key, attempts_max, timeout_ns,"
+	"CREATE TABLE x(num, id, queue, state, priority, ord, due_at, key, attempts_max, "
+	"timeout_ns,"
 	" created_at, content_type, size, payload)",
-	"CREATE TABLE x(n, job, state, ord, attempt, due_at, started_at, finished_at, lease, lease_ns,"
+	"CREATE TABLE x(n, job, state, ord, attempt, due_at, started_at, finished_at, lease, "
+	"lease_ns,"
 	" lease_until, renew, cancel, worker, progress, note, error, result, history)",
 };
 
@@ -174,7 +176,7 @@ static void change_column(sqlite3_context *to, struct weir__sqlite *q, const str
 /* ---- What SQLite asks of a table ---- */
 
 static int table_new(sqlite3 *db, void *arg, int argc, const char *const *argv, sqlite3_vtab **ret,
-                   char **ret_error)
+                     char **ret_error)
 {
 	bool changes = !strcmp(argv[0], names[1]);
 	int code = sqlite3_declare_vtab(db, columns[changes]);
