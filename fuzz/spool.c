@@ -61,7 +61,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 		const char *dir = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
 
 		snprintf(path, sizeof path, "%s/weir-fuzz-%d.spool", dir, (int)getpid());
-		weir__log_set(WEIR__ERROR + 1, false);
+		weir__log_set(WEIR__ERROR + 1, WEIR__LOG_TEXT);
 	}
 	weir__buf_str(&b, "WEIRSPOL");
 	number(&b, 1, 4);

@@ -371,7 +371,7 @@ int client_run(const struct options *o, client_fn *fn, void *arg)
 	int r;
 
 	/* That a signal asks us to end is no news for who sent it. */
-	weir__log_set(WEIR__WARN, false);
+	weir__log_set(WEIR__WARN, WEIR__LOG_PLAIN);
 	r = client_open(&f.c, o);
 	if (r)
 		return r;

@@ -178,7 +178,7 @@ int cmd_move(const struct options *o)
 	}
 	if (o->nargs && need_queue(o->args[0]))
 		return EXIT_USAGE;
-	weir__log_set(WEIR__WARN, false);
+	weir__log_set(WEIR__WARN, WEIR__LOG_PLAIN);
 	j = calloc(1, sizeof *j);
 	if (!j)
 		return EXIT_FAILED;

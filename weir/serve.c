@@ -395,7 +395,8 @@ int cmd_serve(const struct options *o)
 	unsigned char secret[32];
 	int r;
 
-	weir__log_set(o->log_debug ? WEIR__DEBUG : WEIR__INFO, o->log_json);
+	weir__log_set(o->log_debug ? WEIR__DEBUG : WEIR__INFO,
+	              o->log_json ? WEIR__LOG_JSON : WEIR__LOG_TEXT);
 	json_object_seed(
 		JANSSON_SEED ^
 		(size_t)weir_wall()); /* Else the first object read would open a file in a task. */

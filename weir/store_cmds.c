@@ -8,6 +8,7 @@
 #include <weir/queue.h>
 
 #include "weir.h"
+#include "base/log.h"
 
 /* The file that the same settings make `weir serve` use; NULL without memory. */
 static char *store_file(const struct options *o)
@@ -40,6 +41,7 @@ int cmd_backup(const struct options *o)
 	char *path;
 	int r;
 
+	weir__log_set(WEIR__WARN, WEIR__LOG_PLAIN);
 	if (is_url(o))
 		return EXIT_FAILED;
 	path = store_file(o);
@@ -57,6 +59,7 @@ int cmd_check(const struct options *o)
 	char *path;
 	int r;
 
+	weir__log_set(WEIR__WARN, WEIR__LOG_PLAIN);
 	if (!o->nargs && is_url(o))
 		return EXIT_FAILED;
 	path = o->nargs ? strdup(o->args[0]) : store_file(o);

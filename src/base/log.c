@@ -8,14 +8,14 @@
 #include <unistd.h>
 
 static _Atomic int least_level = WEIR__INFO;
-static _Atomic bool as_json;
+static _Atomic int log_form = WEIR__LOG_TEXT;
 
 static const char *const names[] = { "debug", "info", "warn", "error" };
 
-void weir__log_set(enum weir__log_level least, bool json)
+void weir__log_set(enum weir__log_level least, enum weir__log_form form)
 {
 	least_level = (int)least;
-	as_json = json;
+	log_form = (int)form;
 }
 
 bool weir__log_allow(struct weir__log_limit *l)
@@ -52,28 +52,39 @@ static size_t escape(char *out, size_t cap, const char *text, bool json)
 	return n;
 }
 
+/* All in front of the text. */
+static size_t head(char out[128], enum weir__log_level level, const char *area, int form)
+{
+	struct timespec ts;
+	struct tm tm;
+
+	if (form == WEIR__LOG_PLAIN)
+		return (size_t)snprintf(out, 128, "weir: ");
+	clock_gettime(CLOCK_REALTIME, &ts);
+	gmtime_r(&ts.tv_sec, &tm);
+	return (size_t)snprintf(out, 128,
+	                        form == WEIR__LOG_JSON ?
+	                                "{\"time\":\"%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ\","
+	                                "\"level\":\"%s\",\"area\":\"%.32s\",\"msg\":\"" :
+	                                "%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ %s %.32s: ",
+	                        tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min,
+	                        tm.tm_sec, ts.tv_nsec / 1000000, names[level], area);
+}
+
 void weir__log(enum weir__log_level level, const char *area, const char *fmt, ...)
 {
 	char text[1024], line[4096];
-	struct timespec ts;
-	struct tm tm;
 	va_list ap;
 	size_t n;
-	bool json = as_json;
+	int form = log_form;
+	bool json = form == WEIR__LOG_JSON;
 
 	if ((int)level < least_level)
 		return;
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof text, fmt, ap);
 	va_end(ap);
-	clock_gettime(CLOCK_REALTIME, &ts);
-	gmtime_r(&ts.tv_sec, &tm);
-	n = (size_t)snprintf(line, 128,
-	                     json ? "{\"time\":\"%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ\",\"level\":"
-	                            "\"%s\",\"area\":\"%.32s\",\"msg\":\"" :
-	                            "%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ %s %.32s: ",
-	                     tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min,
-	                     tm.tm_sec, ts.tv_nsec / 1000000, names[level], area);
+	n = head(line, level, area, form);
 	n += escape(line + n, sizeof line - n - 8, text, json);
 	memcpy(line + n, json ? "\"}\n" : "\n", json ? 3 : 1);
 	n += json ? 3 : 1;

@@ -27,6 +27,8 @@ struct weir__log_limit {
 };
 bool weir__log_allow(struct weir__log_limit *l);
 
-void weir__log_set(enum weir__log_level least, bool json);
+/* Plain is for programs that somebody waits for: "weir: client too slow peer=…". */
+enum weir__log_form { WEIR__LOG_TEXT, WEIR__LOG_JSON, WEIR__LOG_PLAIN };
+void weir__log_set(enum weir__log_level least, enum weir__log_form form);
 
 #endif

@@ -130,7 +130,7 @@ def a_backup_of_a_running_server_is_a_store_to_start_from():
         check_eq(cli('backup', file, '--data', d)[0], 0)
         later = w.enqueue('q', 'later')
         status, out, err = cli('backup', file, '--data', d)
-        check(status == 1 and 'exists' in err, err)
+        check_eq((status, err), (1, f'weir: {file} exists\n'))
         check_eq(cli('check', '--data', d)[0], 0)
         status, out, err = cli('check', file)
         check(status == 0 and b'1 job to be done' in out, (out, err))

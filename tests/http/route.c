@@ -94,7 +94,7 @@ TEST(a_conflict_fails_when_it_is_added)
 		{ "GET /a/", "GET /a/{x}" },      { "/a/{x...}", "GET /a/b" },
 	};
 
-	weir__log_set(WEIR__ERROR + 1, false);
+	weir__log_set(WEIR__ERROR + 1, WEIR__LOG_TEXT);
 	for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++)
 		for (int swap = 0; swap < 2; swap++) {
 			struct weir__router r;

@@ -222,7 +222,7 @@ static void lives(const weir_ctx *ctx, uint64_t seed, int n)
 static void quiet(void)
 {
 	/* CRASH_LOG=1 with --seed shows what the store says. */
-	weir__log_set(getenv("CRASH_LOG") ? WEIR__DEBUG : WEIR__ERROR + 1, false);
+	weir__log_set(getenv("CRASH_LOG") ? WEIR__DEBUG : WEIR__ERROR + 1, WEIR__LOG_TEXT);
 	weir__cold_window = 4;
 }
 
