@@ -70,15 +70,15 @@ static void render_verdict(const weir_ctx *ctx, struct weir__buf *b, struct app 
 	const char *durability = weir_queue_durability(app->store, known ? job.queue : queue);
 
 	weir__buf_byte(b, '{');
-	put_str(b, "id", id);
-	put_str(b, "queue", known ? job.queue : queue);
-	put_str(b, "state",
-	        known   ? weir_job_state_name(job.state) :
-	        again   ? "done" :
-	        delayed ? "delayed" :
-	                  "queued");
+	put_word(b, "id", id);
+	put_word(b, "queue", known ? job.queue : queue);
+	put_word(b, "state",
+	         known   ? weir_job_state_name(job.state) :
+	         again   ? "done" :
+	         delayed ? "delayed" :
+	                   "queued");
 	if (durability)
-		put_str(b, "durability", durability);
+		put_word(b, "durability", durability);
 	if (again)
 		put_bool(b, "duplicate", true);
 	weir__buf_byte(b, '}');

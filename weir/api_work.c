@@ -22,9 +22,9 @@ void render_taken(struct weir__buf *b, const weir_job *j)
 	const char *type = weir_job_content_type(j);
 
 	weir__buf_byte(b, '{');
-	put_str(b, "id", weir_job_id(j));
-	put_str(b, "queue", weir_job_queue(j));
-	put_str(b, "lease", weir_job_lease(j));
+	put_word(b, "id", weir_job_id(j));
+	put_word(b, "queue", weir_job_queue(j));
+	put_word(b, "lease", weir_job_lease(j));
 	put_u64(b, "attempt", weir_job_attempt(j));
 	put_str(b, "content_type", type ? type : "application/octet-stream");
 	put_duration(b, "timeout", weir_job_timeout(j));
@@ -179,7 +179,7 @@ static int finish(const weir_ctx *ctx, weir_http *x, struct app *app, struct hel
 		if (cancel_member)
 			put_bool(&b, cancel_member, r == 1);
 		else if (state)
-			put_str(&b, "state", state);
+			put_word(&b, "state", state);
 		else if (weir_job_get(ctx, app->store, h->id, false, &job) == 0) {
 			put_str(&b, "state", weir_job_state_name(job.state));
 			put_time(&b, "due_at", job.state == WEIR_DELAYED ? job.due_at : 0);

@@ -110,14 +110,21 @@ void retry_after(weir_http *x, int64_t ns);
 /* ---- Writing JSON ---- */
 void put_str(struct weir__buf *b, const char *name,
              const char *value); /* "name":"value", with the comma before it if one is due */
+/* The same for what holds nothing to escape: ids, leases, names of queues and states. */
+void put_word(struct weir__buf *b, const char *name, const char *value);
 void put_u64(struct weir__buf *b, const char *name, uint64_t value);
 void put_real(struct weir__buf *b, const char *name, double value);
 void put_bool(struct weir__buf *b, const char *name, bool value);
 void put_time(struct weir__buf *b, const char *name, int64_t wall_ns); /* RFC 3339; nothing for 0 */
 void put_duration(struct weir__buf *b, const char *name, int64_t ns);  /* nothing for 0 */
 void put_bytes(struct weir__buf *b, const char *name, const void *data,
-               size_t n);                             /* text, or NAME_base64 */
-void put_name(struct weir__buf *b, const char *name); /* "name": for what the caller writes */
+               size_t n); /* text, or NAME_base64 */
+void put_member(struct weir__buf *b, const char *name, size_t n);
+/* "name": for what the caller writes */
+static inline void put_name(struct weir__buf *b, const char *name)
+{
+	put_member(b, name, strlen(name));
+}
 void render_job(struct weir__buf *b, const weir_job_info *job);
 void render_queue(struct weir__buf *b, const weir_queue_info *queue);
 

@@ -9,9 +9,8 @@
 #include "base/base64.h"
 #include "base/units.h"
 
-void put_name(struct weir__buf *b, const char *name)
+void put_member(struct weir__buf *b, const char *name, size_t n)
 {
-	size_t n = strlen(name);
 	char *p;
 
 	if (!weir__buf_reserve(b, n + 4))
@@ -29,6 +28,21 @@ void put_str(struct weir__buf *b, const char *name, const char *value)
 {
 	put_name(b, name);
 	weir__buf_json(b, value, strlen(value));
+}
+
+void put_word(struct weir__buf *b, const char *name, const char *value)
+{
+	size_t n = strlen(value);
+	char *p;
+
+	put_name(b, name);
+	if (!weir__buf_reserve(b, n + 2))
+		return;
+	p = b->data + b->len;
+	*p++ = '"';
+	memcpy(p, value, n);
+	memcpy(p + n, "\"", 2);
+	b->len += n + 2;
 }
 
 void put_u64(struct weir__buf *b, const char *name, uint64_t value)

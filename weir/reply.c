@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "handlers.h"
+#include "http/exchange.h"
 #include "queue/remote.h"
 
 bool wants_head(const weir_http *x)
@@ -13,12 +14,13 @@ bool wants_head(const weir_http *x)
 
 int reply_json(const weir_ctx *ctx, weir_http *x, int status, struct weir__buf *b)
 {
-	int r;
+	int r = b->failed ? -ENOMEM :
+	                    weir__http_fixed(x, false, "content-type", "application/json");
 
-	if (b->failed)
+	if (r == -ENOMEM)
 		r = weir_http_problem(ctx, x, 500, "no memory for the answer");
-	else
-		r = weir_http_reply(ctx, x, status, "application/json", b->data, b->len);
+	else if (r == 0)
+		r = weir_http_reply(ctx, x, status, NULL, b->data, b->len);
 	weir__buf_free(b);
 	return r;
 }

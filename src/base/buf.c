@@ -132,13 +132,12 @@ bool weir__utf8_valid(const void *data, size_t n)
 	return true;
 }
 
-/* Does it stand in a JSON string as it is, for itself? */
-static bool plain(unsigned char c)
-{
-	return c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
-}
+/* What does not stand in a JSON string as it is, for itself. */
+static const bool special[256] = {
+	[0x00 ... 0x1f] = true, ['"'] = true, ['\\'] = true, [0x7f ... 0xff] = true
+};
 
-/* How many bytes from p on are plain. */
+/* How many bytes from p on are not special. */
 static size_t plain_run(const unsigned char *p, size_t n)
 {
 	size_t len = 0;
@@ -150,7 +149,7 @@ static size_t plain_run(const unsigned char *p, size_t n)
 		    weir__any_is(w, '\\') || weir__any_is(w, 0x7f))
 			break;
 	}
-	while (len < n && plain(p[len]))
+	while (len < n && !special[p[len]])
 		len++;
 	return len;
 }

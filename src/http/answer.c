@@ -137,7 +137,9 @@ static char *compose(weir_http *x, int64_t length, size_t *ret_len)
 	if (!head)
 		return NULL;
 	p = PUT(head, "HTTP/1.1 ");
-	p = put_number(p, (uint64_t)x->status);
+	*p++ = (char)('0' + x->status / 100);
+	*p++ = (char)('0' + x->status / 10 % 10);
+	*p++ = (char)('0' + x->status % 10);
 	*p++ = ' ';
 	p = put(p, reason, reason_len);
 	p = PUT(p, "\r\nDate: ");
@@ -359,10 +361,11 @@ int weir_http_add(weir_http *x, const char *name, const char *value)
 
 int weir__http_fixed(weir_http *x, bool trailer, const char *name, const char *value)
 {
+	size_t name_len = strlen(name);
 	struct weir__out_field *f;
 
 	weir__http_live(x, __func__);
-	if (!trailer && !strcmp(name, "content-type")) {
+	if (!trailer && name_len == 12 && !memcmp(name, "content-type", 12)) {
 		if (x->has_type)
 			return weir_http_set(x, name, value);
 		x->has_type = true;
@@ -372,7 +375,7 @@ int weir__http_fixed(weir_http *x, bool trailer, const char *name, const char *v
 	f = weir_http_alloc(x, sizeof *f);
 	if (!f)
 		return -ENOMEM;
-	*f = (struct weir__out_field){ NULL, name, value, strlen(name), strlen(value), true };
+	*f = (struct weir__out_field){ NULL, name, value, name_len, strlen(value), true };
 	if (trailer) {
 		*x->trailers_last = f;
 		x->trailers_last = &f->next;

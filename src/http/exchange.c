@@ -20,12 +20,11 @@
 
 /* ---- life ---- */
 
-void weir__http_live(const weir_http *x, const char *call)
+void weir__http_not_live(const weir_http *x, const char *call)
 {
 	weir__assert(x->magic == WEIR__HTTP_MAGIC, "%s: not an exchange", call);
-	weir__assert(__atomic_load_n(&x->state, __ATOMIC_RELAXED) == WEIR__X_LIVE,
-	             "%s on an exchange whose handler has returned (route \"%s\")", call,
-	             x->route ? x->route->pattern : "none");
+	weir__die("%s on an exchange whose handler has returned (route \"%s\")", call,
+	          x->route ? x->route->pattern : "none");
 }
 
 /* For a request whose head was read, or refused. */

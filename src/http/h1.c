@@ -61,14 +61,9 @@ __attribute__((constructor)) static void fill_classes(void)
 
 static size_t span(const char *s, size_t n, uint8_t class)
 {
-	const unsigned char *p = (const unsigned char *)s;
 	size_t i = 0;
 
-	for (; n - i >= 4; i += 4)
-		if (!(classes[p[i]] & classes[p[i + 1]] & classes[p[i + 2]] & classes[p[i + 3]] &
-		      class))
-			break;
-	while (i < n && (classes[p[i]] & class))
+	while (i < n && (classes[(unsigned char)s[i]] & class))
 		i++;
 	return i;
 }
@@ -192,6 +187,11 @@ static int connection(struct weir__h1_head *h, const char *v, size_t n)
 	return 0;
 }
 
+static uint64_t length_bit(size_t n)
+{
+	return (uint64_t)1 << (n < 63 ? n : 63);
+}
+
 /* The fields that decide where the request ends and who may read it. `tab`: there is one in or beside
  * the value. */
 static int framing(struct weir__h1_head *h, const struct weir__h1_field *f, bool tab)
@@ -199,6 +199,7 @@ static int framing(struct weir__h1_head *h, const struct weir__h1_field *f, bool
 	const char *v = f->value;
 	size_t n = f->value_len;
 
+	h->lengths |= length_bit(f->name_len);
 	switch (f->name_len) {
 	case 4:
 		if (!IS(f->name, 4, "host"))
@@ -310,9 +311,10 @@ static int resolve_target(struct weir__h1_head *h)
 	                strncasecmp(t, "https://", 8) == 0 ? 8 :
 	                                                     0;
 
-	if (!strcmp(h->method, "CONNECT") || !strcmp(h->method, "TRACE"))
+	if ((*h->method == 'C' && !strcmp(h->method, "CONNECT")) ||
+	    (*h->method == 'T' && !strcmp(h->method, "TRACE")))
 		return -501;
-	if (!strcmp(t, "*")) {
+	if (*t == '*' && !t[1]) {
 		h->star = true;
 		h->path = t;
 		return strcmp(h->method, "OPTIONS") == 0 ? 0 : -400;
@@ -435,6 +437,9 @@ const char *weir__h1_get(const struct weir__h1_head *h, const char *name)
 {
 	size_t n = strlen(name);
 
+	/* Most of what is asked for is not there. */
+	if (!(h->lengths & length_bit(n)))
+		return NULL;
 	for (unsigned i = 0; i < h->count; i++)
 		if (is(h->fields[i].name, h->fields[i].name_len, name, n))
 			return h->fields[i].value;

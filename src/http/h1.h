@@ -35,6 +35,7 @@ struct weir__h1_head {
 	size_t line, seen; /* where the unfinished line begins; up to where its end was searched */
 	bool blank;        /* the one empty line that may come before a request was there */
 	unsigned count;
+	uint64_t lengths; /* bit n: a name is n bytes long; the last one: 63 or more */
 	char *method, *target;
 	size_t method_len, target_len;
 	char *path, *query; /* in target; not terminated. query NULL: none */

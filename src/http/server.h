@@ -237,7 +237,14 @@ bool weir__http_discard(const weir_ctx *ctx,
 /* Counts memory that holds what the client sent against the server's bodies_max, until the exchange
  * is over. 0 or -ENOBUFS, which stays the body's error. body.c. */
 int weir__http_charge(weir_http *x, size_t bytes);
-void weir__http_live(const weir_http *x, const char *call); /* aborts after the handler returned */
+_Noreturn void weir__http_not_live(const weir_http *x, const char *call);
+/* Aborts after the handler returned. */
+static inline void weir__http_live(const weir_http *x, const char *call)
+{
+	if (weir__unlikely(x->magic != WEIR__HTTP_MAGIC ||
+	                   __atomic_load_n(&x->state, __ATOMIC_RELAXED) != WEIR__X_LIVE))
+		weir__http_not_live(x, call);
+}
 
 /* answer.c */
 int weir__answer_finish(const weir_ctx *ctx, weir_http *x);
