@@ -61,19 +61,24 @@ void weir__buf_u64(struct weir__buf *b, uint64_t v)
 
 void weir__buf_vprintf(struct weir__buf *b, const char *fmt, va_list ap)
 {
+	size_t room = b->cap - b->len; /* with one for the NUL; 0 without memory */
 	va_list again;
 	int n;
 
+	if (b->failed)
+		return;
 	va_copy(again, ap);
-	n = vsnprintf(NULL, 0, fmt, again);
+	n = vsnprintf(room ? b->data + b->len : NULL, room, fmt, again);
 	va_end(again);
-	if (n < 0) {
+	if (n < 0)
 		b->failed = true;
-		return;
+	if (n < 0 || (size_t)n >= room) {
+		if (room)
+			b->data[b->len] = 0;
+		if (n < 0 || !weir__buf_reserve(b, (size_t)n))
+			return;
+		vsnprintf(b->data + b->len, (size_t)n + 1, fmt, ap);
 	}
-	if (!weir__buf_reserve(b, (size_t)n))
-		return;
-	vsnprintf(b->data + b->len, (size_t)n + 1, fmt, ap);
 	b->len += (size_t)n;
 }
 
@@ -125,7 +130,7 @@ bool weir__utf8_valid(const void *data, size_t n)
 			len = 8;
 			continue;
 		}
-		len = utf8(p + i, n - i);
+		len = p[i] < 0x80 ? 1 : utf8(p + i, n - i);
 		if (!len)
 			return false;
 	}

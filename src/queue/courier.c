@@ -38,7 +38,7 @@ enum {
 	HEAD_MAX = 64 << 10, /* bytes of an answer's head */
 	READ_MAX = 1 << 20,  /* … of its body, read to keep the connection usable */
 	IDLE_MS = 60000,
-	SPARE = 32, /* handles kept for the next parcels */
+	SPARE = 32, /* handles, and connections without a request, kept for the next parcels */
 };
 
 #define CONNECT_MS 10000L
@@ -60,6 +60,7 @@ struct transfer {
 	CURL *easy;
 	struct curl_slist *headers, *resolve;
 	size_t head, body;
+	char date[64]; /* as the answer has it */
 };
 
 struct weir__courier {
@@ -73,6 +74,8 @@ struct weir__courier {
 	pthread_t thread;
 	struct weir__wait gone;
 };
+
+static const char *curl_ca_file; /* whom it trusts when it is not told; NULL: nobody in a file */
 
 /* ---- What curl asks ---- */
 
@@ -91,12 +94,10 @@ static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_so
 static size_t take_head(char *data, size_t size, size_t n, void *arg)
 {
 	struct transfer *t = arg;
-	char text[64];
 
-	if (size * n > 5 && size * n < sizeof text && !strncasecmp(data, "date:", 5)) {
-		memcpy(text, data + 5, size * n - 5);
-		text[size * n - 5] = 0;
-		t->p->date = curl_getdate(text, NULL);
+	if (size * n > 5 && size * n < sizeof t->date && !strncasecmp(data, "date:", 5)) {
+		memcpy(t->date, data + 5, size * n - 5);
+		t->date[size * n - 5] = 0;
 	}
 	t->head += size * n;
 	return t->head > HEAD_MAX ? 0 : size * n;
@@ -120,13 +121,38 @@ static size_t take_body(char *data, size_t size, size_t n, void *arg)
 
 /* ---- The thread ---- */
 
+#define SET(option, value) (good &= curl_easy_setopt(e, option, value) == CURLE_OK)
+
+/* A new handle, with what is the same for all parcels. */
+static CURL *new_handle(void)
+{
+	CURL *e = curl_easy_init();
+	bool good = e != NULL;
+
+	if (!good)
+		return NULL;
+	SET(CURLOPT_PROTOCOLS_STR, "http,https");
+	SET(CURLOPT_FOLLOWLOCATION, 0L);
+	SET(CURLOPT_PROXY, "");
+	SET(CURLOPT_NOSIGNAL, 1L);
+	SET(CURLOPT_USERAGENT, "weir");
+	SET(CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MS);
+	SET(CURLOPT_OPENSOCKETFUNCTION, open_socket);
+	SET(CURLOPT_HEADERFUNCTION, take_head);
+	SET(CURLOPT_WRITEFUNCTION, take_body);
+	if (good)
+		return e;
+	curl_easy_cleanup(e);
+	return NULL;
+}
+
 static bool set_up(struct transfer *t)
 {
 	struct weir__parcel *p = t->p;
 	struct weir__buf at = WEIR__BUF_INIT;
 	struct curl_slist *more;
 	struct weir__courier *c = t->courier;
-	CURL *e = t->easy = c->spares ? c->spare[--c->spares] : curl_easy_init();
+	CURL *e = t->easy = c->spares ? c->spare[--c->spares] : new_handle();
 	bool good = e != NULL;
 
 	for (size_t i = 0; good && i < WEIR__COURIER_HEADERS && p->headers[i]; i++) {
@@ -145,35 +171,27 @@ static bool set_up(struct transfer *t)
 	weir__buf_free(&at);
 	if (!good)
 		return false;
-#define SET(option, value) (good &= curl_easy_setopt(e, option, value) == CURLE_OK)
+	/* All of it, for the last parcel's is still set. */
 	SET(CURLOPT_URL, p->url);
 	SET(CURLOPT_PRIVATE, t);
-	if (t->resolve)
-		SET(CURLOPT_RESOLVE, t->resolve);
+	SET(CURLOPT_RESOLVE, t->resolve);
 	SET(CURLOPT_HTTPHEADER, t->headers);
-	if (!p->get) {
+	if (p->get) {
+		SET(CURLOPT_HTTPGET, 1L);
+	} else {
+		SET(CURLOPT_POST, 1L);
 		SET(CURLOPT_POSTFIELDS, p->data ? p->data : "");
 		SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)p->len);
 	}
-	if (p->ca_file)
-		SET(CURLOPT_CAINFO, p->ca_file);
-	SET(CURLOPT_PROTOCOLS_STR, "http,https");
-	SET(CURLOPT_FOLLOWLOCATION, 0L);
-	SET(CURLOPT_PROXY, "");
-	SET(CURLOPT_NOSIGNAL, 1L);
-	SET(CURLOPT_USERAGENT, "weir");
+	SET(CURLOPT_CAINFO, p->ca_file ? p->ca_file : curl_ca_file);
 	SET(CURLOPT_TIMEOUT_MS, (long)(p->timeout_ns / 1000000));
-	SET(CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MS);
-	SET(CURLOPT_OPENSOCKETFUNCTION, open_socket);
 	SET(CURLOPT_OPENSOCKETDATA, t);
-	SET(CURLOPT_HEADERFUNCTION, take_head);
 	SET(CURLOPT_HEADERDATA, t);
-	SET(CURLOPT_WRITEFUNCTION, take_body);
 	SET(CURLOPT_WRITEDATA, t);
 	SET(CURLOPT_FORBID_REUSE, p->allow_private && !p->keep ? 1L : 0L);
-#undef SET
 	return good;
 }
+#undef SET
 
 static void put_away(struct weir__courier *c, CURL *easy)
 {
@@ -181,7 +199,6 @@ static void put_away(struct weir__courier *c, CURL *easy)
 		curl_easy_cleanup(easy);
 		return;
 	}
-	curl_easy_reset(easy);
 	c->spare[c->spares++] = easy;
 }
 
@@ -230,6 +247,9 @@ static void judge(struct transfer *t, CURLcode code)
 		p->retry_after_ns =
 			after > INT64_C(1) << 30 ? WEIR_SEC(INT64_C(1) << 30) : WEIR_SEC(after);
 	}
+	/* Reading one takes as long as signing a request, and hardly anybody wants to know. */
+	if (code == CURLE_OK && p->status / 100 != 2 && *t->date)
+		p->date = curl_getdate(t->date, NULL);
 	finish(t, code == CURLE_OK ? 0 : code == CURLE_OUT_OF_MEMORY ? -ENOMEM : -EIO);
 }
 
@@ -313,6 +333,8 @@ static struct weir__courier *shared;
 static void start_curl(void)
 {
 	curl_ready = curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK;
+	if (curl_ready)
+		curl_ca_file = curl_version_info(CURLVERSION_NOW)->cainfo;
 }
 
 static void start_shared(void)
@@ -329,6 +351,8 @@ struct weir__courier *weir__courier_new(void)
 	pthread_once(&curl_once, start_curl);
 	if (!c || !curl_ready || !(c->multi = curl_multi_init()))
 		goto fail;
+	/* Else it keeps four for each request under way, and closes the others when that one is the last. */
+	(void)curl_multi_setopt(c->multi, CURLMOPT_MAXCONNECTS, (long)SPARE);
 	weir__list_init(&c->fresh);
 	weir__list_init(&c->under_way);
 	sigfillset(&all);

@@ -7,7 +7,7 @@
 
 #include "base/sha256.h"
 
-enum { HEX = 2 * WEIR__SHA256 + 1, DAY = 8 };
+enum { HEX = 2 * WEIR__SHA256 + 1, DAY = WEIR__SIGV4_DAY };
 
 static void hex(const unsigned char hash[WEIR__SHA256], char to[HEX])
 {
@@ -58,19 +58,21 @@ static bool request_hash(const struct weir__sigv4 *s, char to[HEX])
 	return good;
 }
 
-/* A key for this day, region and service, so that the secret itself signs little. */
-static void day_key(const struct weir__sigv4 *s, unsigned char key[WEIR__SHA256])
+bool weir__sigv4_key(const struct weir__sigv4 *s, unsigned char key[WEIR__SIGV4_KEY])
 {
 	const char *steps[] = { s->region, s->service, "aws4_request" };
 	struct weir__buf first = WEIR__BUF_INIT;
+	bool good;
 
 	weir__buf_printf(&first, "AWS4%s", s->secret);
-	weir__hmac_sha256(first.failed ? "" : first.data, first.len, s->time, DAY, key);
+	good = !first.failed;
+	weir__hmac_sha256(good ? first.data : "", first.len, s->time, DAY, key);
 	if (first.data)
 		explicit_bzero(first.data, first.len);
 	weir__buf_free(&first);
 	for (int i = 0; i < 3; i++)
 		weir__hmac_sha256(key, WEIR__SHA256, steps[i], strlen(steps[i]), key);
+	return good;
 }
 
 void weir__sigv4_time(int64_t at, char ret[WEIR__SIGV4_TIME])
@@ -94,7 +96,10 @@ void weir__sigv4_sign(const struct weir__sigv4 *s, struct weir__buf *to)
 	}
 	weir__buf_printf(&text, "AWS4-HMAC-SHA256\n%s\n%.*s/%s/%s/aws4_request\n%s", s->time, DAY,
 	                 s->time, s->region, s->service, request);
-	day_key(s, key);
+	if (s->key)
+		memcpy(key, s->key, sizeof key);
+	else if (!weir__sigv4_key(s, key))
+		to->failed = true;
 	if (text.failed)
 		to->failed = true;
 	else

@@ -10,7 +10,11 @@
 
 #include <stdint.h>
 
-enum { WEIR__SIGV4_TIME = 17 }; /* "20150830T123600Z" and a NUL */
+enum {
+	WEIR__SIGV4_TIME = 17, /* "20150830T123600Z" and a NUL */
+	WEIR__SIGV4_DAY = 8,   /* characters of it that are the day */
+	WEIR__SIGV4_KEY = 32,
+};
 
 struct weir__sigv4_header {
 	const char *name, *value; /* the name in lower case; the value without blanks around it */
@@ -18,6 +22,8 @@ struct weir__sigv4_header {
 
 struct weir__sigv4 {
 	const char *key_id, *secret;
+	const unsigned char
+		*key; /* weir__sigv4_key(), kept by the caller; NULL: made for this one */
 	const char *region, *service;
 	const char *method, *path;
 	char time[WEIR__SIGV4_TIME]; /* as in the header x-amz-date, which is to be signed too */
@@ -29,6 +35,10 @@ struct weir__sigv4 {
 
 /* Seconds since 1970 as a signature has them. */
 void weir__sigv4_time(int64_t at, char ret[WEIR__SIGV4_TIME]);
+
+/* What signs on the day of s->time with this secret, region and service; it is as secret as they are.
+ * The rest of s is not looked at. False: no memory. */
+bool weir__sigv4_key(const struct weir__sigv4 *s, unsigned char ret[WEIR__SIGV4_KEY]);
 
 /* Appends the value of the header Authorization. */
 void weir__sigv4_sign(const struct weir__sigv4 *s, struct weir__buf *to);

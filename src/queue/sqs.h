@@ -10,6 +10,7 @@
 #include "base/list.h"
 #include "queue/aws.h"
 #include "queue/remote.h"
+#include "queue/sigv4.h"
 #include "queue/url.h"
 #include "rt/lock.h"
 
@@ -17,7 +18,7 @@ enum {
 	WEIR__SQS_NAME = 81,          /* of a queue there, and a NUL */
 	WEIR__SQS_URL = 512,          /* of a queue */
 	WEIR__SQS_BATCH = 10,         /* entries in one request */
-	WEIR__SQS_ROUND = 8,          /* requests that one task sends at once */
+	WEIR__SQS_ROUND = 4,          /* requests that one task sends at once */
 	WEIR__SQS_LEADERS = 8,        /* tasks that send entries of one queue and kind */
 	WEIR__SQS_BYTES = 256 << 10,  /* what a batch of several entries may hold */
 	WEIR__SQS_MESSAGE = 1 << 20,  /* the largest message, with its attributes */
@@ -68,6 +69,8 @@ struct weir__sqs {
 	struct weir__list queues;
 	struct weir__aws_key *key;
 	int64_t key_retry_at;
+	char day[WEIR__SIGV4_DAY + 1]; /* that day_key signs on, by our key; "": none yet */
+	unsigned char day_key[WEIR__SIGV4_KEY];
 	int64_t skew_s; /* what the service's clock is ahead of ours */
 	struct weir__url_addrs addrs;
 	int64_t addrs_until; /* weir_now() */

@@ -6,7 +6,8 @@
  * his turn to send (a leader).
  *
  * A leader sends up to WEIR__SQS_ROUND requests at a time until none of his own entries waits, then
- * hands his place to the first in the lane. What it sends are others' too, so it is not cut off with
+ * hands his place to the first in the lane. Who has more than that calls one helper, a task that
+ * leads as well: while the one looks at answers and signs, the service has the other's requests. What it sends are others' too, so it is not cut off with
  * the leader: it has its own time (a shield). For the same reason a task whose entries are being
  * sent by another waits for that, whatever its context says.
  */
@@ -61,11 +62,18 @@ static void fill(struct weir__sqs_lane *l, struct batch *b)
 
 static void write_body(const struct weir__sqs_lane *l, const struct batch *b, struct weir__buf *to)
 {
+	size_t n = WEIR__SQS_URL + 40;
+
+	for (size_t i = 0; i < b->n; i++)
+		n += b->entry[i]->json.len + 20;
 	weir__buf_clear(to);
+	(void)weir__buf_reserve(to, n);
 	weir__sqs_begin(l->queue, l->dead, to);
 	weir__buf_str(to, ",\"Entries\":[");
 	for (size_t i = 0; i < b->n; i++) {
-		weir__buf_printf(to, "%s{\"Id\":\"%zu\"", i ? "," : "", i);
+		weir__buf_str(to, i ? ",{\"Id\":\"" : "{\"Id\":\"");
+		weir__buf_byte(to, (char)('0' + i)); /* WEIR__SQS_BATCH of them */
+		weir__buf_byte(to, '"');
 		weir__buf_add(to, b->entry[i]->json.data, b->entry[i]->json.len);
 		weir__buf_byte(to, '}');
 	}
@@ -194,25 +202,57 @@ static void send_round(const weir_ctx *ctx, struct weir__sqs_lane *l, struct bat
 	weir__sqs_call_free(c, WEIR__SQS_ROUND);
 }
 
+static int help(const weir_ctx *ctx, void *lane);
+
+/* Under the lock: there is more than goes at once. A task that sends it by turns with us keeps the
+ * service busy while we look at answers and sign. */
+static bool wants_help(struct weir__sqs_lane *l)
+{
+	bool yes = !weir__list_empty(&l->waiting) && l->leaders < WEIR__SQS_LEADERS;
+
+	l->leaders += yes;
+	return yes;
+}
+
+static void call_help(struct weir__sqs_lane *l)
+{
+	if (weir_group_go(&l->sqs->group, help, l) == 0)
+		return;
+	weir__lock_acquire(&l->lock);
+	l->leaders--; /* We are one: somebody leads. */
+	weir__lock_release(&l->lock);
+}
+
+/* Under the lock, which is given up while it sends: what waits longest, as much as goes at once. */
+static void next_round(const weir_ctx *ctx, struct weir__sqs_lane *l, struct weir__sqs_errand *me,
+                       bool *may_call)
+{
+	struct batch b[WEIR__SQS_ROUND] = { 0 };
+	bool helped;
+	size_t n;
+
+	for (n = 0; n < WEIR__SQS_ROUND && !weir__list_empty(&l->waiting); n++)
+		fill(l, &b[n]);
+	helped = *may_call && wants_help(l);
+	*may_call = *may_call && !helped;
+	weir__lock_release(&l->lock);
+	if (helped)
+		call_help(l);
+	send_round(ctx, l, b, n);
+	weir__lock_acquire(&l->lock);
+	for (size_t i = 0; i < n; i++)
+		settle(me, &b[i]);
+}
+
 /* Until none of its own waits. True: all of them have their results. */
 static bool lead(const weir_ctx *ctx, struct weir__sqs_lane *l, struct weir__sqs_errand *me)
 {
 	weir_ctx own = weir_ctx_shield(ctx, SEND_MAX);
-	struct batch b[WEIR__SQS_ROUND];
-	bool done;
-	size_t n;
+	bool may_call = true, done;
 
 	weir__lock_acquire(&l->lock);
-	while (me->waiting) {
-		memset(b, 0, sizeof b);
-		for (n = 0; n < WEIR__SQS_ROUND && !weir__list_empty(&l->waiting); n++)
-			fill(l, &b[n]);
-		weir__lock_release(&l->lock);
-		send_round(&own, l, b, n);
-		weir__lock_acquire(&l->lock);
-		for (size_t i = 0; i < n; i++)
-			settle(me, &b[i]);
-	}
+	while (me->waiting)
+		next_round(&own, l, me, &may_call);
 	me->leads = false;
 	hand_over(l);
 	/* Others may still be sending what is ours. */
@@ -221,6 +261,25 @@ static bool lead(const weir_ctx *ctx, struct weir__sqs_lane *l, struct weir__sqs
 		weir_latch_init(&me->latch, 1);
 	weir__lock_release(&l->lock);
 	return done;
+}
+
+/* Leads until nothing waits, and has nothing there itself. */
+static int help(const weir_ctx *ctx, void *lane)
+{
+	struct weir__sqs_errand nobody = { .waiting = 0 };
+	struct weir__sqs_lane *l = lane;
+	bool may_call = false;
+
+	weir_task_name("sqs sender");
+	weir__lock_acquire(&l->lock);
+	while (!weir__list_empty(&l->waiting)) {
+		weir_ctx own = weir_ctx_shield(ctx, SEND_MAX);
+
+		next_round(&own, l, &nobody, &may_call);
+	}
+	l->leaders--;
+	weir__lock_release(&l->lock);
+	return 0;
 }
 
 /* Out of the lane, what is still in it. */

@@ -19,10 +19,9 @@
 
 #include "base/json.h"
 #include "base/log.h"
-#include "queue/sigv4.h"
 #include "queue/sqs.h"
 
-enum { TRIES = 4, ANSWER_MAX = 64 << 10, AUTH_MAX = 400, TOKEN_MAX = 5000 };
+enum { TRIES = 4, ANSWER_MAX = 64 << 10, AUTH_MAX = 400 };
 
 #define BACKOFF    WEIR_MS(50)
 #define ADDRS_KEPT WEIR_SEC(30)
@@ -77,19 +76,45 @@ int weir__sqs_look_up(const weir_ctx *ctx, struct weir__sqs *s, struct weir__url
 	return 0;
 }
 
-/* What requests are signed with, as it was at one moment. */
+/* What requests are signed with, as it was at one moment: the same for all of a round. */
 struct identity {
 	struct weir__aws_key *key; /* a copy */
-	int64_t at;                /* the service's time */
+	char time[WEIR__SIGV4_TIME];
+	unsigned char day_key[WEIR__SIGV4_KEY];
+	char date[40];          /* the header with the time; */
+	struct weir__buf token; /* … with the key's token, if it has one */
 };
+
+static void forget(struct identity *id)
+{
+	weir__aws_key_free(id->key);
+	explicit_bzero(id->day_key, sizeof id->day_key);
+	weir__buf_free(&id->token);
+}
 
 /* Under the lock. */
 static int copy_key(struct weir__sqs *s, struct identity *ret)
 {
-	ret->at = weir_wall() / WEIR_SEC(1) + s->skew_s;
+	struct weir__sigv4 sign = { .secret = s->key->secret,
+		                    .region = s->region,
+		                    .service = "sqs" };
+
 	ret->key = weir__aws_key_new(s->key->id, s->key->secret, s->key->token, s->key->refresh_at,
 	                             s->key->expires_at);
-	return ret->key ? 0 : -ENOMEM;
+	if (!ret->key)
+		return -ENOMEM;
+	weir__sigv4_time(weir_wall() / WEIR_SEC(1) + s->skew_s, sign.time);
+	if (strncmp(s->day, sign.time, WEIR__SIGV4_DAY)) {
+		if (!weir__sigv4_key(&sign, s->day_key))
+			return -ENOMEM;
+		memcpy(s->day, sign.time, WEIR__SIGV4_DAY);
+	}
+	memcpy(ret->day_key, s->day_key, sizeof ret->day_key);
+	memcpy(ret->time, sign.time, sizeof ret->time);
+	snprintf(ret->date, sizeof ret->date, "X-Amz-Date: %s", ret->time);
+	if (ret->key->token)
+		weir__buf_printf(&ret->token, "X-Amz-Security-Token: %s", ret->key->token);
+	return ret->token.failed ? -ENOMEM : 0;
 }
 
 /* A new key in place of the one we have; what we have stays when there is none. */
@@ -101,8 +126,10 @@ static int renew_key(const weir_ctx *ctx, struct weir__sqs *s)
 	weir__lock_acquire(&s->lock);
 	s->key_retry_at = weir_wall() / WEIR_SEC(1) + 1;
 	old = r == 0 ? s->key : NULL;
-	if (r == 0)
+	if (r == 0) {
 		s->key = fresh;
+		s->day[0] = 0;
+	}
 	weir__lock_release(&s->lock);
 	weir__aws_key_free(old);
 	return r;
@@ -223,10 +250,11 @@ static void member(const struct weir__json_member *m, void *arg)
 
 struct letter {
 	struct weir__sqs_call *call;
-	char target[64], date[40], token[TOKEN_MAX], authorization[AUTH_MAX + 24];
+	char target[64], authorization[AUTH_MAX + 24];
 	bool done;
 };
 
+/* The parcel has pointers into all three. */
 static bool write_letter(struct weir__sqs *s, const struct identity *id, struct letter *l,
                          struct weir__parcel *p)
 {
@@ -234,6 +262,7 @@ static bool write_letter(struct weir__sqs *s, const struct identity *id, struct 
 	struct weir__buf auth = WEIR__BUF_INIT;
 	struct weir__sigv4 sign = { .key_id = id->key->id,
 		                    .secret = id->key->secret,
+		                    .key = id->day_key,
 		                    .region = s->region,
 		                    .service = "sqs",
 		                    .method = "POST",
@@ -244,8 +273,7 @@ static bool write_letter(struct weir__sqs *s, const struct identity *id, struct 
 	size_t n = 0;
 	bool good;
 
-	weir__sigv4_time(id->at, sign.time);
-	snprintf(l->date, sizeof l->date, "X-Amz-Date: %s", sign.time);
+	memcpy(sign.time, id->time, sizeof sign.time);
 	snprintf(l->target, sizeof l->target, "X-Amz-Target: AmazonSQS.%s", c->action);
 	headers[n++] = (struct weir__sigv4_header){ "content-type", "application/x-amz-json-1.0" };
 	headers[n++] = (struct weir__sigv4_header){ "host", s->host };
@@ -266,7 +294,7 @@ static bool write_letter(struct weir__sqs *s, const struct identity *id, struct 
 		                    .host = s->at.host,
 		                    .port = s->at.port,
 		                    .headers = { "Content-Type: application/x-amz-json-1.0",
-		                                 l->target, l->date, l->authorization, "Expect:" },
+		                                 l->target, id->date, l->authorization, "Expect:" },
 		                    .data = c->body.data,
 		                    .len = c->body.len,
 		                    .timeout_ns = c->timeout_ns ? c->timeout_ns : WEIR__SQS_ANSWER,
@@ -275,10 +303,8 @@ static bool write_letter(struct weir__sqs *s, const struct identity *id, struct 
 		                    .allow_private = true,
 		                    .keep = true,
 		                    .ca_file = s->ca_file };
-	if (id->key->token) {
-		snprintf(l->token, sizeof l->token, "X-Amz-Security-Token: %s", id->key->token);
-		p->headers[5] = l->token;
-	}
+	if (id->token.len)
+		p->headers[5] = id->token.data;
 	return good;
 }
 
@@ -352,7 +378,7 @@ static int send_round(const weir_ctx *ctx, struct weir__sqs *s, struct letter *l
                       bool new_key, enum next *ret)
 {
 	struct weir__parcel one[1], *p = n > 1 ? calloc(n, sizeof *p) : one;
-	struct identity id = { 0 };
+	struct identity id = { .key = NULL };
 	struct weir__url_addrs addrs;
 	struct letter *of[WEIR__SQS_ROUND + 1];
 	struct weir__parcel to = { .url = NULL }; /* has the addresses, which are those of all */
@@ -370,9 +396,9 @@ static int send_round(const weir_ctx *ctx, struct weir__sqs *s, struct letter *l
 		memcpy(p[m].addrs, to.addrs, sizeof to.addrs);
 		m++;
 	}
-	weir__aws_key_free(id.key);
 	if (r == 0)
 		r = weir__courier_carry(ctx, s->courier, p, m);
+	forget(&id);
 	for (size_t i = 0; i < m; i++) {
 		enum next next;
 

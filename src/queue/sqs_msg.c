@@ -32,6 +32,8 @@ static bool is_text(const void *data, size_t n)
 	if (!n || !weir__utf8_valid(data, n))
 		return false;
 	for (size_t i = 0; i < n; i++) {
+		if (p[i] >= 0x20 && p[i] < 0xef)
+			continue;
 		if (p[i] < 0x20 && p[i] != '\t' && p[i] != '\n' && p[i] != '\r')
 			return false;
 		if (p[i] == 0xef && n - i >= 3 && p[i + 1] == 0xbf && p[i + 2] >= 0xbe)
@@ -47,8 +49,9 @@ static void text(struct weir__sqs_entry *e, const char *name, const char *value)
 
 	if (!value || !*value)
 		return;
-	weir__buf_printf(b, "%s\"%s\":{\"DataType\":\"String\",\"StringValue\":",
-	                 b->data[b->len - 1] == '{' ? "" : ",", name);
+	weir__buf_str(b, b->data[b->len - 1] == '{' ? "\"" : ",\"");
+	weir__buf_str(b, name);
+	weir__buf_str(b, "\":{\"DataType\":\"String\",\"StringValue\":");
 	weir__buf_json(b, value, strlen(value));
 	weir__buf_byte(b, '}');
 	e->size += strlen(name) + sizeof "String" - 1 + strlen(value);
@@ -58,8 +61,10 @@ static void number(struct weir__sqs_entry *e, const char *name, int64_t n)
 {
 	char value[24];
 
+	if (!n)
+		return;
 	snprintf(value, sizeof value, "%lld", (long long)n);
-	text(e, name, n ? value : NULL);
+	text(e, name, value);
 }
 
 /* The body. What its encoding is called; NULL: none. */
@@ -98,6 +103,7 @@ int weir__sqs_entry_of(const struct weir__remote_job *job, const char *why,
 		return -EOPNOTSUPP;
 	if (job->len > WEIR__SQS_MESSAGE)
 		return -EMSGSIZE;
+	(void)weir__buf_reserve(&e->json, job->len + 300); /* Enough for most, at once. */
 	encoding = body(job, e);
 	if (delay > 0 && !why)
 		weir__buf_printf(&e->json, ",\"DelaySeconds\":%lld", (long long)delay);
