@@ -1,26 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Puts into SQS by one producer, through Weir and by a bare loop over libcurl: one at a time, and
- * 256 in flight. Both send the same messages, signed by the same code, and read the service's answer
- * for each; the loop puts ten into a request, as Weir does, one request after the other.
+ * Puts into SQS by one producer, through Weir and through libcurl alone: one at a time, and 256 in
+ * flight. Both send the same messages with the same attributes, ten in a request, over at most eight
+ * connections that are kept, signed by the same code, wait for all 256, and look at the service's
+ * answer for each message. libcurl's user is a careful one: a multi handle with eight easy handles
+ * that are set up once, and get their body and the headers that change for each request. They take
+ * turns of half a second in one run, ABBA.
  *
  *	bench-engines_sqs sqs+http://127.0.0.1:9324    as bench-engines, "name weir|libcurl n"
  */
-#include "puts.h"
-
 #include <curl/curl.h>
+#include <weir/offload.h>
 
 #include "base/buf.h"
+#include "puts.h"
 #include "queue/sigv4.h"
 
-static CURL *easy;
-static char endpoint[256], host[128];
-
-static size_t read_answer(char *data, size_t size, size_t n, void *arg)
-{
-	weir__buf_add(arg, data, size * n);
-	return size * n;
-}
+enum { TURNS = 8, REQUESTS = 8, ENTRIES = 10 };
+#define TURN (TIME / 4)
 
 static void ok(bool good, const char *what)
 {
@@ -30,8 +27,35 @@ static void ok(bool good, const char *what)
 	exit(1);
 }
 
-/* One signed request; the answer is in *ret. */
-static void call(const char *action, const struct weir__buf *body, struct weir__buf *ret)
+/* ---- libcurl, on a thread that it may block ---- */
+
+struct request {
+	CURL *easy;
+	struct curl_slist *headers;
+	struct weir__buf body, answer;
+	size_t n; /* messages in it */
+};
+
+struct peer {
+	CURLM *multi;
+	char endpoint[256], host[128], queue_url[256];
+	struct request request[REQUESTS], *idle[REQUESTS];
+	size_t idle_n;
+	char day[WEIR__SIGV4_DAY]; /* that `key` signs on */
+	unsigned char key[WEIR__SIGV4_KEY];
+	uint64_t last; /* message */
+	size_t batch;  /* of the turn */
+	struct tally *tally;
+};
+
+static size_t read_answer(char *data, size_t size, size_t n, void *arg)
+{
+	weir__buf_add(arg, data, size * n);
+	return size * n;
+}
+
+static struct curl_slist *signed_headers(struct peer *p, const char *action,
+                                         const struct weir__buf *body)
 {
 	char target[64], date[40], authorization[512];
 	struct weir__buf auth = WEIR__BUF_INIT;
@@ -45,17 +69,21 @@ static void call(const char *action, const struct weir__buf *body, struct weir__
 		                    .body = body->data,
 		                    .len = body->len };
 	struct weir__sigv4_header headers[4];
-	long status = 0;
 
 	weir__sigv4_time(weir_wall() / WEIR_SEC(1), sign.time);
 	snprintf(target, sizeof target, "X-Amz-Target: AmazonSQS.%s", action);
 	snprintf(date, sizeof date, "X-Amz-Date: %s", sign.time);
 	headers[0] = (struct weir__sigv4_header){ "content-type", "application/x-amz-json-1.0" };
-	headers[1] = (struct weir__sigv4_header){ "host", host };
+	headers[1] = (struct weir__sigv4_header){ "host", p->host };
 	headers[2] = (struct weir__sigv4_header){ "x-amz-date", sign.time };
 	headers[3] = (struct weir__sigv4_header){ "x-amz-target", target + 14 };
 	sign.headers = headers;
 	sign.headers_n = 4;
+	if (memcmp(p->day, sign.time, sizeof p->day)) {
+		ok(weir__sigv4_key(&sign, p->key), "no memory");
+		memcpy(p->day, sign.time, sizeof p->day);
+	}
+	sign.key = p->key;
 	weir__sigv4_sign(&sign, &auth);
 	snprintf(authorization, sizeof authorization, "Authorization: %s", auth.data);
 	weir__buf_free(&auth);
@@ -63,73 +91,173 @@ static void call(const char *action, const struct weir__buf *body, struct weir__
 	list = curl_slist_append(list, target);
 	list = curl_slist_append(list, date);
 	list = curl_slist_append(list, authorization);
-	list = curl_slist_append(list, "Expect:");
-	weir__buf_clear(ret);
-	curl_easy_setopt(easy, CURLOPT_URL, endpoint);
-	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, list);
-	curl_easy_setopt(easy, CURLOPT_POSTFIELDS, body->data);
-	curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE, (long)body->len);
-	curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, read_answer);
-	curl_easy_setopt(easy, CURLOPT_WRITEDATA, ret);
-	ok(curl_easy_perform(easy) == CURLE_OK, action);
-	curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
-	ok(status == 200, ret->data ? ret->data : action);
-	curl_slist_free_all(list);
+	return curl_slist_append(list, "Expect:");
 }
 
-static void curl_puts(const char *name, const char *queue_url, size_t batch)
+/* The body is there. */
+static void begin_request(struct peer *p, struct request *r, const char *action)
 {
-	struct weir__buf body = WEIR__BUF_INIT, answer = WEIR__BUF_INIT;
-	struct start since = begin();
-	uint64_t n = 0;
+	r->headers = signed_headers(p, action, &r->body);
+	weir__buf_clear(&r->answer);
+	curl_easy_setopt(r->easy, CURLOPT_HTTPHEADER, r->headers);
+	curl_easy_setopt(r->easy, CURLOPT_POSTFIELDS, r->body.data);
+	curl_easy_setopt(r->easy, CURLOPT_POSTFIELDSIZE, (long)r->body.len);
+	ok(curl_multi_add_handle(p->multi, r->easy) == CURLM_OK, action);
+}
 
-	while (weir_now() < since.at + TIME) {
-		weir__buf_clear(&body);
-		weir__buf_printf(&body, "{\"QueueUrl\":\"%s\",\"Entries\":[", queue_url);
-		for (size_t i = 0; i < batch; i++) {
-			weir__buf_printf(&body, "%s{\"Id\":\"%zu\",\"MessageBody\":", i ? "," : "",
-			                 i);
-			weir__buf_json(&body, payload, PAYLOAD);
-			weir__buf_printf(&body,
-			                 ",\"MessageAttributes\":{\"Weir-Id\":{\"DataType\":"
-			                 "\"String\",\"StringValue\":\"%026llu\"},\"Weir-Created\":"
-			                 "{\"DataType\":\"String\",\"StringValue\":\"%lld\"}}}",
-			                 (unsigned long long)(n + i), (long long)weir_wall());
+static void look_at(const struct request *r, CURLcode code)
+{
+	size_t taken = 0;
+	long status = 0;
+
+	ok(code == CURLE_OK, curl_easy_strerror(code));
+	curl_easy_getinfo(r->easy, CURLINFO_RESPONSE_CODE, &status);
+	ok(status == 200, r->answer.data ? r->answer.data : "no answer");
+	for (const char *at = r->answer.data; r->n && (at = strstr(at, "\"Id\"")); at++)
+		taken++;
+	ok(taken == r->n && !strstr(r->answer.data, "\"Failed\""), r->answer.data);
+}
+
+/* Until one request at least is idle; or all of them. */
+static void wait_for(struct peer *p, bool all)
+{
+	struct request *r;
+	int running, left;
+	CURLMsg *m;
+
+	while (!p->idle_n || (all && p->idle_n < REQUESTS)) {
+		ok(curl_multi_perform(p->multi, &running) == CURLM_OK, "perform");
+		while ((m = curl_multi_info_read(p->multi, &left))) {
+			CURLcode code = m->data.result;
+
+			curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, &r);
+			curl_multi_remove_handle(p->multi, r->easy);
+			look_at(r, code);
+			curl_slist_free_all(r->headers);
+			p->idle[p->idle_n++] = r;
 		}
-		weir__buf_str(&body, "]}");
-		call("SendMessageBatch", &body, &answer);
-		ok(!strstr(answer.data, "\"Failed\""), answer.data);
-		n += batch;
+		if (!p->idle_n || (all && p->idle_n < REQUESTS))
+			ok(curl_multi_poll(p->multi, NULL, 0, 1000, NULL) == CURLM_OK, "poll");
 	}
-	report(name, "libcurl", n, since);
-	weir__buf_free(&body);
-	weir__buf_free(&answer);
 }
 
-static void through_libcurl(void)
+static void put(struct peer *p, size_t n)
 {
-	struct weir__buf body = WEIR__BUF_INIT, answer = WEIR__BUF_INIT;
-	char queue_url[256] = "", *at;
+	struct request *r = p->idle[--p->idle_n];
+	struct weir__buf *b = &r->body;
 
-	snprintf(endpoint, sizeof endpoint, "%s/", url + 4);
-	snprintf(host, sizeof host, "%s", strstr(url, "//") + 2);
-	easy = curl_easy_init();
-	ok(easy, "no memory");
-	weir__buf_str(&body, "{\"QueueName\":\"bench\"}");
-	call("GetQueueUrl", &body, &answer);
-	at = strstr(answer.data, "\"http");
-	ok(at && sscanf(at, "\"%255[^\"]", queue_url) == 1, "no queue");
-	curl_puts("put-one-at-a-time", queue_url, 1);
-	curl_puts("put-256-in-flight", queue_url, 10);
-	curl_easy_cleanup(easy);
-	weir__buf_free(&body);
-	weir__buf_free(&answer);
+	r->n = n;
+	weir__buf_clear(b);
+	weir__buf_printf(b, "{\"QueueUrl\":\"%s\",\"Entries\":[", p->queue_url);
+	for (size_t i = 0; i < n; i++) {
+		weir__buf_printf(b, "%s{\"Id\":\"%zu\",\"MessageBody\":", i ? "," : "", i);
+		weir__buf_json(b, payload, PAYLOAD);
+		weir__buf_printf(b,
+		                 ",\"MessageAttributes\":{\"Weir-Id\":{\"DataType\":\"String\","
+		                 "\"StringValue\":\"%026llu\"},\"Weir-Created\":{\"DataType\":"
+		                 "\"String\",\"StringValue\":\"%lld\"}}}",
+		                 (unsigned long long)++p->last, (long long)weir_wall());
+	}
+	weir__buf_str(b, "]}");
+	begin_request(p, r, "SendMessageBatch");
+}
+
+static int turn_of_libcurl(void *peer)
+{
+	struct peer *p = peer;
+	struct start since = begin();
+	uint64_t from = p->last;
+
+	while (weir_now() < since.at + TURN) {
+		for (size_t left = p->batch, n; left; left -= n) {
+			n = left < ENTRIES ? left : ENTRIES;
+			wait_for(p, false);
+			put(p, n);
+		}
+		wait_for(p, true);
+	}
+	tally_add(p->tally, p->last - from, since);
+	return 0;
+}
+
+static int peer_open(void *peer)
+{
+	struct peer *p = peer;
+	struct request *r = &p->request[0];
+	char *at;
+
+	snprintf(p->endpoint, sizeof p->endpoint, "%s/", url + 4);
+	snprintf(p->host, sizeof p->host, "%s", strstr(url, "//") + 2);
+	p->multi = curl_multi_init();
+	ok(p->multi, "no memory");
+	curl_multi_setopt(p->multi, CURLMOPT_MAXCONNECTS, (long)REQUESTS);
+	for (int i = 0; i < REQUESTS; i++) {
+		CURL *e = p->request[i].easy = curl_easy_init();
+
+		ok(e, "no memory");
+		curl_easy_setopt(e, CURLOPT_URL, p->endpoint);
+		curl_easy_setopt(e, CURLOPT_PRIVATE, &p->request[i]);
+		curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
+		curl_easy_setopt(e, CURLOPT_WRITEFUNCTION, read_answer);
+		curl_easy_setopt(e, CURLOPT_WRITEDATA, &p->request[i].answer);
+		p->idle[p->idle_n++] = &p->request[REQUESTS - 1 - i];
+	}
+	p->idle_n--; /* the first one */
+	weir__buf_str(&r->body, "{\"QueueName\":\"bench\"}");
+	begin_request(p, r, "GetQueueUrl");
+	wait_for(p, true);
+	at = strstr(r->answer.data, "\"http");
+	ok(at && sscanf(at, "\"%255[^\"]", p->queue_url) == 1, "no queue");
+	return 0;
+}
+
+static void peer_close(struct peer *p)
+{
+	for (int i = 0; i < REQUESTS; i++) {
+		curl_easy_cleanup(p->request[i].easy);
+		weir__buf_free(&p->request[i].body);
+		weir__buf_free(&p->request[i].answer);
+	}
+	curl_multi_cleanup(p->multi);
+}
+
+/* ---- In turns ---- */
+
+static void compare(const weir_ctx *ctx, weir_store *s, struct peer *p, const char *name,
+                    size_t batch)
+{
+	struct tally weir = { 0 }, libcurl = { 0 };
+
+	p->batch = batch;
+	p->tally = &libcurl;
+	for (int i = 0; i < TURNS; i++)
+		if (i % 4 == 0 || i % 4 == 3)
+			weir_turn(ctx, s, batch, TURN, &weir);
+		else
+			MUST(weir_offload(ctx, turn_of_libcurl, p, NULL));
+	tally_report(name, "weir", &weir);
+	tally_report(name, "libcurl", &libcurl);
+}
+
+static int all(const weir_ctx *ctx, void *arg)
+{
+	static struct peer p;
+	struct tally warm = { 0 };
+	weir_store *s;
+
+	(void)arg;
+	s = weir_open(ctx);
+	weir_turn(ctx, s, BATCH, WEIR_MS(50), &warm); /* Makes the queue, too. */
+	MUST(weir_offload(ctx, peer_open, &p, NULL));
+	compare(ctx, s, &p, "put-one-at-a-time", 1);
+	compare(ctx, s, &p, "put-256-in-flight", BATCH);
+	MUST(weir_store_close(ctx, s, NULL));
+	peer_close(&p);
+	return 0;
 }
 
 int main(int argc, char **argv)
 {
-	int r;
-
 	if (argc != 2 || strncmp(argv[1], "sqs+http", 8)) {
 		fprintf(stderr, "usage: %s sqs+http://HOST:PORT\n", argv[0]);
 		return 2;
@@ -139,8 +267,5 @@ int main(int argc, char **argv)
 	setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE", 1);
 	setenv("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", 1);
 	setenv("AWS_REGION", "us-east-1", 1);
-	r = weir_main(through_weir, NULL);
-	if (r == 0)
-		through_libcurl();
-	return r;
+	return weir_main(all, NULL);
 }
