@@ -10,7 +10,10 @@
  * worker comes back or not, and to give it back counts as an attempt.
  *
  * AMQP answers neither acknowledgement nor refusal. A question behind it on the same channel
- * (basic.qos) is answered when the server has read both; the barrier that is numbered `due`.
+ * (basic.qos) is answered when the server has read both; the barrier that is numbered `due`. A second
+ * end of one delivery closes the channel, and all that is held over it runs again: so each is said
+ * once. One whose answer is late is waited for as long as the server is not silent; and of one whose
+ * task had left before the answer came it is remembered (`unheard`) that it was said, for who asks again.
  */
 #include "queue/rabbit.h"
 
@@ -23,6 +26,8 @@
 
 #define LINGER  WEIR_MS(500)
 #define REFRESH WEIR_SEC(20) /* a consumer that brought nothing is made anew */
+
+enum { UNHEARD_MAX = 4096 }; /* hardly ever more than a few; the oldest is forgotten */
 
 enum state { NONE, OPEN, CLOSING };
 
@@ -38,6 +43,8 @@ struct box {
 
 struct takes {
 	struct weir__list boxes, waiting;
+	struct weir__list unheard; /* ends that were answered when their task had left */
+	size_t unheard_n;
 	uint64_t asked, answered; /* barriers */
 	uint64_t tags;
 	bool ask; /* something waits for a barrier that was not yet sent */
@@ -53,6 +60,7 @@ static int begin(struct weir__rmq_line *l)
 			return -ENOMEM;
 		weir__list_init(&t->boxes);
 		weir__list_init(&t->waiting);
+		weir__list_init(&t->unheard);
 		l->state = t;
 	}
 	return 0;
@@ -206,21 +214,62 @@ static int fetch(struct weir__rmq_line *l, struct weir__rmq_op *op)
 	return r < 0 ? r : attend(l, b);
 }
 
+static struct weir__rmq_op *end_of(const struct weir__list *in, uint64_t tag)
+{
+	weir__list_each (node, in) {
+		struct weir__rmq_op *op = weir__container(node, struct weir__rmq_op, link);
+
+		if (op->tag == tag)
+			return op;
+	}
+	return NULL;
+}
+
+static void forget(struct takes *t, struct weir__rmq_op *op)
+{
+	weir__list_remove(&op->link);
+	t->unheard_n--;
+	weir__rmq_op_unref(op);
+}
+
+/* The server has read it, and what may have been asked of the same delivery since. */
+static void confirmed(struct takes *t, struct weir__rmq_op *op)
+{
+	struct weir__rmq_op *before = end_of(&t->unheard, op->tag);
+
+	if (before)
+		forget(t, before);
+	if (weir__rmq_done(op, 0))
+		return;
+	if (t->unheard_n == UNHEARD_MAX)
+		forget(t, weir__container(t->unheard.next, struct weir__rmq_op, link));
+	weir__list_append(&t->unheard, &op->link);
+	t->unheard_n++;
+}
+
 static int end(struct weir__rmq_line *l, struct weir__rmq_op *op)
 {
 	amqp_basic_ack_t ack = { .delivery_tag = op->tag };
 	amqp_basic_reject_t reject = { .delivery_tag = op->tag };
 	struct takes *t = l->state;
+	bool said;
 	int r;
 
 	if (op->generation != __atomic_load_n(&l->generation, __ATOMIC_ACQUIRE)) {
 		weir__rmq_end(op, -ESTALE);
 		return 0;
 	}
+	if (end_of(&t->unheard, op->tag)) {
+		confirmed(t, op);
+		return 0;
+	}
+	said = end_of(&t->waiting, op->tag) != NULL;
 	weir__list_append(&t->waiting, &op->link);
 	op->end_ns = weir_now() + WEIR__RMQ_ANSWER;
 	op->due = t->asked + 1;
 	t->ask = true;
+	if (said)
+		return 0;
 	if (op->verb == WEIR__RMQ_ACK)
 		r = weir__rmq_send(l, WEIR__RMQ_WORK, AMQP_BASIC_ACK_METHOD, &ack);
 	else if (op->verb == WEIR__RMQ_REJECT)
@@ -328,16 +377,18 @@ static int rest(struct weir__rmq_line *l, int64_t *ret_at)
 	t->ask = false;
 	weir__list_each_safe (node, &t->waiting) {
 		struct weir__rmq_op *op = weir__container(node, struct weir__rmq_op, link);
-		bool done = op->due <= t->answered;
 
-		if (!done && weir_now() < op->end_ns) {
+		if (op->due > t->answered) {
+			if (weir_now() >= op->end_ns) {
+				if (weir__rmq_silent(l))
+					return -EPIPE;
+				op->end_ns = weir_now() + WEIR__RMQ_ANSWER;
+			}
 			*ret_at = op->end_ns;
 			break;
 		}
-		if (!done && weir__rmq_silent(l))
-			return -EPIPE;
 		weir__list_remove(&op->link);
-		weir__rmq_end(op, done ? 0 : -ENOTCONN);
+		confirmed(t, op);
 	}
 	weir__list_each (node, &t->boxes)
 		if (r == 0)
@@ -376,6 +427,8 @@ static void lost(struct weir__rmq_line *l)
 
 		weir__rmq_end(op, -ESTALE);
 	}
+	while (t->unheard_n)
+		forget(t, weir__container(t->unheard.next, struct weir__rmq_op, link));
 	t->asked = t->answered = 0;
 	t->ask = false;
 }

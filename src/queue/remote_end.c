@@ -120,7 +120,8 @@ static int say_surely(const weir_ctx *ctx, weir_store *s, struct weir__hold *h,
 		if (r == -ENOTCONN)
 			slept = weir_sleep(ctx, AGAIN);
 	}
-	return r;
+	/* The shield's end, of which whoever says it knows nothing. */
+	return r == -ETIMEDOUT && weir_ctx_err(ctx) == 0 ? -ENOTCONN : r;
 }
 
 /* Somebody else may have it. */
