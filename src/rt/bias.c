@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 /* In uses, but for PAUSES, each of 10 to 30 ns. */
-enum { TURN = 48, TURN_MIN = 4, PAUSES = 48, LOOKS_MAX = 6, VAIN = 64 };
+enum { TURN = 48, TURN_MIN = 4, PAUSES = 48, LOOKS_MAX = 6, VAIN = 64, VAIN_MAX = 4096 };
 
 static bool works;
 
@@ -83,8 +83,11 @@ static void take_turn(struct weir__bias *b, int self)
 				break;
 		}
 		weir__lock_acquire(&b->lock);
-		if (now < TURN_MIN)
-			b->vain = VAIN;
+		b->vainer = now >= TURN_MIN        ? 0 :
+		            b->vainer < VAIN       ? VAIN :
+		            b->vainer < VAIN_MAX   ? (uint16_t)(b->vainer * 2) :
+		                                     VAIN_MAX;
+		b->vain = b->vainer;
 	}
 	b->last = (int16_t)self;
 	__atomic_store_n(&b->streak, 1, __ATOMIC_RELAXED);

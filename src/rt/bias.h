@@ -26,15 +26,19 @@
 /* No thread has the index -2 or -3, so they own nothing. */
 enum { WEIR__BIAS_STREAK = 32, WEIR__BIAS_NOBODY = -2, WEIR__BIAS_NEVER = -3 };
 
+/* What hardly ever changes comes first, and may end a line of the cache of which the rest begins the
+ * next: who looks at the owner and then takes the lock would move that line twice. */
 struct weir__bias {
+	int16_t owner; /* atomic, relaxed: a worker; NOBODY yet; NEVER again */
+	bool keeps;    /* the owner gets the bias back */
+
 	weir__lock lock;
-	int16_t owner;   /* atomic, relaxed: a worker; NOBODY yet; NEVER again */
 	int16_t last;    /* under the lock: who used it last … */
 	uint16_t streak; /* … and how often in a row; atomic, relaxed */
 	uint8_t in;      /* atomic: the owner is inside, without the inner lock */
 	uint8_t revoked; /* atomic: the owner must take the inner lock */
-	uint8_t vain;    /* under the lock: so many changes of hands without patience */
-	bool keeps;      /* the owner gets the bias back */
+	uint16_t vain;   /* under the lock: so many changes of hands without patience … */
+	uint16_t vainer; /* … and how many it were the last time */
 };
 
 #define WEIR__BIAS_INIT                                               \

@@ -124,7 +124,9 @@ static bool may_steal(void)
 
 weir__task *weir__steal(struct weir__worker *w)
 {
-	bool any = __atomic_exchange_n(&w->steal_any, 0, __ATOMIC_RELAXED), got = false;
+	bool any = __atomic_load_n(&w->steal_any, __ATOMIC_RELAXED) &&
+	           __atomic_exchange_n(&w->steal_any, 0, __ATOMIC_RELAXED);
+	bool got = false;
 	uint32_t least = any || weir__simulating ? 1 : 2;
 	uint32_t start = weir_random((uint32_t)weir__rt.count);
 

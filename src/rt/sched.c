@@ -111,7 +111,26 @@ void weir__post(int worker, struct weir__msg *m)
 	weir__post_to(&weir__rt.workers[worker], m);
 }
 
-void weir__post_to(struct weir__worker *w, struct weir__msg *m)
+/* What lies in an inbox: messages, and waits that are over, which are told apart by the lowest bit
+ * (so a wait needs no function, and fits into a line of the cache with its node). */
+static struct weir__msg *entry_of(struct weir__wait *wait)
+{
+	return (struct weir__msg *)((uintptr_t)wait | 1);
+}
+
+static struct weir__wait *wait_of(struct weir__msg *entry)
+{
+	return (uintptr_t)entry & 1 ? (struct weir__wait *)((uintptr_t)entry - 1) : NULL;
+}
+
+static struct weir__msg **next_of(struct weir__msg *entry)
+{
+	struct weir__wait *wait = wait_of(entry);
+
+	return wait ? &wait->next : &entry->next;
+}
+
+static inline void post(struct weir__worker *w, struct weir__msg *entry, struct weir__msg **next)
 {
 	struct weir__worker *self = weir__self();
 
@@ -119,14 +138,26 @@ void weir__post_to(struct weir__worker *w, struct weir__msg *m)
 		(void)weir__foreign_enter();
 	weir__point();
 	/* Mostly it is empty: a look first would move its line twice. */
-	m->next = NULL;
-	while (!__atomic_compare_exchange_n(&w->inbox, &m->next, m, true, __ATOMIC_SEQ_CST,
+	*next = NULL;
+	while (!__atomic_compare_exchange_n(&w->inbox, next, entry, true, __ATOMIC_SEQ_CST,
 	                                    __ATOMIC_RELAXED))
 		;
 	if (w != self)
 		weir__worker_kick(w);
+	if (w != self)
+		weir__give_away(&w->inbox);
 	if (!self)
 		weir__foreign_leave();
+}
+
+void weir__post_to(struct weir__worker *w, struct weir__msg *m)
+{
+	post(w, m, &m->next);
+}
+
+void weir__post_wake(struct weir__wait *wait)
+{
+	post(&weir__rt.workers[wait->worker], entry_of(wait), &wait->next);
 }
 
 void weir__post_late(struct weir__msg *m)
@@ -162,14 +193,19 @@ static bool run_inbox(struct weir__worker *w)
 	m = __atomic_exchange_n(&w->inbox, NULL, __ATOMIC_ACQUIRE);
 	w->had_messages = true;
 	for (; m; m = next) {
-		next = m->next;
-		m->next = oldest;
+		next = *next_of(m);
+		*next_of(m) = oldest;
 		oldest = m;
 		weir__count(&w->counts.messages, 1);
 	}
 	for (m = oldest; m; m = next) {
-		next = m->next;
-		m->fn(m);
+		struct weir__wait *wait = wait_of(m);
+
+		next = *next_of(m);
+		if (wait)
+			weir__ready(w, wait->task);
+		else
+			m->fn(m);
 	}
 	return true;
 }

@@ -54,11 +54,6 @@ void weir__bury(struct weir__worker *w)
 	bury(w);
 }
 
-static void task_woken(struct weir__msg *m)
-{
-	weir__ready(weir__self(), weir__container(m, weir__task, msg));
-}
-
 /* Its group's tasks would use what is gone with it: they are told with their places, then itself. */
 static _Noreturn __attribute__((noinline)) void left_open(const weir__task *t)
 {
@@ -94,7 +89,6 @@ static void placed(struct weir__msg *m)
 	weir__task *t = weir__container(m, weir__task, msg);
 	struct weir__worker *w = weir__self();
 
-	m->fn = task_woken;
 	t->next = NULL;
 	*w->ready_last = t;
 	w->ready_last = &t->next;
@@ -141,7 +135,6 @@ static inline __attribute__((always_inline)) void init(weir__task *t, struct wei
 	__atomic_thread_fence(__ATOMIC_RELEASE); /* After the end of the one before: its id. */
 	weir__fiber_init(&t->fiber, weir__stack_bottom(t + 1), t, task_entry, t);
 	__atomic_store_n(&t->worker, to, __ATOMIC_RELAXED);
-	t->msg.fn = task_woken;
 	t->wait = NULL;
 	t->checked = NULL;
 	__atomic_store_n(&t->what, NULL, __ATOMIC_RELAXED);

@@ -29,15 +29,15 @@ enum {
 
 struct weir__worker;
 
-/* By lines of the cache: that of a switch, which is all that who wakes it from another worker touches,
- * then that of a wait; the last is for tasks with a name. */
+/* By lines of the cache: that of a switch, then that of a wait; the last is for tasks with a name. Who
+ * wakes it from another worker touches none of them, only its wait. */
 struct weir__task {
 	struct weir__fiber fiber;
 	struct weir__worker *worker; /* its home, once it has run or was placed */
 	struct weir__task *next;     /* in a run queue */
 	uint32_t spent;              /* operations since it was switched to */
 	unsigned wait_flags;
-	struct weir__msg msg; /* its wake-up from another worker; its start when placed */
+	struct weir__msg msg; /* its start when placed; later see struct weir__crowd */
 
 	struct weir__wait *wait; /* what it is parked on */
 	const char *what;        /* what it waits on; NULL: ready or running */
@@ -140,8 +140,10 @@ struct weir__worker {
 	weir__task *dead; /* ended, its stack is free once it is left */
 
 	/* Written by others too: a cache line of their own. */
-	__attribute__((aligned(64))) struct weir__msg *inbox; /* atomic, newest first */
-	uint32_t sleeping;                                    /* atomic */
+	__attribute__((aligned(64))) struct weir__msg *inbox; /* atomic, newest first: messages,
+	                                                        * and waits that are over */
+	/* Apart, so that who has posted finds it in its own cache although the inbox has gone already. */
+	__attribute__((aligned(64))) uint32_t sleeping; /* atomic */
 	uint32_t steal_any;   /* atomic: the supervisor saw an old task on somebody's queue */
 	int64_t sleeps_until; /* atomic: while sleeping */
 	int64_t woken_at;     /* atomic: by whom got `sleeping`; 0: nobody yet */
@@ -152,7 +154,10 @@ struct weir__worker {
 	int cpu;                      /* atomic, relaxed: where it last span or woke */
 	bool spins;                   /* atomic, relaxed: it looks for messages before it sleeps */
 	weir_worker_info counts;      /* relaxed; its own, but for hogs: the supervisor's */
-	struct weir__bias fresh_lock; /* its own, seldom taken by others; guards: */
+
+	/* Where idle ones look often, apart from what is written often: its own lock, seldom taken by
+	 * others; guards: */
+	__attribute__((aligned(64))) struct weir__bias fresh_lock;
 	weir__task *fresh_first, **fresh_last; /* new tasks that may be stolen */
 	uint32_t fresh_count;                  /* atomic too, for a look without the lock */
 	struct weir__crowd fresh_crowd;        /* its last ones, while it is very long */
@@ -248,13 +253,14 @@ static inline void weir__ready_in_crowd(struct weir__worker *w, weir__task *t,
 	weir__ready(w, t);
 }
 
-/* Wakes a parked task from the worker `self`, or from elsewhere (NULL). */
-static inline void weir__wake(struct weir__worker *self, weir__task *t)
+/* Puts a wait that is claimed into the inbox of its worker. */
+void weir__post_wake(struct weir__wait *w);
+
+static inline void weir__wait_init_for(struct weir__wait *w, weir__task *t)
 {
-	if (weir__likely(self == t->worker))
-		weir__ready(self, t);
-	else
-		weir__post_to(t->worker, &t->msg);
+	w->task = t;
+	w->claim = WEIR__OPEN;
+	w->worker = t->worker->index;
 }
 
 /* It runs from now on. */

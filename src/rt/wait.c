@@ -48,8 +48,7 @@ int weir__wait_check(const weir_ctx *ctx)
 
 void weir__wait_init(struct weir__wait *w)
 {
-	w->task = weir__current();
-	w->claim = WEIR__OPEN;
+	weir__wait_init_for(w, weir__current());
 }
 
 /* A stop must find the task from its first park on. One that comes while it is linked, or before,
@@ -114,7 +113,12 @@ int weir__wait_park_hard(struct weir__wait *w, const char *what, const void *on)
 
 void weir__wait_wake(struct weir__wait *w)
 {
-	weir__wake(weir__self(), w->task);
+	struct weir__worker *self = weir__self();
+
+	if (weir__likely(self && self->index == w->worker))
+		weir__ready(self, w->task);
+	else
+		weir__post_wake(w);
 }
 
 int weir_sleep(const weir_ctx *ctx, int64_t ns)

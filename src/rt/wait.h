@@ -38,9 +38,13 @@ typedef struct weir__task weir__task;
 
 #define WEIR__OPEN INT32_MIN
 
+/* Who wakes it from another worker touches nothing else of the task: the wait itself is put into the
+ * inbox. */
 struct weir__wait {
 	weir__task *task;
-	int32_t claim; /* WEIR__OPEN, or the value of who won; accessed atomically */
+	struct weir__msg *next; /* in its worker's inbox */
+	int32_t claim;          /* WEIR__OPEN, or the value of who won; accessed atomically */
+	int32_t worker;         /* its task's */
 };
 
 /* 0, or the stop code with which a wait under ctx ends at once. The deadline is not looked at. */

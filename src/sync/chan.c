@@ -116,44 +116,44 @@ void weir_chan_free(weir_chan *c)
 /* With the channel locked: stands in one of its queues, unlocks and parks. The claim's value, or
  * the context's error. */
 static inline __attribute__((always_inline)) int wait_in(const weir_ctx *ctx, weir_chan *c,
-                                                         struct weir__list *queue, void *data,
-                                                         bool owned, const char *what)
+                                                         struct weir__list *queue,
+                                                         struct weir__waiter *n, bool owned,
+                                                         const char *what)
 {
+	struct weir__wait *wait = n->wait;
 	weir__task *t = weir__self()->current;
-	struct weir__wait wait = { .task = t, .claim = WEIR__OPEN };
-	struct weir__waiter n = { .wait = &wait, .data = data, .local = owned };
 	int r;
 
-	weir__list_append(queue, &n.link);
+	weir__wait_init_for(wait, t);
+	n->index = 0;
+	n->local = owned;
+	weir__list_append(queue, &n->link);
 	if (owned)
 		weir__bias_exit(&c->lock);
-	else
+	else {
 		weir__chan_unlock(c);
+		weir__give_away(n);
+		weir__give_away(&c->lock.lock);
+	}
 	if (WEIR__PLANT(MISSED_CANCEL))
-		r = weir__wait_park_hard(&wait, what, c);
+		r = weir__wait_park_hard(wait, what, c);
 	else if (weir__likely(ctx->deadline_ns == WEIR_NEVER && weir__list_linked(&t->member.link)))
 		/* The stop was looked at just now, and comes between tasks only. */
-		r = weir__park(t, &wait, ctx->scope, ctx->flags, WEIR_NEVER, what, c);
+		r = weir__park(t, wait, ctx->scope, ctx->flags, WEIR_NEVER, what, c);
 	else
-		r = weir__wait_park(&wait, ctx, what, c);
+		r = weir__wait_park(wait, ctx, what, c);
 	if (weir__unlikely(r < 0))
-		weir__chan_leave(c, &n);
+		weir__chan_leave(c, n);
 	return r;
 }
 
-static inline __attribute__((always_inline)) int wait_to_send(const weir_ctx *ctx, weir_chan *c,
-                                                              const void *v, bool owned)
+static inline int sent(int r)
 {
-	int r = wait_in(ctx, c, &c->sendq, (void *)v, owned, "chan send");
-
 	return r == WEIR__CHAN_CLOSED ? -EPIPE : r;
 }
 
-static inline __attribute__((always_inline)) int wait_to_recv(const weir_ctx *ctx, weir_chan *c,
-                                                              void *v, bool owned)
+static inline int received(int r)
 {
-	int r = wait_in(ctx, c, &c->recvq, v, owned, "chan recv");
-
 	return r < 0 ? r : r != WEIR__CHAN_CLOSED;
 }
 
@@ -161,12 +161,55 @@ static inline __attribute__((always_inline)) int wait_to_recv(const weir_ctx *ct
 static __attribute__((noinline)) int wait_to_send_owned(const weir_ctx *ctx, weir_chan *c,
                                                         const void *v)
 {
-	return wait_to_send(ctx, c, v, true);
+	struct weir__wait wait;
+	struct weir__waiter n;
+
+	n.wait = &wait;
+	n.data = (void *)v;
+	n.carries = false;
+	return sent(wait_in(ctx, c, &c->sendq, &n, true, "chan send"));
 }
 
 static __attribute__((noinline)) int wait_to_recv_owned(const weir_ctx *ctx, weir_chan *c, void *v)
 {
-	return wait_to_recv(ctx, c, v, true);
+	struct weir__wait wait;
+	struct weir__waiter n;
+
+	n.wait = &wait;
+	n.data = v;
+	n.carries = false;
+	return received(wait_in(ctx, c, &c->recvq, &n, true, "chan recv"));
+}
+
+/* The same for any channel: node, wait and a small value are in one line of the cache, which is all
+ * that another worker touches of this one. */
+static __attribute__((noinline)) int wait_to_send_any(const weir_ctx *ctx, weir_chan *c,
+                                                      const void *v)
+{
+	struct weir__alone a;
+
+	a.node.wait = &a.wait;
+	a.node.carries = c->size <= sizeof a.node.value;
+	if (a.node.carries)
+		memcpy(&a.node.value, v, c->size);
+	else
+		a.node.data = (void *)v;
+	return sent(wait_in(ctx, c, &c->sendq, &a.node, weir__chan_owned(c), "chan send"));
+}
+
+static __attribute__((noinline)) int wait_to_recv_any(const weir_ctx *ctx, weir_chan *c, void *v)
+{
+	struct weir__alone a;
+	int r;
+
+	a.node.wait = &a.wait;
+	a.node.carries = c->size <= sizeof a.node.value;
+	if (!a.node.carries)
+		a.node.data = v;
+	r = wait_in(ctx, c, &c->recvq, &a.node, weir__chan_owned(c), "chan recv");
+	if (r == 0 && a.node.carries)
+		memcpy(v, &a.node.value, c->size);
+	return received(r);
 }
 
 /* A step for any channel, from any thread. ctx NULL: do not wait. */
@@ -186,7 +229,7 @@ static __attribute__((noinline)) int send_any(const weir_ctx *ctx, weir_chan *c,
 	owned = weir__chan_owned(c);
 	r = weir__chan_put(c, v, c->size, owned, &wake);
 	if (r == -EAGAIN && ctx)
-		return wait_to_send(ctx, c, v, owned);
+		return wait_to_send_any(ctx, c, v);
 	weir__chan_unlock(c);
 	if (wake)
 		weir__wait_wake(wake);
@@ -209,7 +252,7 @@ static __attribute__((noinline)) int recv_any(const weir_ctx *ctx, weir_chan *c,
 	owned = weir__chan_owned(c);
 	r = weir__chan_take(c, v, c->size, owned, &wake);
 	if (r == -EAGAIN && ctx)
-		return wait_to_recv(ctx, c, v, owned);
+		return wait_to_recv_any(ctx, c, v);
 	weir__chan_unlock(c);
 	if (wake)
 		weir__wait_wake(wake);
@@ -239,7 +282,7 @@ static inline __attribute__((always_inline)) int wake_fast(struct weir__worker *
 {
 	if (!wake)
 		return r;
-	if (weir__unlikely(wake->task->worker != w))
+	if (weir__unlikely(wake->worker != w->index))
 		return wake_and_return(wake, r);
 	weir__ready(w, wake->task);
 	return r;

@@ -16,23 +16,29 @@ enum {
 	WEIR__CHAN_CLOSED = 1 << 8, /* added to the index with which a waiter is claimed */
 };
 
-/* All that changes is in one line of the cache, which two workers move once for an operation; what is
- * only read is in the next. */
+/* What is only read is in the first line of the cache, with the lock's owner; all that changes is in
+ * the second, which two workers move once for an operation. */
 struct weir_chan {
-	struct weir__bias lock; /* guards all that changes */
-	struct weir__list recvq, sendq;
-	uint32_t len, head, tail; /* in values */
-	bool foreign, closed;
-
 	__attribute__((aligned(WEIR__CACHE_LINE))) uint64_t key; /* what it is and the size of a
 	                                                           * value, for one comparison */
 	size_t cap;
 	size_t size; /* of a value */
 	uint64_t id; /* the order in which a select locks its channels */
 	const char *place;
-	struct weir__leak leak;
+	bool foreign;
+	char apart[WEIR__CACHE_LINE - offsetof(struct weir__bias, lock) - 41];
+
+	struct weir__bias lock; /* guards all that changes */
+	struct weir__list recvq, sendq;
+	uint32_t len, head, tail; /* in values */
+	bool closed;
+
+	__attribute__((aligned(WEIR__CACHE_LINE))) struct weir__leak leak;
 	char buf[];
 };
+_Static_assert(offsetof(struct weir_chan, lock.lock) == WEIR__CACHE_LINE &&
+                       offsetof(struct weir_chan, leak) == 2 * WEIR__CACHE_LINE,
+               "a channel's lines");
 
 static inline uint64_t weir__chan_key(size_t size)
 {
@@ -100,7 +106,7 @@ weir__chan_put(weir_chan *c, const void *v, size_t size, bool owned, struct weir
 		return -EPIPE;
 	receiver = weir__waiter_claim_as(&c->recvq, 0, owned);
 	if (receiver) {
-		weir__chan_copy(receiver->data, v, size);
+		weir__chan_copy(weir__waiter_place(receiver), v, size);
 		*ret_wake = receiver->wait;
 		if (WEIR__PLANT(DOUBLE_DELIVERY) && c->len < c->cap)
 			weir__chan_append(c, v, size);
@@ -124,14 +130,14 @@ weir__chan_take(weir_chan *c, void *v, size_t size, bool owned, struct weir__wai
 		c->len--;
 		sender = weir__waiter_claim_as(&c->sendq, 0, owned);
 		if (sender) {
-			weir__chan_append(c, sender->data, size);
+			weir__chan_append(c, weir__waiter_place(sender), size);
 			*ret_wake = sender->wait;
 		}
 		return 1;
 	}
 	sender = weir__waiter_claim_as(&c->sendq, 0, owned);
 	if (sender) {
-		weir__chan_copy(v, sender->data, size);
+		weir__chan_copy(v, weir__waiter_place(sender), size);
 		*ret_wake = sender->wait;
 		return 1;
 	}

@@ -25,10 +25,9 @@ struct inner {
 	int32_t away;  /* atomic: in steps of ONE, and the flags */
 	int32_t error; /* atomic: the first */
 	weir_scope *scope;
-	weir__task *maker;
 	bool cancel_on_error;
 	struct weir__msg look;  /* to the maker's worker */
-	struct weir__wait wait; /* the joiner's, ready before JOINING */
+	struct weir__wait wait; /* for the join; names the maker and its worker from the start */
 };
 _Static_assert(sizeof(struct inner) <= sizeof((weir_group *)0)->priv,
                "weir_group.priv is too small");
@@ -44,7 +43,7 @@ static struct inner *inner(const weir_group *g)
 /* Is this the maker's worker? */
 static bool at_home(const struct inner *p)
 {
-	return weir__self() == p->maker->worker;
+	return weir__here() == p->wait.worker;
 }
 
 /* At home. */
@@ -103,23 +102,23 @@ static __attribute__((noinline)) void put(struct inner *p)
 	} while (!__atomic_compare_exchange_n(&p->away, &old, new, true, __ATOMIC_ACQ_REL,
 	                                      __ATOMIC_RELAXED));
 	if ((new &QUEUED) && !(old & QUEUED))
-		weir__post(p->maker->worker->index, &p->look);
+		weir__post(p->wait.worker, &p->look);
 }
 
 void weir_group_init(weir_group *g, const weir_ctx *ctx)
 {
 	struct inner *p = (struct inner *)g->priv;
+	weir__task *maker = weir__current();
 
 	weir__assert(!(ctx->flags & WEIR__SHIELD), "a group was made under weir_ctx_shield()");
-	*p = (struct inner){ .magic = GROUP_MAGIC,
-		             .maker = weir__current(),
-		             .look.fn = look_arrived };
-	weir__assert(p->maker != NULL, "a group was made outside of a task");
+	weir__assert(maker != NULL, "a group was made outside of a task");
+	*p = (struct inner){ .magic = GROUP_MAGIC, .look.fn = look_arrived };
+	weir__wait_init_for(&p->wait, maker);
 	g->ctx = *ctx;
-	p->scope = weir__scope_new(ctx->scope, p->maker);
+	p->scope = weir__scope_new(ctx->scope, maker);
 	if (p->scope)
 		g->ctx.scope = p->scope;
-	p->maker->open_groups++;
+	maker->open_groups++;
 }
 
 void weir_group_cancel_on_error(weir_group *g)
@@ -187,11 +186,9 @@ int weir_group_wait(weir_group *g)
 
 	if (t && t->owner == p && t->end == task_ended)
 		return -EDEADLK;
-	weir__assert(t == p->maker, "a group was joined by another task than its maker");
+	weir__assert(t == p->wait.task, "a group was joined by another task than its maker");
 	weir__point();
 	if (sum(p, __atomic_load_n(&p->away, __ATOMIC_ACQUIRE)) > 0) {
-		p->wait = (struct weir__wait){ .task = t, .claim = WEIR__OPEN };
-		weir__point();
 		if (sum(p, __atomic_or_fetch(&p->away, JOINING, __ATOMIC_ACQ_REL)) > 0)
 			weir__wait_park_hard(&p->wait, "group wait", g);
 	}

@@ -224,9 +224,11 @@ static inline __attribute__((always_inline)) int wait_by(const weir_ctx *ctx, we
                                                          struct weir__waiter *nodes, size_t n,
                                                          const struct locked *l)
 {
-	struct weir__wait wait = { .task = weir__current(), .claim = WEIR__OPEN };
+	struct weir__wait wait;
 	bool closed;
 	int r;
+
+	weir__wait_init_for(&wait, weir__current());
 
 	for (size_t i = 0; i < n; i++) {
 		weir_case *k = &cs[i];

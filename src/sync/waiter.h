@@ -25,10 +25,27 @@
 struct weir__waiter {
 	struct weir__list link;
 	struct weir__wait *wait; /* a select's nodes share one */
-	void *data;              /* where the value is, or is to go */
-	int index;               /* what the wait is claimed with: a select's case, else 0 */
-	bool local; /* linked by the owner of a biased lock, for a wait on nothing else */
+	union {
+		void *data;     /* where the value is, or is to go */
+		uint64_t value; /* the value itself: see weir__waiter_place() */
+	};
+	int index;    /* what the wait is claimed with: a select's case, else 0 */
+	bool local;   /* linked by the owner of a biased lock, for a wait on nothing else */
+	bool carries; /* a small value, so that another worker need touch no further line of the cache */
 };
+
+/* A node and its wait in one line, for who waits in one queue that other workers use. */
+struct weir__alone {
+	struct weir__waiter node;
+	struct weir__wait wait;
+} __attribute__((aligned(WEIR__CACHE_LINE)));
+_Static_assert(sizeof(struct weir__alone) == WEIR__CACHE_LINE, "one line");
+
+/* Where its value is, or is to go. */
+static inline void *weir__waiter_place(struct weir__waiter *n)
+{
+	return weir__unlikely(n->carries) ? &n->value : n->data;
+}
 
 /*
  * Pops until one claim wins: the node, or NULL when nobody waits. `add` is added to its index.
@@ -40,11 +57,15 @@ static inline struct weir__waiter *weir__waiter_claim_as(struct weir__list *queu
 {
 	struct weir__list *link;
 
-	while ((link = weir__list_pop(queue))) {
-		struct weir__waiter *n = weir__container(link, struct weir__waiter, link);
+	for (;;) {
+		struct weir__waiter *n;
 
 		if (!owned)
-			weir__fetch_to_write(n->wait->task); /* It is woken soon. */
+			weir__fetch_to_write(queue->next); /* It is written to, too. */
+		link = weir__list_pop(queue);
+		if (!link)
+			return NULL;
+		n = weir__container(link, struct weir__waiter, link);
 		if (!owned   ? weir__wait_claim(n->wait, n->index + add) :
 		    n->local ? weir__wait_claim_local(n->wait, n->index + add) :
 		               weir__wait_claim_bare(n->wait, n->index + add))
@@ -52,7 +73,6 @@ static inline struct weir__waiter *weir__waiter_claim_as(struct weir__list *queu
 		if (WEIR__PLANT(LOST_WAKEUP))
 			return NULL;
 	}
-	return NULL;
 }
 
 static inline struct weir__waiter *weir__waiter_claim(struct weir__list *queue, int add)
