@@ -8,8 +8,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* In uses, but for PAUSES, each of 10 to 30 ns. */
-enum { TURN = 48, TURN_MIN = 4, PAUSES = 48, LOOKS_MAX = 6, VAIN = 64, VAIN_MAX = 4096 };
+/* In uses, but for PAUSES, each of 10 to 30 ns, and the chances lost in vain. */
+enum { TURN = 48, TURN_MIN = 4, PAUSES = 48, LOOKS_MAX = 6, LOST = 64, VAIN_MAX = 6 };
 
 static bool works;
 
@@ -18,6 +18,38 @@ void weir__bias_probe(void)
 #ifndef WEIR__TSAN
 	works = syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
 #endif
+}
+
+bool weir__patience_left(struct weir__patience *p)
+{
+	if (!p->lost)
+		return true;
+	p->lost--;
+	return false;
+}
+
+void weir__patience_learn(struct weir__patience *p, bool paid)
+{
+	if (paid) {
+		p->vain = 0;
+		return;
+	}
+	p->lost = (uint16_t)(LOST << p->vain);
+	if (p->vain < VAIN_MAX)
+		p->vain++;
+}
+
+void weir__patience_pause(int pauses)
+{
+	for (int i = 0; i < pauses; i++)
+		weir__relax();
+}
+
+void weir__bias_init(struct weir__bias *b)
+{
+	*b = (struct weir__bias)WEIR__BIAS_INIT;
+	if (!works || weir__simulating)
+		b->owner = WEIR__BIAS_NEVER;
 }
 
 void weir__bias_init_owned(struct weir__bias *b, int owner)
@@ -31,7 +63,7 @@ void weir__bias_init_owned(struct weir__bias *b, int owner)
 static void count_use(struct weir__bias *b, int self)
 {
 	if (self < 0) {
-		__atomic_store_n(&b->owner, WEIR__BIAS_NEVER, __ATOMIC_RELAXED);
+		__atomic_store_n(&b->owner, WEIR__BIAS_NEVER, __ATOMIC_RELEASE);
 		return;
 	}
 	if (b->last != self) {
@@ -53,7 +85,7 @@ static void evict(struct weir__bias *b)
 		if (spins > 100)
 			sched_yield(); /* The owner's thread was preempted inside. */
 	if (!b->keeps)
-		__atomic_store_n(&b->owner, WEIR__BIAS_NEVER, __ATOMIC_RELAXED);
+		__atomic_store_n(&b->owner, WEIR__BIAS_NEVER, __ATOMIC_RELEASE);
 	errno = saved;
 }
 
@@ -70,24 +102,17 @@ static void take_turn(struct weir__bias *b, int self)
 		__atomic_store_n(&b->streak, (uint16_t)(now + 1), __ATOMIC_RELAXED);
 		return;
 	}
-	if (b->vain > 0) {
-		b->vain--;
-	} else if (now < TURN) {
+	if (now < TURN && weir__patience_left(&b->turns)) {
 		weir__lock_release(&b->lock);
 		for (int looks = 0; looks < LOOKS_MAX; looks++) {
-			for (int i = 0; i < PAUSES; i++)
-				weir__relax();
+			weir__patience_pause(PAUSES);
 			was = now;
 			now = __atomic_load_n(&b->streak, __ATOMIC_RELAXED);
 			if (now == was || now >= TURN)
 				break;
 		}
 		weir__lock_acquire(&b->lock);
-		b->vainer = now >= TURN_MIN        ? 0 :
-		            b->vainer < VAIN       ? VAIN :
-		            b->vainer < VAIN_MAX   ? (uint16_t)(b->vainer * 2) :
-		                                     VAIN_MAX;
-		b->vain = b->vainer;
+		weir__patience_learn(&b->turns, now >= TURN_MIN);
 	}
 	b->last = (int16_t)self;
 	__atomic_store_n(&b->streak, 1, __ATOMIC_RELAXED);

@@ -26,6 +26,16 @@
 /* No thread has the index -2 or -3, so they own nothing. */
 enum { WEIR__BIAS_STREAK = 32, WEIR__BIAS_NOBODY = -2, WEIR__BIAS_NEVER = -3 };
 
+/* To wait a moment for another processor pays, or does not: then the next chances are let pass, ever
+ * more of them. */
+struct weir__patience {
+	uint16_t lost; /* chances to let pass */
+	uint8_t vain;  /* so often in a row it did not pay */
+};
+bool weir__patience_left(struct weir__patience *p);
+void weir__patience_learn(struct weir__patience *p, bool paid);
+void weir__patience_pause(int pauses); /* of 10 to 30 ns each */
+
 /* What hardly ever changes comes first, and may end a line of the cache of which the rest begins the
  * next: who looks at the owner and then takes the lock would move that line twice. */
 struct weir__bias {
@@ -33,12 +43,11 @@ struct weir__bias {
 	bool keeps;    /* the owner gets the bias back */
 
 	weir__lock lock;
-	int16_t last;    /* under the lock: who used it last … */
-	uint16_t streak; /* … and how often in a row; atomic, relaxed */
-	uint8_t in;      /* atomic: the owner is inside, without the inner lock */
-	uint8_t revoked; /* atomic: the owner must take the inner lock */
-	uint16_t vain;   /* under the lock: so many changes of hands without patience … */
-	uint16_t vainer; /* … and how many it were the last time */
+	int16_t last;                /* under the lock: who used it last … */
+	uint16_t streak;             /* … and how often in a row; atomic, relaxed */
+	struct weir__patience turns; /* under the lock: with changes of hands */
+	uint8_t in;                  /* atomic: the owner is inside, without the inner lock */
+	uint8_t revoked;             /* atomic: the owner must take the inner lock */
 };
 
 #define WEIR__BIAS_INIT                                               \
@@ -46,8 +55,16 @@ struct weir__bias {
 		.owner = WEIR__BIAS_NOBODY, .last = WEIR__BIAS_NOBODY \
 	}
 
+/* For what is used by anybody from the start. */
+#define WEIR__BIAS_INIT_SHARED                                       \
+	{                                                            \
+		.owner = WEIR__BIAS_NEVER, .last = WEIR__BIAS_NOBODY \
+	}
+
 /* Before the workers start: is there a membarrier? */
 void weir__bias_probe(void);
+void weir__bias_init(
+	struct weir__bias *b); /* as INIT, but shared where nobody can become the owner */
 void weir__bias_init_owned(struct weir__bias *b, int owner);
 void weir__bias_acquire_slow(struct weir__bias *b, int self);
 
@@ -68,6 +85,12 @@ static inline bool weir__bias_enter(struct weir__bias *b, int self)
 static inline void weir__bias_exit(struct weir__bias *b)
 {
 	__atomic_store_n(&b->in, 0, __ATOMIC_RELEASE);
+}
+
+/* Has no owner and never will? */
+static inline bool weir__bias_shared(const struct weir__bias *b)
+{
+	return __atomic_load_n(&b->owner, __ATOMIC_ACQUIRE) == WEIR__BIAS_NEVER;
 }
 
 /* `self` is the calling worker's index, or -1 elsewhere; the same for the release. */

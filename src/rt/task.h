@@ -151,9 +151,9 @@ struct weir__worker {
 	/* Read by others. */
 	__attribute__((aligned(64))) uint64_t turn; /* atomic, relaxed: switches so far */
 	uint64_t started, ended;                    /* atomic, relaxed: tasks, by this worker */
-	int cpu;                      /* atomic, relaxed: where it last span or woke */
-	bool spins;                   /* atomic, relaxed: it looks for messages before it sleeps */
-	weir_worker_info counts;      /* relaxed; its own, but for hogs: the supervisor's */
+	int cpu;                 /* atomic, relaxed: where it last span or woke */
+	bool spins;              /* atomic, relaxed: it looks for messages before it sleeps */
+	weir_worker_info counts; /* relaxed; its own, but for hogs: the supervisor's */
 
 	/* Where idle ones look often, apart from what is written often: its own lock, seldom taken by
 	 * others; guards: */

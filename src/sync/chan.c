@@ -62,11 +62,13 @@ weir_chan *weir_chan_new_(size_t size, size_t cap, bool foreign, const char *pla
 	if (!c)
 		return NULL;
 	*c = (weir_chan){
-		.lock = WEIR__BIAS_INIT,
+		.recv = WEIR__BIAS_INIT_SHARED,
 		.key = weir__chan_key(size),
 		.foreign = foreign,
 		.size = size,
 	};
+	weir__bias_init(&c->lock);
+	c->split = cap > 0 && weir__bias_shared(&c->lock);
 	c->cap = cap;
 	if (foreign)
 		weir__outside(1);
@@ -222,9 +224,10 @@ static __attribute__((noinline)) int send_any(const weir_ctx *ctx, weir_chan *c,
 
 	weir__chan_check(c, size, ctx ? "weir_chan_send" : "weir_chan_try_send");
 	r = ctx ? weir__wait_check(ctx) : 0;
-
 	if (r < 0)
 		return r;
+	if (weir__chan_split(c) && weir__chan_send_aside(c, v, ctx != NULL) == 0)
+		return 0;
 	weir__chan_lock(c);
 	owned = weir__chan_owned(c);
 	r = weir__chan_put(c, v, c->size, owned, &wake);
@@ -245,9 +248,10 @@ static __attribute__((noinline)) int recv_any(const weir_ctx *ctx, weir_chan *c,
 
 	weir__chan_check(c, size, ctx ? "weir_chan_recv" : "weir_chan_try_recv");
 	r = ctx ? weir__wait_check(ctx) : 0;
-
 	if (r < 0)
 		return r;
+	if (weir__chan_split(c) && weir__chan_recv_aside(c, v, ctx != NULL) == 1)
+		return 1;
 	weir__chan_lock(c);
 	owned = weir__chan_owned(c);
 	r = weir__chan_take(c, v, c->size, owned, &wake);
@@ -347,7 +351,7 @@ size_t weir_chan_len(const weir_chan *c)
 
 	weir__chan_check(c, c->size, "weir_chan_len");
 	weir__chan_lock(locked);
-	len = c->len;
+	len = weir__chan_count(c);
 	weir__chan_unlock(locked);
 	return len;
 }

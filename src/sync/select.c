@@ -28,8 +28,8 @@ static inline bool promising(const weir_case *k)
 {
 	const weir_chan *c = k->chan;
 
-	return c->closed || (k->out ? c->len < c->cap || !weir__list_empty(&c->recvq) :
-	                              c->len > 0 || !weir__list_empty(&c->sendq));
+	return c->closed || (k->out ? weir__chan_count(c) < c->cap || !weir__list_empty(&c->recvq) :
+	                              weir__chan_count(c) > 0 || !weir__list_empty(&c->sendq));
 }
 
 static void check(const weir_case *k)

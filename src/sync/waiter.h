@@ -29,8 +29,8 @@ struct weir__waiter {
 		void *data;     /* where the value is, or is to go */
 		uint64_t value; /* the value itself: see weir__waiter_place() */
 	};
-	int index;    /* what the wait is claimed with: a select's case, else 0 */
-	bool local;   /* linked by the owner of a biased lock, for a wait on nothing else */
+	int index;  /* what the wait is claimed with: a select's case, else 0 */
+	bool local; /* linked by the owner of a biased lock, for a wait on nothing else */
 	bool carries; /* a small value, so that another worker need touch no further line of the cache */
 };
 

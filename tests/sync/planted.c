@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Does the race table find bugs? The channel's code is compiled into this test once more, with
- * three bugs to switch on; each must be found within 1000 seeds.
+ * four bugs to switch on; each must be found within 1000 seeds.
  */
-enum planted { NONE, LOST_WAKEUP, DOUBLE_DELIVERY, MISSED_CANCEL };
+enum planted { NONE, LOST_WAKEUP, DOUBLE_DELIVERY, MISSED_CANCEL, HALF_LOCKED };
 static enum planted planted;
 #define WEIR__PLANT(bug) (planted == (bug))
 
@@ -48,5 +48,12 @@ TEST(a_double_delivery_is_found_by_the_ledger)
 TEST(a_missed_cancel_is_found)
 {
 	planted = MISSED_CANCEL;
+	CHECK_DIES(search, "race.h");
+}
+
+/* Who waits takes one lock of two, and a value comes meanwhile. */
+TEST(a_channel_of_which_half_is_locked_is_found)
+{
+	planted = HALF_LOCKED;
 	CHECK_DIES(search, "race.h");
 }
