@@ -187,11 +187,6 @@ static int connection(struct weir__h1_head *h, const char *v, size_t n)
 	return 0;
 }
 
-static uint64_t length_bit(size_t n)
-{
-	return (uint64_t)1 << (n < 63 ? n : 63);
-}
-
 /* The fields that decide where the request ends and who may read it. `tab`: there is one in or beside
  * the value. */
 static int framing(struct weir__h1_head *h, const struct weir__h1_field *f, bool tab)
@@ -199,7 +194,6 @@ static int framing(struct weir__h1_head *h, const struct weir__h1_field *f, bool
 	const char *v = f->value;
 	size_t n = f->value_len;
 
-	h->lengths |= length_bit(f->name_len);
 	switch (f->name_len) {
 	case 4:
 		if (!IS(f->name, 4, "host"))
@@ -292,11 +286,8 @@ static int field_line(struct weir__h1_head *h, char *p, size_t n)
 	if (!weir__h1_is_value(p + from, to - from))
 		return -400;
 	tab = is_framing(name) && memchr(p + name, '\t', n - name);
-	f = &h->fields[h->count++];
-	f->name = p;
-	f->name_len = (uint32_t)name;
-	f->value = p + from;
-	f->value_len = (uint32_t)(to - from);
+	f = weir__h1_add(
+		h, (struct weir__h1_field){ p, p + from, (uint32_t)name, (uint32_t)(to - from) });
 	p[name] = 0;
 	p[to] = 0; /* At the latest the CR. */
 	return framing(h, f, tab);
@@ -438,7 +429,7 @@ const char *weir__h1_get(const struct weir__h1_head *h, const char *name)
 	size_t n = strlen(name);
 
 	/* Most of what is asked for is not there. */
-	if (!(h->lengths & length_bit(n)))
+	if (!(h->lengths & weir__h1_length_bit(n)))
 		return NULL;
 	for (unsigned i = 0; i < h->count; i++)
 		if (is(h->fields[i].name, h->fields[i].name_len, name, n))

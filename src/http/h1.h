@@ -50,6 +50,11 @@ struct weir__h1_head {
 	uint64_t length; /* if sized */
 };
 
+static inline uint64_t weir__h1_length_bit(size_t name_len)
+{
+	return (uint64_t)1 << (name_len < 63 ? name_len : 63);
+}
+
 void weir__h1_reset(struct weir__h1_head *h);
 
 /*
@@ -62,6 +67,14 @@ ssize_t weir__h1_head(struct weir__h1_head *h, char *buf, size_t len);
 /* For a request whose method, target and fields came another way (HTTP/2): checks what they say and
  * fills in the rest. 0, or minus a status. */
 int weir__h1_assemble(struct weir__h1_head *h);
+
+/* One more, for which there is room: whoever reads a head adds its fields by this. */
+static inline struct weir__h1_field *weir__h1_add(struct weir__h1_head *h, struct weir__h1_field f)
+{
+	h->lengths |= weir__h1_length_bit(f.name_len);
+	h->fields[h->count] = f;
+	return &h->fields[h->count++];
+}
 
 /* NULL if absent; the first. */
 const char *weir__h1_get(const struct weir__h1_head *h, const char *name);

@@ -288,12 +288,10 @@ static int field(struct weir__h2_stream *st, const char *name, size_t name_len, 
 	if (q->refused)
 		return 0;
 	if (name[0] != ':') {
-		struct weir__h1_field *f = &h->fields[h->count++];
+		const char *own = copy(b, name, name_len);
 
-		f->name = copy(b, name, name_len);
-		f->value = copy(b, value, value_len);
-		f->name_len = (uint32_t)name_len;
-		f->value_len = (uint32_t)value_len;
+		weir__h1_add(h, (struct weir__h1_field){ own, copy(b, value, value_len),
+		                                         (uint32_t)name_len, (uint32_t)value_len });
 	} else if (!strcmp(name, ":method")) {
 		h->method = copy(b, value, value_len);
 		h->method_len = value_len;
@@ -368,8 +366,8 @@ static int take_authority(struct request *q)
 		return strcasecmp(host, q->authority) == 0 ? 0 : 400;
 	if (h->count == h->fields_max)
 		return 431;
-	h->fields[h->count++] =
-		(struct weir__h1_field){ "host", q->authority, 4, (uint32_t)strlen(q->authority) };
+	weir__h1_add(h, (struct weir__h1_field){ "host", q->authority, 4,
+	                                         (uint32_t)strlen(q->authority) });
 	return 0;
 }
 
