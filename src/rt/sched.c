@@ -12,11 +12,12 @@
  * A quarter of a millisecond after the last time it looks at timers and descriptors.
  *
  * Spinning: a worker that has just had messages from others looks for the next for up to 50 µs
- * before it sleeps, since waking a sleeping processor takes about as long; and if it has just woken
- * another itself, for as much longer as a wake was seen to take, since no answer comes before (else
+ * before it sleeps, since waking a sleeping processor takes about as long; and so does one that has
+ * just woken another, for as much longer as a wake was seen to take, since no answer comes before (else
  * two that answer each other miss each other's answers by a little, and sleep each time). At most one
- * more than half of the workers at a time; not for 10 ms after three vain tries in a row, or after
- * the kernel took the processor away meanwhile; and see part_company().
+ * more than half of the workers at a time; not for 10 ms after three vain tries in a row of the same
+ * kind (who asks, hears the answer and rests spins in vain after it, but not before), or after the
+ * kernel took the processor away meanwhile; and see part_company().
  *
  * Sleeping: set `sleeping`, look once more at everything that a waker may have left, sleep.
  * Waking: publish, then exchange `sleeping`; the one who gets 1 writes the eventfd. So a burst of
@@ -358,16 +359,19 @@ static bool enough_spin(void)
 	return spinning > most;
 }
 
-/* True when something came. */
-static bool spin(struct weir__worker *w, int64_t most)
+/* True when something came. `woke`: this worker has just woken another. */
+static bool spin(struct weir__worker *w, bool woke)
 {
+	int64_t most = SPIN_NS + (woke ? __atomic_load_n(&weir__rt.wake_ns, __ATOMIC_RELAXED) : 0);
 	int64_t begin = weir_now(), last = begin, now;
 	bool came = false;
 
-	if (begin < w->no_spin_until)
+	if (begin < w->spin[woke].not_until)
 		return false;
 	if (enough_spin())
 		return false;
+	if (woke)
+		sched_yield(); /* The kernel may have put it where this one runs. */
 	__atomic_store_n(&w->spins, true, __ATOMIC_RELAXED);
 	weir__count(&w->counts.spins, 1);
 	__atomic_store_n(&w->cpu, sched_getcpu(), __ATOMIC_RELAXED);
@@ -388,17 +392,18 @@ static bool spin(struct weir__worker *w, int64_t most)
 	if (!came)
 		part_company(w, begin);
 	if (came) {
-		w->spin_misses = 0;
-	} else if (++w->spin_misses >= SPIN_MISSES) {
-		w->spin_misses = 0;
-		w->no_spin_until = begin + SPIN_PAUSE_NS;
+		w->spin[woke].misses = 0;
+	} else if (++w->spin[woke].misses >= SPIN_MISSES) {
+		w->spin[woke].misses = 0;
+		w->spin[woke].not_until = begin + SPIN_PAUSE_NS;
 	}
 	return came;
 }
 
 static void go_idle(struct weir__worker *w)
 {
-	int64_t next, most = SPIN_NS;
+	bool woke = w->has_woken;
+	int64_t next;
 
 	if (weir__simulating) {
 		if (!work_around(w))
@@ -406,12 +411,9 @@ static void go_idle(struct weir__worker *w)
 		weir__timers_run(w, weir__clock_refresh(w));
 		return;
 	}
-	if (w->has_woken)
-		most += __atomic_load_n(&weir__rt.wake_ns, __ATOMIC_RELAXED);
-	w->has_woken = false;
-	if (w->had_messages) {
-		w->had_messages = false;
-		if (weir__rt.count > 1 && spin(w, most))
+	if (w->had_messages || woke) {
+		w->had_messages = w->has_woken = false;
+		if (weir__rt.count > 1 && spin(w, woke))
 			return;
 	}
 	if (w->stacks.count > WEIR__STACKS_ASLEEP)

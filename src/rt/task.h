@@ -133,8 +133,12 @@ struct weir__worker {
 	bool yielded;      /* a task let others run: new ones too */
 	bool had_messages; /* since it last was idle … */
 	bool has_woken;    /* … and whether it woke another that slept */
-	unsigned spin_misses;
-	int64_t no_spin_until, no_wake_until, no_move_until;
+	/* Of spins after messages, and of those for the answer of one that it woke. */
+	struct {
+		unsigned misses;
+		int64_t not_until;
+	} spin[2];
+	int64_t no_wake_until, no_move_until;
 	const char *census_place; /* the last that was noted, and how deep */
 	size_t census_depth;
 	weir__task *dead; /* ended, its stack is free once it is left */
