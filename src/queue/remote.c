@@ -227,20 +227,33 @@ static int deliver(weir_store *s, const char *queue, struct weir__delivery *d)
 	return 0;
 }
 
-/* One that finds no memory here waits for some while it is ours, and is then given back. */
-static void deliver_surely(const weir_ctx *ctx, weir_store *s, const char *queue,
-                           struct weir__delivery *d)
+/* What finds no memory here waits for some while it is ours, and is then given back; the others do
+ * not wait for it. */
+static void deliver_all(const weir_ctx *ctx, weir_store *s, const char *queue,
+                        struct weir__delivery **got, size_t n)
 {
-	int r;
+	int slept = 0;
 
-	while ((r = deliver(s, queue, d)) < 0 && weir_now() + AGAIN < d->until_ns &&
-	       weir_sleep(ctx, AGAIN) == 0)
-		;
-	if (r == 0)
-		return;
-	weir__log_rare(WEIR__ERROR, "queue", "a job of queue %s finds no memory here", queue);
-	(void)s->far->ops->nack(ctx, s->far->engine, queue, d, 0, false);
-	free(d);
+	while (n) {
+		size_t left = 0;
+
+		for (size_t i = 0; i < n; i++) {
+			struct weir__delivery *d = got[i];
+
+			if (deliver(s, queue, d) == 0)
+				continue;
+			if (slept == 0 && weir_now() + AGAIN < d->until_ns) {
+				got[left++] = d;
+				continue;
+			}
+			weir__log_rare(WEIR__ERROR, "queue",
+			               "a job of queue %s finds no memory here", queue);
+			(void)s->far->ops->nack(ctx, s->far->engine, queue, d, 0, false);
+			free(d);
+		}
+		n = left;
+		slept = n ? weir_sleep(ctx, AGAIN) : 0;
+	}
 }
 
 /* One fetch for those who wait. 1: go on; 0: nobody waits. */
@@ -280,8 +293,7 @@ static int fetch_some(const weir_ctx *ctx, struct weir__fetcher *fe, struct weir
 	fe->scope = NULL;
 	weir__store_leave(s);
 	weir_scope_close(scope.scope);
-	for (int i = 0; i < n; i++)
-		deliver_surely(ctx, s, fe->queue, got[i]);
+	deliver_all(ctx, s, fe->queue, got, n < 0 ? 0 : (size_t)n);
 	if (n < 0 && weir_ctx_err(ctx) == 0 && n != -ECANCELED) {
 		weir__log_rare(WEIR__WARN, "queue", "%s: no jobs of queue %s: %s",
 		               s->far->row->name, fe->queue, strerror(-n));

@@ -165,6 +165,7 @@ static int forward(const weir_ctx *ctx, weir_store *s, const char *queue)
 }
 
 struct names {
+	char after[WEIR__NAME_MAX + 1]; /* only those behind it, as names sort */
 	size_t n;
 	char name[NAMES][WEIR__NAME_MAX + 1];
 };
@@ -173,18 +174,20 @@ static int note(const weir_queue_info *info, void *arg)
 {
 	struct names *to = arg;
 
-	if (info->queued + info->delayed + info->running == 0)
+	if (info->queued + info->delayed + info->running == 0 || strcmp(info->name, to->after) <= 0)
 		return 0;
 	memcpy(to->name[to->n], info->name, sizeof info->name);
 	return ++to->n == NAMES;
 }
 
-/* All there is: 0 when nothing is left, or why it is not now. A queue that is full there, or refused,
- * holds up no other among the first NAMES. */
-static int forward_all(const weir_ctx *ctx, weir_store *s, struct names *names)
+/* Once through all queues: 1: there was something; 0: nothing is left; or why it is not now. A queue
+ * that is full there, or refused, holds up no other. */
+static int forward_each(const weir_ctx *ctx, weir_store *s, struct names *names)
 {
 	int r = 0, why = 0;
+	bool some = false;
 
+	*names->after = 0;
 	do {
 		names->n = 0;
 		(void)weir_queue_each(s->far->spill, note, names);
@@ -197,24 +200,26 @@ static int forward_all(const weir_ctx *ctx, weir_store *s, struct names *names)
 			if (r == -ENOTCONN || weir__remote_stops(r))
 				return r;
 			why = r < 0 ? r : why;
+			some = true;
+			memcpy(names->after, names->name[i], sizeof names->after);
 		}
-	} while (names->n && !why);
-	return why;
+	} while (names->n == NAMES);
+	return why < 0 ? why : some;
 }
 
 static int forwarder(const weir_ctx *ctx, void *arg)
 {
 	weir_store *s = arg;
 	struct names *names = malloc(sizeof *names);
-	int r = names ? 0 : -ENOMEM;
+	int r = names ? 0 : -ENOMEM, left;
 
 	weir_task_name("store forwarder");
 	while (r == 0) {
 		r = weir_sem_take(ctx, &s->far->spilled);
 		while (r == 0 && weir_sem_try_take(&s->far->spilled) == 0)
 			;
-		while (r == 0 && forward_all(ctx, s, names) < 0)
-			r = weir_sleep(ctx, AGAIN);
+		while (r == 0 && (left = forward_each(ctx, s, names)) != 0)
+			r = left < 0 ? weir_sleep(ctx, AGAIN) : 0;
 	}
 	free(names);
 	return r;
