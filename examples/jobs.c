@@ -8,8 +8,9 @@
  *
  * With ":8080 10 5 2" a job wants 5 s and may run for 2: cancelled, tried once more, and dead. A
  * stop lets running jobs finish. In a file, 202 means that the job is on disk: kill -9 loses none.
- * With "--queue nats://localhost:4222" several of these share the queue of a JetStream; with
- * "--queue sqs+https://sqs.eu-central-1.amazonaws.com" one of SQS.
+ * With "--queue nats://localhost:4222" several of these share the queue of a JetStream, with
+ * "--queue amqp://localhost:5672" of RabbitMQ, with
+ * "--queue sqs+https://sqs.eu-central-1.amazonaws.com" of SQS.
  */
 #include <errno.h>
 #include <stdio.h>
