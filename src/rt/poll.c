@@ -27,10 +27,26 @@ void weir__fd_init(struct weir__fd *f, int fd)
 	f->worker = -1;
 }
 
+static inline bool is_ready(const struct weir__fd *f, enum weir__dir dir)
+{
+	return __atomic_load_n(&f->ready[dir], __ATOMIC_RELAXED);
+}
+
+static inline void set_ready(struct weir__fd *f, enum weir__dir dir, bool ready)
+{
+	__atomic_store_n(&f->ready[dir], ready, __ATOMIC_RELAXED);
+}
+
+/* On the worker of the registration no event can come between: there it needs no lock, which would
+ * cost two atomic operations for each system call. */
 void weir__fd_clear(struct weir__fd *f, enum weir__dir dir)
 {
+	if (weir__likely(__atomic_load_n(&f->worker, __ATOMIC_RELAXED) == weir__here())) {
+		set_ready(f, dir, false);
+		return;
+	}
 	weir__lock_acquire(&f->lock);
-	f->ready[dir] = false;
+	set_ready(f, dir, false);
 	weir__lock_release(&f->lock);
 }
 
@@ -43,12 +59,12 @@ static int enlist(struct weir__fd *f)
 
 	if (f->worker >= 0)
 		return 0;
-	f->worker = (int16_t)w->index;
+	__atomic_store_n(&f->worker, (int16_t)w->index, __ATOMIC_RELAXED);
 	if (epoll_ctl(w->epoll, EPOLL_CTL_ADD, f->fd, &ev) == 0) {
 		weir__outside(1);
 		return 0;
 	}
-	f->worker = -1;
+	__atomic_store_n(&f->worker, -1, __ATOMIC_RELAXED);
 	return -errno;
 }
 
@@ -66,7 +82,7 @@ int weir__fd_wait(const weir_ctx *ctx, struct weir__fd *f, enum weir__dir dir, c
 		r = -EBUSY;
 	else
 		r = enlist(f);
-	if (r < 0 || f->ready[dir]) {
+	if (r < 0 || is_ready(f, dir)) {
 		weir__lock_release(&f->lock);
 		return r;
 	}
@@ -83,32 +99,46 @@ int weir__fd_wait(const weir_ctx *ctx, struct weir__fd *f, enum weir__dir dir, c
 	return r;
 }
 
-/* Wakes the waiter of a direction, if there is one. Unlocks. */
-static void wake_and_release(struct weir__fd *f, enum weir__dir dir, int value)
+/* Under the lock: the waiter of a direction, claimed, if there is one and it still waits. */
+static struct weir__wait *claim_waiter(struct weir__fd *f, enum weir__dir dir, int value)
 {
 	struct weir__wait *w = f->waiter[dir];
 
 	f->waiter[dir] = NULL;
-	if (w && !weir__wait_claim(w, value))
-		w = NULL;
-	weir__lock_release(&f->lock);
-	if (w)
-		weir__wait_wake(w);
+	return w && weir__wait_claim(w, value) ? w : NULL;
 }
 
-static void run_watches(struct weir__fd *f)
-{
-	for (enum weir__dir dir = WEIR__IN; dir <= WEIR__OUT; dir++) {
-		void (*fn)(struct weir__fd *, enum weir__dir) = NULL;
+typedef void watch_fn(struct weir__fd *f, enum weir__dir dir);
 
-		weir__lock_acquire(&f->lock);
-		if (!f->dead && (f->ready[dir] || f->shut)) {
-			fn = f->watch[dir];
-			f->watch[dir] = NULL;
+static bool is_due(const struct weir__fd *f, enum weir__dir dir)
+{
+	return f->watch[dir] && !f->dead && (is_ready(f, dir) || f->shut);
+}
+
+/* Under the lock: the first watch from *dir on that is due, which is forgotten, or NULL. */
+static watch_fn *take_watch(struct weir__fd *f, enum weir__dir *dir)
+{
+	for (; *dir <= WEIR__OUT; ++*dir)
+		if (is_due(f, *dir)) {
+			watch_fn *fn = f->watch[*dir];
+
+			f->watch[*dir] = NULL;
+			return fn;
 		}
+	return NULL;
+}
+
+/* After each the lock is taken anew, for it may have closed f; but not for nothing. */
+static void run_watches(struct weir__fd *f, watch_fn *fn, enum weir__dir dir, bool more)
+{
+	while (fn) {
+		fn(f, dir++);
+		if (!more)
+			return;
+		weir__lock_acquire(&f->lock);
+		fn = take_watch(f, &dir);
+		more = false;
 		weir__lock_release(&f->lock);
-		if (fn)
-			fn(f, dir);
 	}
 }
 
@@ -116,16 +146,20 @@ static void run_watches(struct weir__fd *f)
 static void fd_message(struct weir__msg *m)
 {
 	struct weir__fd *f = weir__container(m, struct weir__fd, msg);
-	bool dead;
+	enum weir__dir dir = WEIR__IN;
+	bool dead, more;
+	watch_fn *fn;
 
 	weir__lock_acquire(&f->lock);
 	m->fn = NULL;
 	dead = f->dead;
+	fn = take_watch(f, &dir);
+	more = is_due(f, WEIR__OUT);
 	weir__lock_release(&f->lock);
 	if (dead)
 		f->done(f);
 	else
-		run_watches(f);
+		run_watches(f, fn, dir, more);
 }
 
 /* Under the lock: f->msg.fn tells whether it is in flight. */
@@ -149,7 +183,7 @@ int weir__fd_watch(struct weir__fd *f, enum weir__dir dir,
 		r = enlist(f);
 	if (r == 0) {
 		f->watch[dir] = fn;
-		if (f->ready[dir] || f->shut)
+		if (is_ready(f, dir) || f->shut)
 			post_once(f);
 	}
 	weir__lock_release(&f->lock);
@@ -176,12 +210,8 @@ void weir__fd_shut(struct weir__fd *f)
 	f->shut = true;
 	if (f->watch[WEIR__IN] || f->watch[WEIR__OUT])
 		post_once(f);
-	for (enum weir__dir dir = WEIR__IN; dir <= WEIR__OUT; dir++) {
-		w[dir] = f->waiter[dir];
-		f->waiter[dir] = NULL;
-		if (w[dir] && !weir__wait_claim(w[dir], -EPIPE))
-			w[dir] = NULL;
-	}
+	for (enum weir__dir dir = WEIR__IN; dir <= WEIR__OUT; dir++)
+		w[dir] = claim_waiter(f, dir, -EPIPE);
 	weir__lock_release(&f->lock);
 	for (enum weir__dir dir = WEIR__IN; dir <= WEIR__OUT; dir++)
 		if (w[dir])
@@ -215,16 +245,25 @@ static void fd_event(struct weir__fd *f, uint32_t events)
 {
 	const uint32_t over = EPOLLHUP | EPOLLERR;
 	const uint32_t mask[2] = { EPOLLIN | EPOLLRDHUP | over, EPOLLOUT | over };
-	bool dead;
+	struct weir__wait *woken[2] = { NULL, NULL };
+	enum weir__dir due = WEIR__IN;
+	bool dead, more;
+	watch_fn *fn;
 
+	weir__lock_acquire(&f->lock);
 	for (enum weir__dir dir = WEIR__IN; dir <= WEIR__OUT; dir++) {
 		if (!(events & mask[dir]))
 			continue;
-		weir__lock_acquire(&f->lock);
-		f->ready[dir] = true;
-		wake_and_release(f, dir, 0);
+		set_ready(f, dir, true);
+		woken[dir] = claim_waiter(f, dir, 0);
 	}
-	run_watches(f);
+	fn = take_watch(f, &due);
+	more = is_due(f, WEIR__OUT);
+	weir__lock_release(&f->lock);
+	for (enum weir__dir dir = WEIR__IN; dir <= WEIR__OUT; dir++)
+		if (woken[dir])
+			weir__wait_wake(woken[dir]);
+	run_watches(f, fn, due, more);
 	if (!(events & (over | EPOLLRDHUP)) || !f->gone)
 		return;
 	weir__lock_acquire(&f->lock);
