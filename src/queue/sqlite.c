@@ -13,6 +13,7 @@
 #include "queue/sqlite.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +23,14 @@
 
 #include "base/log.h"
 
-enum { DOZE_MS = 20, AGAIN_MS = 1000, STACK = 512 << 10 };
+enum {
+	DOZE_MS = 20,
+	AGAIN_MS = 1000,
+	SPIN_NS = 100000,
+	SPIN_GAP_NS = 10000,
+	BRISK_NS = 200000,
+	STACK = 512 << 10,
+};
 
 /* What the writer does next: 1 a round, 0 it sleeps (DOZING or ASLEEP is set), -1 it ends. Not
  * under the lock. */
@@ -48,20 +56,42 @@ static int next(struct weir__sqlite *q, bool rested, bool failed)
 
 /* ---- As a thread ---- */
 
+/* One producer asks again as soon as it is answered. To wake a thread that sleeps costs more then
+ * than to find it awake, so who slept briefly the last time first looks for as long. Whoever wants
+ * the processor has it: a gap says that somebody does, and ends this. */
+static bool spin(struct weir__sqlite *q)
+{
+	int64_t begin = weir_now(), last = begin, now;
+
+	for (;;) {
+		if (sem_trywait(&q->woken) == 0)
+			return true;
+		sched_yield();
+		now = weir_now();
+		if (now - last > SPIN_GAP_NS || now - begin > SPIN_NS)
+			return false;
+		last = now;
+	}
+}
+
 /* Until it is woken; or, while there is something to write, for a moment. True: rested. */
 static bool doze(struct weir__sqlite *q, bool failed)
 {
 	weir_store *s = q->store;
 	struct timespec until;
+	int64_t begin = weir_now();
 	bool dozing;
 	int r;
 
+	if (q->brisk && spin(q))
+		return false;
 	weir__store_enter(s);
 	dozing = s->journal.writer == WEIR__DOZING;
 	weir__store_leave(s);
 	if (!dozing) {
 		while (sem_wait(&q->woken) < 0)
 			;
+		q->brisk = weir_now() - begin < BRISK_NS;
 		return false;
 	}
 	clock_gettime(CLOCK_REALTIME, &until);
@@ -71,6 +101,7 @@ static bool doze(struct weir__sqlite *q, bool failed)
 	do
 		r = sem_timedwait(&q->woken, &until);
 	while (r < 0 && errno == EINTR);
+	q->brisk = r == 0 && weir_now() - begin < BRISK_NS;
 	if (r == 0)
 		return false;
 	weir__store_enter(s);
