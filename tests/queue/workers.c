@@ -345,7 +345,7 @@ TASK(a_command_that_cannot_be_started_fails_its_job)
 	c.argv[0] = "/no/such/command";
 	await(ctx, &e, 'f');
 	CHECK_STR(state(ctx, s, id), "dead");
-	CHECK_STR(job(ctx, s, id).error, "No such file or directory");
+	CHECK_STR(job(ctx, s, id).error, "/no/such/command: No such file or directory");
 	run_end(ctx, s, &g, &e);
 }
 
