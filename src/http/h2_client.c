@@ -677,10 +677,10 @@ int weir__h2s_send(const weir_ctx *ctx, weir__h2s *s, const struct iovec *iov, i
 		while (left) {
 			size_t held = s->out.len - s->out_pos, part;
 
+			if (s->closed || s->ended || s->end_queued)
+				return -EPIPE; /* It is over, whatever became of the rest. */
 			if (s->conn->lost)
 				return s->conn->lost;
-			if (s->closed || s->ended || s->end_queued)
-				return -EPIPE;
 			if (held >= UNSENT_MAX) {
 				r = await(ctx, s, &s->sender, "h2 send");
 				if (r < 0)

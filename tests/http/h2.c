@@ -515,9 +515,10 @@ SIM(a_client_without_streams_does_not_hold_up_the_drain, 100)
 	site_join(&s);
 	CHECK(weir_now() - began < WEIR_MS(500));
 	CHECK_EQ(weir__h2c_state(c), -ESHUTDOWN);
-	/* What had come is still there. */
+	/* What had come is still there, and the stream's end is no stop: who saw one would ask again. */
 	CHECK_EQ(weir__h2s_read(ctx, st, buf, sizeof buf), 6);
 	CHECK_EQ(weir__h2s_read(ctx, st, buf, sizeof buf), 0);
+	CHECK_EQ(weir__h2s_send(ctx, st, &(struct iovec){ buf, 6 }, 1, false), -EPIPE);
 	weir__h2s_close(st, WEIR__H2_CANCEL);
 	weir__h2c_close(c);
 }
