@@ -120,7 +120,7 @@ int weir__parse_rate(const char *text, double *ret_per_second)
 	if (!strchr("0123456789.", *text)) /* strtod() would take "nan", " 1", "-1" too. */
 		return -EINVAL;
 	n = strtod(text, &end);
-	if (end == text || memchr(text, 'x', (size_t)(end - text)) != NULL)
+	if (end == text || strspn(text, "0123456789.eE+-") < (size_t)(end - text))
 		return -EINVAL;
 	if (*end == '/') {
 		unit = end[1] ? strchr(units, end[1]) : NULL;

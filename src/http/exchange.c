@@ -292,8 +292,10 @@ static int open_request(weir_http *x)
 	memcpy(x->segments, text, x->path.len + 1);
 	for (unsigned i = 0; i < x->path.count; i++)
 		x->segments[x->path.segment[i].at - 1] = 0;
+	if (!h->query_len)
+		return 0;
 	for (const char *at = h->query, *end = at + h->query_len;
-	     h->query_len && (at = memchr(at, '%', (size_t)(end - at))); at++) {
+	     (at = memchr(at, '%', (size_t)(end - at))); at++) {
 		char out[4];
 
 		if (weir__unescape(at, end - at < 3 ? (size_t)(end - at) : 3, out, 0) < 0)

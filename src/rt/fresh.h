@@ -78,7 +78,7 @@ static inline weir__task *weir__fresh_take(struct weir__worker *w)
 	if (!w->fresh_first)
 		w->fresh_last = &w->fresh_first;
 	else if (weir__unlikely(w->fresh_count > WEIR__FRESH_LONG))
-		weir__expect(weir__container(t->msg.next, weir__task, msg));
+		weir__expect((weir__task *)((uintptr_t)t->msg.next - offsetof(weir__task, msg)));
 	else
 		weir__expect(w->fresh_first);
 	__atomic_store_n(&w->fresh_count, w->fresh_count - 1, __ATOMIC_RELEASE);

@@ -189,14 +189,16 @@ static uint32_t install_guards(char *at, uint32_t n)
 		guards[i] = (struct iovec){ at - guard_size(), guard_size() };
 		tops[i] = (struct iovec){ at + WEIR__STACK_SIZE - page, page };
 	}
-	done = syscall(SYS_process_madvise, PIDFD_SELF_PROCESS, guards, n, MADV_GUARD_INSTALL, 0);
+	done = syscall(SYS_process_madvise, PIDFD_SELF_PROCESS, guards, (size_t)n,
+	               MADV_GUARD_INSTALL, 0);
 	if (done <= 0) {
 		refused = true;
 		return 0;
 	}
 	n = (uint32_t)((size_t)done / guard_size());
 	/* If it fails, they come at the first touch. */
-	(void)syscall(SYS_process_madvise, PIDFD_SELF_PROCESS, tops, n, MADV_POPULATE_WRITE, 0);
+	(void)syscall(SYS_process_madvise, PIDFD_SELF_PROCESS, tops, (size_t)n, MADV_POPULATE_WRITE,
+	              0);
 	return n;
 }
 

@@ -40,7 +40,7 @@ int weir__chan_send_aside(weir_chan *c, const void *v, bool patient)
 	do {
 		if (c->closed || !weir__list_empty(&c->recvq))
 			break;
-		if (c->sent - c->taken_seen == c->cap)
+		if (c->sent - c->taken_seen >= c->cap)
 			c->taken_seen = __atomic_load_n(&c->taken, __ATOMIC_ACQUIRE);
 		if (c->sent - c->taken_seen < c->cap) {
 			weir__point();
