@@ -424,6 +424,7 @@ static int extend(const weir_ctx *ctx, void *engine, const char *queue,
 	uint64_t generation, tag;
 	int64_t since;
 
+	(void)ctx;
 	(void)queue;
 	if (!read_token(rmq, d, &generation, &tag, &since))
 		return -ESTALE;
@@ -431,8 +432,7 @@ static int extend(const weir_ctx *ctx, void *engine, const char *queue,
 		weir__log_rare(WEIR__WARN, "queue",
 		               "RabbitMQ: job %s was held for too long (hold=): another gets it",
 		               d->job.id);
-		(void)finish(ctx, rmq, d, WEIR__RMQ_REQUEUE);
-		return -ESTALE;
+		return -ESTALE; /* It is given back then, once. */
 	}
 	*ret_until_ns = __atomic_load_n(&rmq->takes.heard, __ATOMIC_ACQUIRE) +
 	                __atomic_load_n(&rmq->takes.silence_ns, __ATOMIC_ACQUIRE);

@@ -252,18 +252,20 @@ static int end(struct weir__rmq_line *l, struct weir__rmq_op *op)
 	amqp_basic_ack_t ack = { .delivery_tag = op->tag };
 	amqp_basic_reject_t reject = { .delivery_tag = op->tag };
 	struct takes *t = l->state;
-	bool said;
+	const struct weir__rmq_op *heard = end_of(&t->unheard, op->tag);
+	const struct weir__rmq_op *said = heard ? heard : end_of(&t->waiting, op->tag);
 	int r;
 
-	if (op->generation != __atomic_load_n(&l->generation, __ATOMIC_ACQUIRE)) {
+	/* What was said first holds, and another end than that comes too late. */
+	if (op->generation != __atomic_load_n(&l->generation, __ATOMIC_ACQUIRE) ||
+	    (said && said->verb != op->verb)) {
 		weir__rmq_end(op, -ESTALE);
 		return 0;
 	}
-	if (end_of(&t->unheard, op->tag)) {
+	if (heard) {
 		confirmed(t, op);
 		return 0;
 	}
-	said = end_of(&t->waiting, op->tag) != NULL;
 	weir__list_append(&t->waiting, &op->link);
 	op->end_ns = weir_now() + WEIR__RMQ_ANSWER;
 	op->due = t->asked + 1;

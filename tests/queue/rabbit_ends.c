@@ -142,8 +142,31 @@ TASK(an_end_that_was_answered_when_its_task_had_left_is_not_said_again)
 	first->left = true;
 	answer(&c);
 	weir__rmq_op_unref(first);
-	second = say(&c, WEIR__RMQ_REQUEUE, 7); /* what was said first holds */
+	second = say(&c, WEIR__RMQ_ACK, 7);
 	heard(second);
+	CHECK_EQ(ends_sent(&c), 1);
+	close_channel(&c);
+}
+
+/* Else an ack that comes after the job was given back would be taken for done. */
+TASK(another_end_than_was_said_first_is_refused)
+{
+	struct weir__rmq_op *first, *second;
+	struct channel c;
+
+	(void)ctx;
+	open_channel(&c);
+	first = say(&c, WEIR__RMQ_REQUEUE, 7);
+	first->left = true;
+	for (int answered = 0; answered < 2; answered++) {
+		second = say(&c, WEIR__RMQ_ACK, 7);
+		CHECK(second->ended);
+		CHECK_EQ(second->result, -ESTALE);
+		weir__rmq_op_unref(second);
+		if (!answered)
+			answer(&c);
+	}
+	weir__rmq_op_unref(first);
 	CHECK_EQ(ends_sent(&c), 1);
 	close_channel(&c);
 }
