@@ -315,11 +315,15 @@ static int upgrade(struct weir__sqlite *q)
  * closing any descriptor of the file itself would end the locks that SQLite has on it. */
 static int lock(struct weir__sqlite *q)
 {
-	char *file, pid[WEIR__LOCKFILE_PID];
+	char *file, *real, pid[WEIR__LOCKFILE_PID];
+	int n;
 
 	if (strncmp(sqlite3_vfs_find(NULL)->zName, "unix", 4) != 0)
-		return 0; /* A test's files are nowhere else. */
-	if (asprintf(&file, "%s-lock", q->path) < 0)
+		return 0;               /* A test's files are nowhere else. */
+	real = realpath(q->path, NULL); /* A link is another name of the same store. */
+	n = asprintf(&file, "%s-lock", real ? real : q->path);
+	free(real);
+	if (n < 0)
 		return -ENOMEM;
 	q->lock = weir__lockfile(file, pid);
 	if (q->lock == -EBUSY)

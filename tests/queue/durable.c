@@ -26,11 +26,16 @@ TASK(a_job_that_was_put_is_there_when_the_store_opens_again)
 TASK(a_second_store_on_the_same_file_is_refused)
 {
 	weir_store *s, *second = NULL;
+	char link[80], by_link[90];
 
 	fresh();
 	s = reopen(ctx, NULL);
 	put(ctx, s, "q", "one");
 	CHECK_EQ(weir_store_open(ctx, url, NULL, &second), -EBUSY);
+	snprintf(link, sizeof link, "%s/link.db", dir);
+	snprintf(by_link, sizeof by_link, "sqlite:%s", link);
+	CHECK_EQ(symlink(file, link), 0);
+	CHECK_EQ(weir_store_open(ctx, by_link, NULL, &second), -EBUSY);
 	CHECK(second == NULL);
 	s = reopen(ctx, s);
 	take_soon(ctx, s, "q", "one");
