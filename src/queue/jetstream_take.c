@@ -239,7 +239,8 @@ int weir__js_bury(const weir_ctx *ctx, void *engine, const char *queue,
 		weir__buf_clear(&headers);
 		weir__js_headers(&headers, &d->job, again, NULL);
 		m.headers = headers.data;
-		r = weir_bus_request_many(&soon, js->bus, &m, &answer, 1);
+		r = headers.failed ? -ENOMEM :
+		                     weir_bus_request_many(&soon, js->bus, &m, &answer, 1);
 	}
 	weir__buf_free(&headers);
 	if (r <= 0)

@@ -167,7 +167,7 @@ void weir__job_recharge(weir_store *s, struct weir__record *j)
 	size_t n = sizeof *j + j->len + 1 + text_size(j->content_type) + text_size(j->key) +
 	           text_size(j->note) + text_size(j->worker) + text_size(j->error) +
 	           (j->result ? sizeof *j->result + j->result->len : 0) +
-	           (j->changes_cap - WEIR__CHANGES) * sizeof *j->changes;
+	           (j->changes == j->first_changes ? 0 : j->changes_cap * sizeof *j->changes);
 
 	for (unsigned i = 0; i < j->changes_len; i++)
 		n += text_size(j->changes[i].note);
