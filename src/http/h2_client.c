@@ -8,8 +8,8 @@
  * leaves in one write.
  *
  * Bounds: a stream holds at most its window (WINDOW) unread, since windows open only for what was
- * read, 64 KiB unsent, since senders wait, and HEAD_MAX of fields in all its heads (nghttp2 bounds
- * them only as they are packed).
+ * read, 64 KiB unsent, since senders wait, and WEIR__H2_FIELDS_MAX of fields in all its heads
+ * (nghttp2 bounds them only as they are packed).
  *
  * Who keeps what: the connection lives while its owner, a stream or a message on its way needs it
  * (`refs`). A stream belongs to its task until weir__h2s_close(); nghttp2 knows it by its user data,
@@ -26,6 +26,7 @@
 
 #include "base/assert.h"
 #include "base/buf.h"
+#include "http/h2_fields.h"
 #include "net/conn.h"
 #include "rt/task.h"
 
@@ -35,22 +36,9 @@ enum {
 	UNSENT_MAX = 64 * 1024,
 	WINDOW = 1024 * 1024,
 	CONN_WINDOW = 4 * 1024 * 1024,
-	ARENA = 384,
-	HEAD_MAX = 64 * 1024, /* as RFC 9113 §6.5.2 counts: with 32 more for each field */
 };
 
 int weir__h2c_reads = 32;
-
-struct fields {
-	struct weir__h2_field *v;
-	size_t n, cap;
-};
-
-struct chunk {
-	struct chunk *next;
-	size_t used, size;
-	char bytes[];
-};
 
 #define STREAM_MAGIC 0x68327374u
 struct weir__h2s {
@@ -64,9 +52,8 @@ struct weir__h2s {
 	bool endless; /* more fields came than are taken */
 	uint32_t error;
 	struct weir__buf in, out;
-	size_t in_pos, out_pos, head_len;
-	struct fields head, trailer;
-	struct chunk *texts;
+	size_t in_pos, out_pos;
+	struct weir__h2_heads heads;
 };
 
 #define CONN_MAGIC 0x68326363u
@@ -274,52 +261,6 @@ static ssize_t give_data(nghttp2_session *session, int32_t id, uint8_t *buf, siz
 
 /* ---- in: nghttp2's callbacks ---- */
 
-static char *keep(weir__h2s *s, const uint8_t *text, size_t n)
-{
-	struct chunk *k = s->texts;
-	size_t size = n + 1 > ARENA ? n + 1 : ARENA;
-	char *p;
-
-	if (!k || k->size - k->used < n + 1) {
-		k = malloc(sizeof *k + size);
-		if (!k)
-			return NULL;
-		*k = (struct chunk){ .next = s->texts, .size = size };
-		s->texts = k;
-	}
-	p = k->bytes + k->used;
-	memcpy(p, text, n);
-	p[n] = 0;
-	k->used += n + 1;
-	return p;
-}
-
-static int add_field(weir__h2s *s, struct fields *to, const uint8_t *name, size_t name_len,
-                     const uint8_t *value, size_t value_len)
-{
-	struct weir__h2_field *v;
-	char *a, *b;
-
-	s->head_len += name_len + value_len + 32;
-	if (s->head_len > HEAD_MAX)
-		return -EMSGSIZE;
-	if (to->n == to->cap) {
-		size_t cap = to->cap ? 2 * to->cap : 8;
-
-		v = realloc(to->v, cap * sizeof *v);
-		if (!v)
-			return -ENOMEM;
-		to->v = v;
-		to->cap = cap;
-	}
-	a = keep(s, name, name_len);
-	b = keep(s, value, value_len);
-	if (!a || !b)
-		return -ENOMEM;
-	to->v[to->n++] = (struct weir__h2_field){ a, b, name_len, value_len };
-	return 0;
-}
-
 static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
                      size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
                      void *arg)
@@ -331,7 +272,7 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
 	(void)arg;
 	if (!s || frame->hd.type != NGHTTP2_HEADERS)
 		return 0;
-	r = add_field(s, s->head_done ? &s->trailer : &s->head, name, name_len, value, value_len);
+	r = weir__h2_heads_add(&s->heads, s->head_done, name, name_len, value, value_len);
 	s->endless |= r == -EMSGSIZE;
 	return r < 0 ? NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE : 0;
 }
@@ -388,7 +329,7 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
 
 		/* An interim answer (1xx) is no answer. */
 		if (status && status->value[0] == '1')
-			s->head.n = 0;
+			s->heads.head.n = 0;
 		else
 			s->head_done = true;
 	}
@@ -497,7 +438,7 @@ static int make_session(weir__h2c *c)
 	nghttp2_settings_entry settings[] = {
 		{ NGHTTP2_SETTINGS_ENABLE_PUSH, 0 },
 		{ NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, WINDOW },
-		{ NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, HEAD_MAX },
+		{ NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, WEIR__H2_FIELDS_MAX },
 	};
 	nghttp2_session_callbacks *cb;
 	nghttp2_option *opt;
@@ -746,13 +687,7 @@ ssize_t weir__h2s_read(const weir_ctx *ctx, weir__h2s *s, void *buf, size_t n)
 
 const struct weir__h2_field *weir__h2s_field(const weir__h2s *s, bool trailing, const char *name)
 {
-	const struct fields *f = trailing ? &s->trailer : &s->head;
-	size_t n = strlen(name);
-
-	for (size_t i = 0; i < f->n; i++)
-		if (f->v[i].name_len == n && memcmp(f->v[i].name, name, n) == 0)
-			return &f->v[i];
-	return NULL;
+	return weir__h2_heads_get(&s->heads, trailing, name);
 }
 
 uint32_t weir__h2s_error(const weir__h2s *s)
@@ -785,7 +720,6 @@ void weir__h2s_close(weir__h2s *s, uint32_t code)
 {
 	weir__h2c *c = s->conn;
 	size_t unread = s->in.len - s->in_pos;
-	struct chunk *next;
 
 	weir__magic_check(s, STREAM_MAGIC);
 	weir__assert(!s->reader && !s->sender, "a stream is closed while a task uses it");
@@ -793,12 +727,7 @@ void weir__h2s_close(weir__h2s *s, uint32_t code)
 		nghttp2_session_consume(c->session, s->id, unread);
 	weir__h2s_reset(s, code);
 	weir__list_remove(&s->link);
-	for (struct chunk *k = s->texts; k; k = next) {
-		next = k->next;
-		free(k);
-	}
-	free(s->head.v);
-	free(s->trailer.v);
+	weir__h2_heads_free(&s->heads);
 	weir__buf_free(&s->in);
 	weir__buf_free(&s->out);
 	s->magic = 0;
