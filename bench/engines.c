@@ -10,12 +10,8 @@
  *	                                        this process, the rest is the server and waiting
  */
 #include <nats/nats.h>
-#include <weir/offload.h>
 
 #include "puts.h"
-
-enum { TURNS = 8 };
-#define TURN (TIME / 4)
 
 static void ok(natsStatus st)
 {
@@ -27,13 +23,11 @@ static void ok(natsStatus st)
 
 /* ---- nats.c, on a thread that it may block ---- */
 
-struct peer {
+struct nats {
+	struct peer peer;
 	natsConnection *nc;
 	jsCtx *js;
-	uint64_t last;       /* message */
-	uint64_t taken;      /* atomic: answers that say so */
-	size_t batch;        /* of the turn */
-	struct tally *tally; /* of the turn */
+	uint64_t taken; /* atomic: answers that say so */
 };
 
 static natsMsg *message(uint64_t n)
@@ -51,7 +45,7 @@ static natsMsg *message(uint64_t n)
 
 static void on_answer(jsCtx *js, natsMsg *m, jsPubAck *ack, jsPubAckErr *error, void *peer)
 {
-	struct peer *p = peer;
+	struct nats *p = peer;
 
 	(void)js;
 	if (error) {
@@ -62,9 +56,9 @@ static void on_answer(jsCtx *js, natsMsg *m, jsPubAck *ack, jsPubAckErr *error, 
 	natsMsg_Destroy(m);
 }
 
-static void put_one(struct peer *p)
+static void put_one(struct nats *p)
 {
-	natsMsg *m = message(++p->last);
+	natsMsg *m = message(++p->peer.last);
 	jsPubAck *ack = NULL;
 
 	ok(js_PublishMsg(&ack, p->js, m, NULL, NULL));
@@ -73,15 +67,15 @@ static void put_one(struct peer *p)
 	natsMsg_Destroy(m);
 }
 
-static void put_batch(struct peer *p)
+static void put_batch(struct nats *p)
 {
 	for (int i = 0; i < BATCH; i++) {
-		natsMsg *m = message(++p->last);
+		natsMsg *m = message(++p->peer.last);
 
 		ok(js_PublishMsgAsync(p->js, &m, NULL));
 	}
 	ok(js_PublishAsyncComplete(p->js, NULL));
-	if (__atomic_load_n(&p->taken, __ATOMIC_RELAXED) == p->last)
+	if (__atomic_load_n(&p->taken, __ATOMIC_RELAXED) == p->peer.last)
 		return;
 	fprintf(stderr, "nats.c: a put was not taken\n");
 	exit(1);
@@ -89,21 +83,22 @@ static void put_batch(struct peer *p)
 
 static int turn_of_nats_c(void *peer)
 {
-	struct peer *p = peer;
+	struct nats *p = peer;
 	struct start since = begin();
-	uint64_t from = p->last;
+	uint64_t from = p->peer.last;
 
 	while (weir_now() < since.at + TURN)
-		if (p->batch == 1)
+		if (p->peer.batch == 1)
 			put_one(p);
 		else
 			put_batch(p);
-	tally_add(p->tally, p->last - from, since);
+	tally_add(&p->peer.tally, p->peer.last - from, since);
 	return 0;
 }
 
-static void peer_open(struct peer *p)
+static int peer_open(void *peer)
 {
+	struct nats *p = peer;
 	jsOptions opt;
 
 	ok(natsConnection_ConnectTo(&p->nc, url));
@@ -112,50 +107,28 @@ static void peer_open(struct peer *p)
 	opt.PublishAsync.AckHandler = on_answer;
 	opt.PublishAsync.AckHandlerClosure = p;
 	ok(natsConnection_JetStream(&p->js, p->nc, &opt));
-}
-
-/* ---- In turns ---- */
-
-static void compare(const weir_ctx *ctx, weir_store *s, struct peer *p, const char *name,
-                    size_t batch)
-{
-	struct tally weir = { 0 }, nats_c = { 0 };
-
-	p->batch = batch;
-	p->tally = &nats_c;
-	for (int i = 0; i < TURNS; i++)
-		if (i % 4 == 0 || i % 4 == 3)
-			weir_turn(ctx, s, batch, TURN, &weir);
-		else
-			MUST(weir_offload(ctx, turn_of_nats_c, p, NULL));
-	tally_report(name, "weir", &weir);
-	tally_report(name, "nats.c", &nats_c);
-}
-
-static int all(const weir_ctx *ctx, void *arg)
-{
-	struct peer p = { 0 };
-	struct tally warm = { 0 };
-	weir_store *s;
-
-	(void)arg;
-	s = weir_open(ctx);
-	weir_turn(ctx, s, 1, WEIR_MS(50), &warm); /* Makes the stream, too. */
-	peer_open(&p);
-	compare(ctx, s, &p, "put-one-at-a-time", 1);
-	compare(ctx, s, &p, "put-256-in-flight", BATCH);
-	MUST(weir_store_close(ctx, s, NULL));
-	jsCtx_Destroy(p.js);
-	natsConnection_Destroy(p.nc);
 	return 0;
+}
+
+static void peer_close(void *peer)
+{
+	struct nats *p = peer;
+
+	jsCtx_Destroy(p->js);
+	natsConnection_Destroy(p->nc);
 }
 
 int main(int argc, char **argv)
 {
+	struct nats p = { .peer = { .name = "nats.c",
+		                    .open = peer_open,
+		                    .turn = turn_of_nats_c,
+		                    .close = peer_close } };
+
 	if (argc != 2) {
 		fprintf(stderr, "usage: %s nats://HOST:PORT\n", argv[0]);
 		return 2;
 	}
 	url = argv[1];
-	return weir_main(all, NULL);
+	return weir_main(side_by_side, &p);
 }

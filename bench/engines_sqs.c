@@ -10,14 +10,12 @@
  *	bench-engines_sqs sqs+http://127.0.0.1:9324    as bench-engines, "name weir|libcurl n"
  */
 #include <curl/curl.h>
-#include <weir/offload.h>
 
 #include "base/buf.h"
 #include "puts.h"
 #include "queue/sigv4.h"
 
-enum { TURNS = 8, REQUESTS = 8, ENTRIES = 10 };
-#define TURN (TIME / 4)
+enum { REQUESTS = 8, ENTRIES = 10 };
 
 static void ok(bool good, const char *what)
 {
@@ -36,16 +34,14 @@ struct request {
 	size_t n; /* messages in it */
 };
 
-struct peer {
+struct libcurl {
+	struct peer peer;
 	CURLM *multi;
 	char endpoint[256], host[128], queue_url[256];
 	struct request request[REQUESTS], *idle[REQUESTS];
 	size_t idle_n;
 	char day[WEIR__SIGV4_DAY]; /* that `key` signs on */
 	unsigned char key[WEIR__SIGV4_KEY];
-	uint64_t last; /* message */
-	size_t batch;  /* of the turn */
-	struct tally *tally;
 };
 
 static size_t read_answer(char *data, size_t size, size_t n, void *arg)
@@ -54,7 +50,7 @@ static size_t read_answer(char *data, size_t size, size_t n, void *arg)
 	return size * n;
 }
 
-static struct curl_slist *signed_headers(struct peer *p, const char *action,
+static struct curl_slist *signed_headers(struct libcurl *p, const char *action,
                                          const struct weir__buf *body)
 {
 	char target[64], date[40], authorization[512];
@@ -95,7 +91,7 @@ static struct curl_slist *signed_headers(struct peer *p, const char *action,
 }
 
 /* The body is there. */
-static void begin_request(struct peer *p, struct request *r, const char *action)
+static void begin_request(struct libcurl *p, struct request *r, const char *action)
 {
 	r->headers = signed_headers(p, action, &r->body);
 	weir__buf_clear(&r->answer);
@@ -119,7 +115,7 @@ static void look_at(const struct request *r, CURLcode code)
 }
 
 /* Until one request at least is idle; or all of them. */
-static void wait_for(struct peer *p, bool all)
+static void wait_for(struct libcurl *p, bool all)
 {
 	struct request *r;
 	int running, left;
@@ -141,7 +137,7 @@ static void wait_for(struct peer *p, bool all)
 	}
 }
 
-static void put(struct peer *p, size_t n)
+static void put(struct libcurl *p, size_t n)
 {
 	struct request *r = p->idle[--p->idle_n];
 	struct weir__buf *b = &r->body;
@@ -156,7 +152,7 @@ static void put(struct peer *p, size_t n)
 		                 ",\"MessageAttributes\":{\"Weir-Id\":{\"DataType\":\"String\","
 		                 "\"StringValue\":\"%026llu\"},\"Weir-Created\":{\"DataType\":"
 		                 "\"String\",\"StringValue\":\"%lld\"}}}",
-		                 (unsigned long long)++p->last, (long long)weir_wall());
+		                 (unsigned long long)++p->peer.last, (long long)weir_wall());
 	}
 	weir__buf_str(b, "]}");
 	begin_request(p, r, "SendMessageBatch");
@@ -164,25 +160,25 @@ static void put(struct peer *p, size_t n)
 
 static int turn_of_libcurl(void *peer)
 {
-	struct peer *p = peer;
+	struct libcurl *p = peer;
 	struct start since = begin();
-	uint64_t from = p->last;
+	uint64_t from = p->peer.last;
 
 	while (weir_now() < since.at + TURN) {
-		for (size_t left = p->batch, n; left; left -= n) {
+		for (size_t left = p->peer.batch, n; left; left -= n) {
 			n = left < ENTRIES ? left : ENTRIES;
 			wait_for(p, false);
 			put(p, n);
 		}
 		wait_for(p, true);
 	}
-	tally_add(p->tally, p->last - from, since);
+	tally_add(&p->peer.tally, p->peer.last - from, since);
 	return 0;
 }
 
 static int peer_open(void *peer)
 {
-	struct peer *p = peer;
+	struct libcurl *p = peer;
 	struct request *r = &p->request[0];
 	char *at;
 
@@ -211,8 +207,10 @@ static int peer_open(void *peer)
 	return 0;
 }
 
-static void peer_close(struct peer *p)
+static void peer_close(void *peer)
 {
+	struct libcurl *p = peer;
+
 	for (int i = 0; i < REQUESTS; i++) {
 		curl_easy_cleanup(p->request[i].easy);
 		weir__buf_free(&p->request[i].body);
@@ -221,43 +219,13 @@ static void peer_close(struct peer *p)
 	curl_multi_cleanup(p->multi);
 }
 
-/* ---- In turns ---- */
-
-static void compare(const weir_ctx *ctx, weir_store *s, struct peer *p, const char *name,
-                    size_t batch)
-{
-	struct tally weir = { 0 }, libcurl = { 0 };
-
-	p->batch = batch;
-	p->tally = &libcurl;
-	for (int i = 0; i < TURNS; i++)
-		if (i % 4 == 0 || i % 4 == 3)
-			weir_turn(ctx, s, batch, TURN, &weir);
-		else
-			MUST(weir_offload(ctx, turn_of_libcurl, p, NULL));
-	tally_report(name, "weir", &weir);
-	tally_report(name, "libcurl", &libcurl);
-}
-
-static int all(const weir_ctx *ctx, void *arg)
-{
-	static struct peer p;
-	struct tally warm = { 0 };
-	weir_store *s;
-
-	(void)arg;
-	s = weir_open(ctx);
-	weir_turn(ctx, s, BATCH, WEIR_MS(50), &warm); /* Makes the queue, too. */
-	MUST(weir_offload(ctx, peer_open, &p, NULL));
-	compare(ctx, s, &p, "put-one-at-a-time", 1);
-	compare(ctx, s, &p, "put-256-in-flight", BATCH);
-	MUST(weir_store_close(ctx, s, NULL));
-	peer_close(&p);
-	return 0;
-}
-
 int main(int argc, char **argv)
 {
+	static struct libcurl p = { .peer = { .name = "libcurl",
+		                              .open = peer_open,
+		                              .turn = turn_of_libcurl,
+		                              .close = peer_close } };
+
 	if (argc != 2 || strncmp(argv[1], "sqs+http", 8)) {
 		fprintf(stderr, "usage: %s sqs+http://HOST:PORT\n", argv[0]);
 		return 2;
@@ -267,5 +235,5 @@ int main(int argc, char **argv)
 	setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE", 1);
 	setenv("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", 1);
 	setenv("AWS_REGION", "us-east-1", 1);
-	return weir_main(all, NULL);
+	return weir_main(side_by_side, &p);
 }

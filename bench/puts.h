@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT */
-/* Puts into a queue in an engine by one producer through Weir: one at a time, and 256 in flight; and
- * how what an engine's own client does is told beside it. */
+/* Puts into a queue in an engine by one producer through Weir: one at a time, and 256 in flight,
+ * beside what the engine's own client does. */
 #ifndef BENCH_PUTS_H
 #define BENCH_PUTS_H
 
 #include <time.h>
+#include <weir/offload.h>
 #include <weir/queue.h>
 
 #include "bench.h"
 
-enum { PAYLOAD = 128, BATCH = 256 };
-#define TIME WEIR_SEC(2)
+enum { PAYLOAD = 128, BATCH = 256, TURNS = 8 };
+#define TURN WEIR_MS(500)
 
 static char payload[PAYLOAD];
 static const char *url;
@@ -53,16 +54,7 @@ static void tally_report(const char *name, const char *who, const struct tally *
 	fflush(stdout);
 }
 
-static inline void report(const char *name, const char *who, uint64_t n, struct start since)
-{
-	struct tally t = { 0 };
-
-	tally_add(&t, n, since);
-	tally_report(name, who, &t);
-}
-
-static inline void weir_turn(const weir_ctx *ctx, weir_store *s, size_t batch, int64_t ns,
-                             struct tally *t)
+static void weir_turn(const weir_ctx *ctx, weir_store *s, size_t batch, int64_t ns, struct tally *t)
 {
 	weir_job_spec specs[BATCH];
 	struct start since = begin();
@@ -80,7 +72,7 @@ static inline void weir_turn(const weir_ctx *ctx, weir_store *s, size_t batch, i
 	tally_add(t, n, since);
 }
 
-static inline weir_store *weir_open(const weir_ctx *ctx)
+static weir_store *weir_open(const weir_ctx *ctx)
 {
 	const weir_store_options opt = { .queue_max = 100000000,
 		                         .queue_bytes = (size_t)1 << 30,
@@ -91,18 +83,47 @@ static inline weir_store *weir_open(const weir_ctx *ctx)
 	return s;
 }
 
-/* All in one turn, with a main of its own. */
-static inline int through_weir(const weir_ctx *ctx, void *arg)
+/* The engine's own client, on a thread that it may block. */
+struct peer {
+	const char *name;
+	int (*open)(void *); /* the queue is there */
+	int (*turn)(void *); /* puts for as long as TURN */
+	void (*close)(void *);
+	uint64_t last; /* message */
+	size_t batch;  /* of the turn */
+	struct tally tally;
+};
+
+static void compare(const weir_ctx *ctx, weir_store *s, struct peer *p, const char *name,
+                    size_t batch)
 {
-	struct tally one = { 0 }, many = { 0 };
+	struct tally weir = { 0 };
+
+	p->batch = batch;
+	p->tally = (struct tally){ 0 };
+	for (int i = 0; i < TURNS; i++)
+		if (i % 4 == 0 || i % 4 == 3)
+			weir_turn(ctx, s, batch, TURN, &weir);
+		else
+			MUST(weir_offload(ctx, p->turn, p, NULL));
+	tally_report(name, "weir", &weir);
+	tally_report(name, p->name, &p->tally);
+}
+
+/* Weir and the peer in turns, ABBA, in one run and one queue, so that neither has it when it is
+ * shorter. */
+static int side_by_side(const weir_ctx *ctx, void *peer)
+{
+	struct tally warm = { 0 };
+	struct peer *p = peer;
 	weir_store *s = weir_open(ctx);
 
-	(void)arg;
-	weir_turn(ctx, s, 1, TIME, &one);
-	tally_report("put-one-at-a-time", "weir", &one);
-	weir_turn(ctx, s, BATCH, TIME, &many);
-	tally_report("put-256-in-flight", "weir", &many);
+	weir_turn(ctx, s, 1, WEIR_MS(50), &warm); /* Makes the queue, too. */
+	MUST(weir_offload(ctx, p->open, p, NULL));
+	compare(ctx, s, p, "put-one-at-a-time", 1);
+	compare(ctx, s, p, "put-256-in-flight", BATCH);
 	MUST(weir_store_close(ctx, s, NULL));
+	p->close(p);
 	return 0;
 }
 

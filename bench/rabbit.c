@@ -2,7 +2,7 @@
 /*
  * Puts into RabbitMQ by one producer, through Weir and through rabbitmq-c alone: one at a time, and
  * 256 in flight. Both put the same bytes with a message id into the same quorum queue, by publisher
- * confirms.
+ * confirms, and take turns of half a second in one run, ABBA.
  *
  *	bench-rabbit amqp://127.0.0.1:5672     as bench-engines, "name weir|rabbitmq-c n"
  */
@@ -35,6 +35,12 @@ static amqp_connection_state_t dial(void)
 	return c;
 }
 
+struct rabbitmq {
+	struct peer peer;
+	amqp_connection_state_t c;
+	uint64_t done; /* confirmed */
+};
+
 static void publish(amqp_connection_state_t c, uint64_t n)
 {
 	const amqp_bytes_t body = { .len = PAYLOAD, .bytes = payload };
@@ -49,57 +55,63 @@ static void publish(amqp_connection_state_t c, uint64_t n)
 	                      false, &p, body));
 }
 
-/* Until all up to number n are confirmed. */
-static uint64_t confirmed(amqp_connection_state_t c, uint64_t done, uint64_t n)
+/* Until all that were published are confirmed. */
+static void wait_for_confirms(struct rabbitmq *p)
 {
-	while (done < n) {
+	while (p->done < p->peer.last) {
 		amqp_frame_t f;
 		const amqp_basic_ack_t *ack;
 
-		ok(amqp_simple_wait_frame(c, &f));
+		ok(amqp_simple_wait_frame(p->c, &f));
 		if (f.frame_type != AMQP_FRAME_METHOD ||
 		    f.payload.method.id != AMQP_BASIC_ACK_METHOD)
 			ok(AMQP_STATUS_WRONG_METHOD);
 		ack = f.payload.method.decoded;
-		done = ack->multiple ? ack->delivery_tag : done + 1;
-		amqp_maybe_release_buffers(c);
+		p->done = ack->multiple ? ack->delivery_tag : p->done + 1;
+		amqp_maybe_release_buffers(p->c);
 	}
-	return done;
 }
 
-static void through_rabbitmq_c(void)
+static int turn_of_rabbitmq_c(void *peer)
 {
-	amqp_connection_state_t c = dial();
-	uint64_t n = 0, from, done = 0;
-	struct start since;
+	struct rabbitmq *p = peer;
+	struct start since = begin();
+	uint64_t from = p->peer.last;
 
-	for (since = begin(); weir_now() < since.at + TIME;) {
-		publish(c, ++n);
-		done = confirmed(c, done, n);
+	while (weir_now() < since.at + TURN) {
+		for (size_t i = 0; i < p->peer.batch; i++)
+			publish(p->c, ++p->peer.last);
+		wait_for_confirms(p);
 	}
-	report("put-one-at-a-time", "rabbitmq-c", n, since);
-	from = n;
-	for (since = begin(); weir_now() < since.at + TIME;) {
-		for (int i = 0; i < BATCH; i++)
-			publish(c, ++n);
-		done = confirmed(c, done, n);
-	}
-	report("put-256-in-flight", "rabbitmq-c", n - from, since);
-	amqp_connection_close(c, AMQP_REPLY_SUCCESS);
-	amqp_destroy_connection(c);
+	tally_add(&p->peer.tally, p->peer.last - from, since);
+	return 0;
+}
+
+static int peer_open(void *peer)
+{
+	((struct rabbitmq *)peer)->c = dial();
+	return 0;
+}
+
+static void peer_close(void *peer)
+{
+	struct rabbitmq *p = peer;
+
+	amqp_connection_close(p->c, AMQP_REPLY_SUCCESS);
+	amqp_destroy_connection(p->c);
 }
 
 int main(int argc, char **argv)
 {
-	int r;
+	struct rabbitmq p = { .peer = { .name = "rabbitmq-c",
+		                        .open = peer_open,
+		                        .turn = turn_of_rabbitmq_c,
+		                        .close = peer_close } };
 
 	if (argc != 2) {
 		fprintf(stderr, "usage: %s amqp://127.0.0.1:PORT\n", argv[0]);
 		return 2;
 	}
 	url = argv[1];
-	r = weir_main(through_weir, NULL);
-	if (r == 0)
-		through_rabbitmq_c();
-	return r;
+	return weir_main(side_by_side, &p);
 }
