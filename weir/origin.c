@@ -29,10 +29,9 @@ static size_t host_length(const char *authority_text)
 {
 	const char *end = authority_text[0] == '[' ? strchr(authority_text, ']') : NULL;
 
-	if (!end)
-		for (end = authority_text; *end && *end != ':' && *end != '/';)
-			end++;
-	else
+	if (end)
+		return (size_t)(end + 1 - authority_text);
+	for (end = authority_text; *end && *end != ':' && *end != '/';)
 		end++;
 	return (size_t)(end - authority_text);
 }

@@ -73,8 +73,8 @@ struct weir__cluster {
 	int64_t down_at;
 	natsConnection *nc; /* written by the thread, which reads it without the lock */
 
-	weir__lock
-		spent_lock; /* guards these, which are to be destroyed; none of ours is locked under it */
+	/* Guards these, which are to be destroyed; none of ours is locked under it. */
+	weir__lock spent_lock;
 	natsMsg *spent[WEIR__SPENT];
 	size_t n_spent, spent_bytes;
 

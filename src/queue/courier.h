@@ -41,7 +41,7 @@ struct weir__parcel {
 	int result;             /* 0 with an answer; -EIO: none, and error says why; -ENOMEM */
 	long status;            /* 0: none came */
 	int64_t retry_after_ns; /* −1: not said */
-	int64_t date;           /* seconds since 1970, by the server's clock; −1: not said */
+	int64_t date; /* of a refusal: seconds since 1970, by the server's clock; or −1 */
 	struct weir__buf answer;
 	bool refused; /* the address is not one that may be reached */
 	bool unsent;  /* no connection was made */

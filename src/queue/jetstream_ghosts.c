@@ -82,8 +82,7 @@ int weir__js_lay_ghosts(const weir_ctx *ctx, struct weir__js *js, struct weir__j
 	if (laid)
 		weir__log(WEIR__WARN, "queue",
 		          "JetStream gave out nothing of queue %s although jobs are there or held: "
-		          "%llu "
-		          "messages that are gone were acknowledged once more",
+		          "%llu messages that are gone were acknowledged once more",
 		          q->name, (unsigned long long)laid);
 	return r < 0 ? r : 0;
 }

@@ -8,34 +8,30 @@
 #include <string.h>
 
 /* Every put has some: printf() would be a good part of what Weir adds to one. */
-static void line(struct weir__buf *b, const char *name, const char *quote, const char *value,
-                 size_t n)
+static void line(struct weir__buf *b, const char *name, const char *quote, const char *value)
 {
 	weir__buf_str(b, name);
-	weir__buf_add(b, ": ", 2);
+	weir__buf_str(b, ": ");
 	weir__buf_str(b, quote);
-	weir__buf_add(b, value, n);
+	weir__buf_str(b, value);
 	weir__buf_str(b, quote);
-	weir__buf_add(b, "\r\n", 2);
+	weir__buf_str(b, "\r\n");
 }
 
 static void text(struct weir__buf *b, const char *name, const char *value)
 {
 	if (value)
-		line(b, name, "\"", value, strlen(value));
+		line(b, name, "\"", value);
 }
 
 static void number(struct weir__buf *b, const char *name, int64_t n)
 {
-	char digits[24], *end = digits + sizeof digits, *at = end;
-	uint64_t left = n < 0 ? -(uint64_t)n : (uint64_t)n;
-
-	for (; left; left /= 10)
-		*--at = (char)('0' + left % 10);
-	if (n < 0)
-		*--at = '-';
-	if (n)
-		line(b, name, "", at, (size_t)(end - at));
+	if (!n)
+		return;
+	weir__buf_str(b, name);
+	weir__buf_str(b, n < 0 ? ": -" : ": ");
+	weir__buf_u64(b, n < 0 ? -(uint64_t)n : (uint64_t)n);
+	weir__buf_str(b, "\r\n");
 }
 
 void weir__js_headers(struct weir__buf *b, const struct weir__remote_job *job, const char *again,
@@ -45,7 +41,7 @@ void weir__js_headers(struct weir__buf *b, const struct weir__remote_job *job, c
 		weir__buf_printf(b, "Nats-Msg-Id: %s.%s\r\nWeir-Id: %s\r\n", job->id, again,
 		                 job->id);
 	else
-		line(b, "Nats-Msg-Id", "", job->id, strlen(job->id));
+		line(b, "Nats-Msg-Id", "", job->id);
 	text(b, "Weir-Type", job->content_type);
 	text(b, "Weir-Key", job->key);
 	number(b, "Weir-Timeout", job->timeout_ns);

@@ -22,8 +22,7 @@ struct weir__sigv4_header {
 
 struct weir__sigv4 {
 	const char *key_id, *secret;
-	const unsigned char
-		*key; /* weir__sigv4_key(), kept by the caller; NULL: made for this one */
+	const unsigned char *key; /* weir__sigv4_key(), kept by the caller; NULL: made for this */
 	const char *region, *service;
 	const char *method, *path;
 	char time[WEIR__SIGV4_TIME]; /* as in the header x-amz-date, which is to be signed too */

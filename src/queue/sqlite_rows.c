@@ -84,13 +84,7 @@ static void job_column(sqlite3_context *to, const struct weir__row *row, int col
 
 static void add_number(struct weir__buf *b, uint64_t v, char end)
 {
-	char digits[20];
-	size_t at = sizeof digits;
-
-	do
-		digits[--at] = (char)('0' + v % 10);
-	while ((v /= 10) > 0);
-	weir__buf_add(b, digits + at, sizeof digits - at);
+	weir__buf_u64(b, v);
 	weir__buf_byte(b, end);
 }
 

@@ -7,9 +7,10 @@
  *
  * A leader sends up to WEIR__SQS_ROUND requests at a time until none of his own entries waits, then
  * hands his place to the first in the lane. Who has more than that calls one helper, a task that
- * leads as well: while the one looks at answers and signs, the service has the other's requests. What it sends are others' too, so it is not cut off with
- * the leader: it has its own time (a shield). For the same reason a task whose entries are being
- * sent by another waits for that, whatever its context says.
+ * leads as well: while the one looks at answers and signs, the service has the other's requests.
+ * What they send are others' too, so it is not cut off with the leader: it has its own time (a
+ * shield). For the same reason a task whose entries are being sent by another waits for that,
+ * whatever its context says.
  */
 #include <errno.h>
 #include <stdlib.h>

@@ -63,8 +63,8 @@ struct weir__bias {
 
 /* Before the workers start: is there a membarrier? */
 void weir__bias_probe(void);
-void weir__bias_init(
-	struct weir__bias *b); /* as INIT, but shared where nobody can become the owner */
+/* As INIT, but shared where nobody can become the owner. */
+void weir__bias_init(struct weir__bias *b);
 void weir__bias_init_owned(struct weir__bias *b, int owner);
 void weir__bias_acquire_slow(struct weir__bias *b, int self);
 

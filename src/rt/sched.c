@@ -143,10 +143,10 @@ static inline void post(struct weir__worker *w, struct weir__msg *entry, struct 
 	while (!__atomic_compare_exchange_n(&w->inbox, next, entry, true, __ATOMIC_SEQ_CST,
 	                                    __ATOMIC_RELAXED))
 		;
-	if (w != self)
+	if (w != self) {
 		weir__worker_kick(w);
-	if (w != self)
 		weir__give_away(&w->inbox);
+	}
 	if (!self)
 		weir__foreign_leave();
 }

@@ -48,8 +48,8 @@ static void start(const weir_ctx *ctx, struct world *w)
 
 static void make_world(struct world *w)
 {
-	weir__log_set(WEIR__ERROR,
-	              WEIR__LOG_TEXT); /* Else every seed tells of its start and stop. */
+	/* Else every seed tells of its start and stop. */
+	weir__log_set(WEIR__ERROR, WEIR__LOG_TEXT);
 	memset(w, 0, sizeof *w);
 	snprintf(w->data, sizeof w->data, "/tmp/weir-sim-XXXXXX");
 	CHECK(mkdtemp(w->data));
