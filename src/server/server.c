@@ -314,6 +314,9 @@ static void begin_stop(const weir_ctx *ctx, weir_server *s)
 {
 	weir_http_server_stats(s->http, &s->before);
 	__atomic_store_n(&s->stop_at, weir_now(), __ATOMIC_RELEASE);
+	/* First, so that whoever is told that it is not ready is told to go, too. */
+	if (s->opt.drain_wait_ns > 0)
+		weir_http_server_goodbye(s->http);
 	__atomic_store_n(&s->ready, false, __ATOMIC_RELEASE);
 	weir__notify("STOPPING=1");
 	step(s, "drain");
@@ -324,7 +327,6 @@ static void begin_stop(const weir_ctx *ctx, weir_server *s)
 		int64_t half =
 			weir_stop_left() / 2; /* The drain itself needs some of the budget, too. */
 
-		weir_http_server_goodbye(s->http);
 		(void)weir_sleep(ctx, s->opt.drain_wait_ns < half ? s->opt.drain_wait_ns : half);
 	}
 	for (size_t i = 0; i < s->listeners_n; i++)
