@@ -65,13 +65,16 @@ static int query_read(const char *text, struct query *q)
 	while (*text) {
 		size_t n = strcspn(text, "&"), name = strcspn(text, "=&");
 		char **place = of(q, text, name);
+		/* Else it may be a piece of a password that has a '?' in it. */
+		bool plain = strspn(text, "abcdefghijklmnopqrstuvwxyz_-") >= name;
 
 		if (!place || *place || name == n || name + 1 == n) {
 			weir__log(
 				WEIR__ERROR, "bus",
 				"a NATS URL takes creds, nkey and seed, ca, cert and key, name and "
-				"buffer after '?', each once and with a value, not \"%.*s\"",
-				(int)name, text);
+				"buffer after '?' (a store's also replicas), each once and with a "
+				"value, not \"%.*s\"",
+				plain ? (int)name : 3, plain ? text : "...");
 			return -EINVAL;
 		}
 		*place = strndup(text + name + 1, n - name - 1);

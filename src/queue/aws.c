@@ -231,15 +231,23 @@ struct files {
 	char section[256]; /* of the config file */
 };
 
+static const char *env_or(const char *name, const char *other)
+{
+	const char *v = env(name);
+
+	return v ? v : other;
+}
+
+static const char *profile_name(void)
+{
+	return env_or("AWS_PROFILE", env_or("AWS_DEFAULT_PROFILE", "default"));
+}
+
 static int files_open(const weir_ctx *ctx, struct files *f)
 {
 	int r;
 
-	*f = (struct files){ .profile = env("AWS_PROFILE") };
-	if (!f->profile)
-		f->profile = env("AWS_DEFAULT_PROFILE");
-	if (!f->profile)
-		f->profile = "default";
+	*f = (struct files){ .profile = profile_name() };
 	snprintf(f->section, sizeof f->section, "%s%s",
 	         strcmp(f->profile, "default") ? "profile " : "", f->profile);
 	r = read_file(ctx, "AWS_SHARED_CREDENTIALS_FILE", "/.aws/credentials", &f->credentials);
@@ -433,8 +441,10 @@ int weir__aws_key_get(const weir_ctx *ctx, struct weir__courier *c, struct weir_
 		return ask(ctx, c, url, ret);
 	}
 	weir__log_rare(WEIR__ERROR, "queue",
-	               "no AWS key: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile "
-	               "in ~/.aws/credentials, or run where AWS_CONTAINER_CREDENTIALS_FULL_URI is "
-	               "set");
+	               "no AWS key: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not both set, "
+	               "the profile %s has none in %s or %s, and neither "
+	               "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI nor …_FULL_URI is set",
+	               profile_name(), env_or("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"),
+	               env_or("AWS_CONFIG_FILE", "~/.aws/config"));
 	return -EACCES;
 }

@@ -5,6 +5,7 @@
 
 #include <amqp.h>
 
+#include "base/hash.h"
 #include "queue/inner.h"
 #include "queue/remote.h"
 #include "rt/lock.h"
@@ -82,7 +83,9 @@ struct weir__rmq_op {
 	struct weir__list got;
 	size_t got_n;
 
-	uint64_t generation, tag; /* ACK, REQUEUE, REJECT */
+	/* ACK, REQUEUE, REJECT. */
+	uint64_t generation, tag;
+	struct weir__hash_node said; /* the thread's */
 };
 
 struct weir__rmq_line;

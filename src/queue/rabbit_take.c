@@ -12,8 +12,9 @@
  * AMQP answers neither acknowledgement nor refusal. A question behind it on the same channel
  * (basic.qos) is answered when the server has read both; the barrier that is numbered `due`. A second
  * end of one delivery closes the channel, and all that is held over it runs again: so each is said
- * once. One whose answer is late is waited for as long as the server is not silent; and of one whose
- * task had left before the answer came it is remembered (`unheard`) that it was said, for who asks again.
+ * once. Until somebody has heard the answer to it, it is remembered (`said`), for who asks again: one
+ * whose answer is late is waited for as long as the server is not silent, and one whose task had left
+ * when the answer came is `unheard`.
  */
 #include "queue/rabbit.h"
 
@@ -43,7 +44,8 @@ struct box {
 
 struct takes {
 	struct weir__list boxes, waiting;
-	struct weir__list unheard; /* ends that were answered when their task had left */
+	struct weir__hash_table said; /* ends by their tag: of each delivery the last asked for */
+	struct weir__list unheard;    /* of these, who were answered when their task had left */
 	size_t unheard_n;
 	uint64_t asked, answered; /* barriers */
 	uint64_t tags;
@@ -214,35 +216,35 @@ static int fetch(struct weir__rmq_line *l, struct weir__rmq_op *op)
 	return r < 0 ? r : attend(l, b);
 }
 
-static struct weir__rmq_op *end_of(const struct weir__list *in, uint64_t tag)
+static struct weir__rmq_op *said_of(const struct takes *t, uint64_t tag)
 {
-	weir__list_each (node, in) {
-		struct weir__rmq_op *op = weir__container(node, struct weir__rmq_op, link);
-
-		if (op->tag == tag)
-			return op;
-	}
+	weir__hash_each (x, &t->said, tag) /* Tags are numbers in a row. */
+		return weir__container(x, struct weir__rmq_op, said);
 	return NULL;
 }
 
+/* One that nobody heard. */
 static void forget(struct takes *t, struct weir__rmq_op *op)
 {
+	weir__hash_remove(&t->said, &op->said);
 	weir__list_remove(&op->link);
 	t->unheard_n--;
 	weir__rmq_op_unref(op);
 }
 
-/* The server has read it, and what may have been asked of the same delivery since. */
+/* The server has read it. */
 static void confirmed(struct takes *t, struct weir__rmq_op *op)
 {
-	struct weir__rmq_op *before = end_of(&t->unheard, op->tag);
-
-	if (before)
-		forget(t, before);
+	if (said_of(t, op->tag) != op) {
+		weir__rmq_end(op, 0); /* Who asked again hears it. */
+		return;
+	}
+	weir__hash_remove(&t->said, &op->said);
 	if (weir__rmq_done(op, 0))
 		return;
 	if (t->unheard_n == UNHEARD_MAX)
 		forget(t, weir__container(t->unheard.next, struct weir__rmq_op, link));
+	weir__hash_add(&t->said, &op->said, op->tag);
 	weir__list_append(&t->unheard, &op->link);
 	t->unheard_n++;
 }
@@ -252,8 +254,8 @@ static int end(struct weir__rmq_line *l, struct weir__rmq_op *op)
 	amqp_basic_ack_t ack = { .delivery_tag = op->tag };
 	amqp_basic_reject_t reject = { .delivery_tag = op->tag };
 	struct takes *t = l->state;
-	const struct weir__rmq_op *heard = end_of(&t->unheard, op->tag);
-	const struct weir__rmq_op *said = heard ? heard : end_of(&t->waiting, op->tag);
+	struct weir__rmq_op *said = said_of(t, op->tag);
+	bool again = said != NULL;
 	int r;
 
 	/* What was said first holds, and another end than that comes too late. */
@@ -262,15 +264,16 @@ static int end(struct weir__rmq_line *l, struct weir__rmq_op *op)
 		weir__rmq_end(op, -ESTALE);
 		return 0;
 	}
-	if (heard) {
-		confirmed(t, op);
-		return 0;
-	}
+	if (said && said->ended)
+		forget(t, said);
+	else if (said)
+		weir__hash_remove(&t->said, &said->said);
+	weir__hash_add(&t->said, &op->said, op->tag);
 	weir__list_append(&t->waiting, &op->link);
 	op->end_ns = weir_now() + WEIR__RMQ_ANSWER;
 	op->due = t->asked + 1;
 	t->ask = true;
-	if (said)
+	if (again)
 		return 0;
 	if (op->verb == WEIR__RMQ_ACK)
 		r = weir__rmq_send(l, WEIR__RMQ_WORK, AMQP_BASIC_ACK_METHOD, &ack);
@@ -424,13 +427,11 @@ static void lost(struct weir__rmq_line *l)
 		return;
 	weir__list_each (at, &t->boxes)
 		drop(l, weir__container(at, struct box, link));
-	while ((node = weir__list_pop(&t->waiting))) {
-		struct weir__rmq_op *op = weir__container(node, struct weir__rmq_op, link);
-
-		weir__rmq_end(op, -ESTALE);
-	}
 	while (t->unheard_n)
 		forget(t, weir__container(t->unheard.next, struct weir__rmq_op, link));
+	while ((node = weir__list_pop(&t->waiting)))
+		weir__rmq_end(weir__container(node, struct weir__rmq_op, link), -ESTALE);
+	weir__hash_free(&t->said);
 	t->asked = t->answered = 0;
 	t->ask = false;
 }

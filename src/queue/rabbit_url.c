@@ -9,6 +9,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,6 +26,16 @@ static int wrong(const char *what)
 	          "%s",
 	          what);
 	return -EINVAL;
+}
+
+/* Its name is told unless it may be a piece of a password that has a '?' in it. */
+static int wrong_option(const char *name, const char *what)
+{
+	bool plain = *name && !name[strspn(name, "abcdefghijklmnopqrstuvwxyz_-")];
+	char text[128];
+
+	snprintf(text, sizeof text, "%.32s %s", plain ? name : "an option", what);
+	return wrong(text);
 }
 
 static int digit(char c)
@@ -95,7 +106,7 @@ static int read_option(struct weir__rmq_url *u, char *name)
 	int r;
 
 	if (!value)
-		return wrong("an option has no value");
+		return wrong_option(name, "has no value");
 	r = decode(value);
 	if (r < 0)
 		return r;
@@ -114,7 +125,7 @@ static int read_option(struct weir__rmq_url *u, char *name)
 			return wrong("hold is a duration, a minute at least");
 		u->hold_ns = n;
 	} else {
-		return wrong("it has an option that is none");
+		return wrong_option(name, "is none of its options: ca, cert, key, replicas, hold");
 	}
 	return 0;
 }

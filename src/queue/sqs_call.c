@@ -363,7 +363,7 @@ static enum next judge(struct weir__sqs *s, struct weir__sqs_call *c, struct wei
 
 static void tell(const struct weir__sqs *s, const struct weir__sqs_call *c)
 {
-	if (c->result == -EACCES)
+	if (c->result == -EACCES && *c->code) /* Without, there is no key, as was said. */
 		weir__log_rare(WEIR__ERROR, "queue", "SQS at %s refuses %s: %s: %s (region %s)",
 		               s->host, c->action, c->code, c->why, s->region);
 	else if (c->result == -EIO)

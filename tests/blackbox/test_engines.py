@@ -256,6 +256,18 @@ def an_engine_that_is_not_there_is_no_start():
     check_in('engine', p.stderr)
 
 
+@test
+def an_option_of_an_engines_url_that_is_none_is_named_unless_it_may_be_a_part_of_a_password():
+    for engine, scheme in (('JetStream', 'nats'), ('RabbitMQ', 'amqp')):
+        for rest, word in (('h?replica=3', r'\breplica\b'), ('h?replicas=9', 'replicas.* 1 to '), ('u?ss@h', '"[.]{3}"|an option ')):
+            if engine in built():
+                p = subprocess.run([program(), 'serve', '--listen', '127.0.0.1:0', '--data', tempfile.mkdtemp(prefix='weir-test-'), '--store',
+                                    f'{scheme}://{rest}'], capture_output=True, text=True, timeout=60)
+                check_eq(p.returncode, 1)
+                check(re.search(word, p.stderr), p.stderr)
+                check(('@' in rest or 'replicas' in p.stderr) and 'ss@' not in p.stderr, p.stderr)
+
+
 @on(*ENGINES)
 def a_stop_names_what_an_engine_that_is_away_still_holds(n):
     with Weir('--store', n.url) as w:

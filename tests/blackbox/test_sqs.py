@@ -151,7 +151,10 @@ def a_missing_right_is_named_in_the_log_and_is_a_503(n):
 def a_wrong_key_or_none_is_no_start_and_says_why(n):
     check_in('UnrecognizedClientException', start_fails(n, AWS_ACCESS_KEY_ID='AKIDOTHER'))
     check_in('InvalidSignatureException', start_fails(n, AWS_SECRET_ACCESS_KEY='other'))
-    check_in('no AWS key', start_fails(n, AWS_ACCESS_KEY_ID='', HOME='/nonexistent'))
+    said = start_fails(n, AWS_ACCESS_KEY_ID='', HOME='/nonexistent', AWS_PROFILE='mine', AWS_CONFIG_FILE='/nonexistent/c')
+    check_in('no AWS key: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not both set, the profile mine has none in ~/.aws/credentials or '
+             '/nonexistent/c, and neither', said)
+    check('refuses' not in said, said)  # it was not asked
     n.kill()
     check_in('cannot be reached', start_fails(n))
     n.url += '?wait=21'

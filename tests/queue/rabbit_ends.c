@@ -143,8 +143,14 @@ TASK(an_end_that_was_answered_when_its_task_had_left_is_not_said_again)
 	answer(&c);
 	weir__rmq_op_unref(first);
 	second = say(&c, WEIR__RMQ_ACK, 7);
+	second->left = true; /* and so does who asks again */
+	answer(&c);
+	weir__rmq_op_unref(second);
+	second = say(&c, WEIR__RMQ_ACK, 7);
+	answer(&c);
 	heard(second);
 	CHECK_EQ(ends_sent(&c), 1);
+	CHECK_EQ(((struct takes *)c.l.state)->unheard_n, 0);
 	close_channel(&c);
 }
 
