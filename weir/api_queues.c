@@ -230,12 +230,17 @@ static int queue_resume(const weir_ctx *ctx, weir_http *x, struct app *app)
 static int queue_redrive(const weir_ctx *ctx, weir_http *x, struct app *app)
 {
 	struct weir__buf b = WEIR__BUF_INIT;
-	int64_t n = weir_queue_redrive(ctx, app->store, weir_http_path(x, "queue"));
+	weir_redrive_left left;
+	int64_t n = weir_queue_redrive(ctx, app->store, weir_http_path(x, "queue"), &left);
 
 	if (n < 0)
 		return reply_refused(ctx, x, app, (int)n, NULL, "redrive");
 	weir__buf_byte(&b, '{');
 	put_u64(&b, "redriven", (uint64_t)n);
+	if (left.n) {
+		put_u64(&b, "left", (uint64_t)left.n);
+		put_str(&b, "why", left.why);
+	}
 	weir__buf_byte(&b, '}');
 	return reply_json(ctx, x, 200, &b);
 }

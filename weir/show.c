@@ -364,10 +364,13 @@ static void show_queues(struct client *c, const json_t *answer)
 
 static void show_redriven(struct client *c, const json_t *answer)
 {
-	long long n = get_int(answer, "redriven");
+	long long n = get_int(answer, "redriven"), left = get_int(answer, "left");
 
 	weir__buf_printf(&c->out, "%lld job%s back in %s\n", n, n == 1 ? " is" : "s are",
 	                 c->o->args[1]);
+	if (left)
+		weir__buf_printf(&c->out, "%lld job%s left among the dead: %s\n", left,
+		                 left == 1 ? " is" : "s are", get_text(answer, "why"));
 }
 
 static int queues(const weir_ctx *ctx, struct client *c)

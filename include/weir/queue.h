@@ -156,9 +156,18 @@ WEIR_API int weir_queue_each(weir_store *s, int (*fn)(const weir_queue_info *, v
 WEIR_API int weir_queue_refresh(const weir_ctx *ctx, weir_store *s, const char *queue);
 WEIR_API bool weir_queue_name_valid(const char *name);
 WEIR_API int weir_queue_pause(const weir_ctx *ctx, weir_store *s, const char *queue, bool on);
+
+/* Dead jobs that a redrive left where they are. */
+typedef struct weir_redrive_left {
+	int64_t n;
+	char why[192]; /* of the first; "" when n is 0 */
+} weir_redrive_left;
 /* Bring dead jobs back with fresh attempts: how many, or -ENOENT; of an engine's also -EOPNOTSUPP,
- * -ENOTCONN, and -EAGAIN when not one found room. Waits for the disk or the engine. */
-WEIR_API int64_t weir_queue_redrive(const weir_ctx *ctx, weir_store *s, const char *queue);
+ * -ENOTCONN, and -EAGAIN when not one found room. Waits for the disk or the engine. An engine's
+ * dead that cannot be read or put again stay there, and so do the rest when it is cut off between
+ * two: *ret_left, which may be NULL. */
+WEIR_API int64_t weir_queue_redrive(const weir_ctx *ctx, weir_store *s, const char *queue,
+                                    weir_redrive_left *ret_left);
 
 typedef struct weir_job_spec {
 	const void *data;

@@ -70,7 +70,8 @@ bool weir__far_can(const weir_store *s, enum weir__feature f);
 void weir__far_id(const char *queue, const char *text, char id[WEIR__ID + 1]);
 bool weir__far_is_id(const char *text);
 bool weir__spec_ok(const weir_job_spec *spec); /* in put.c */
-int64_t weir__far_redrive(const weir_ctx *ctx, weir_store *s, const char *queue);
+int64_t weir__far_redrive(const weir_ctx *ctx, weir_store *s, const char *queue,
+                          weir_redrive_left *left);
 int weir__far_put(const weir_ctx *ctx, weir_store *s, const char *queue, const weir_job_spec *specs,
                   size_t n, char (*ret_ids)[27], int *ret);
 

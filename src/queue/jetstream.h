@@ -113,7 +113,8 @@ int weir__js_info(const weir_ctx *ctx, struct weir__js *js, const char *verb, co
 int weir__js_lay_ghosts(const weir_ctx *ctx, struct weir__js *js, struct weir__js_queue *q);
 
 /* ---- jetstream_redrive.c ---- */
-int64_t weir__js_redrive(const weir_ctx *ctx, void *engine, const char *queue);
+int weir__js_redrive(const weir_ctx *ctx, void *engine, const char *queue,
+                     struct weir__redriven *d);
 
 /* ---- jetstream_take.c ---- */
 int weir__js_fetch(const weir_ctx *ctx, void *engine, const char *queue, size_t max,

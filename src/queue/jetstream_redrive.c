@@ -38,7 +38,8 @@ static void member(const struct weir__json_member *m, void *arg)
 		f->wrong |= weir__base64_decode(&f->data, m->text, strlen(m->text)) < 0;
 }
 
-/* The first that is dead, from a number on. 0, also when there is none; or an error. */
+/* The first that is dead, from a number on. 0, also when there is none; or an error: -EIO with a
+ * number is of this message alone. */
 static int find(const weir_ctx *ctx, struct weir__js *js, const char *queue, uint64_t from,
                 struct found *f)
 {
@@ -98,7 +99,9 @@ static int put_again(const weir_ctx *ctx, struct weir__js *js, const char *queue
 	weir__buf_free(&headers);
 	free(d);
 	if (r <= 0)
-		return weir_ctx_err(ctx) < 0 ? weir_ctx_err(ctx) : r == -ENOMEM ? r : -ENOTCONN;
+		return weir_ctx_err(ctx) < 0          ? weir_ctx_err(ctx) :
+		       r == -ENOMEM || r == -EMSGSIZE ? r :
+		                                        -ENOTCONN;
 	r = weir__js_verdict(&answer);
 	weir_msg_free(&answer);
 	return r;
@@ -117,29 +120,45 @@ static int forget(const weir_ctx *ctx, struct weir__js *js, const char *queue, u
 	return r;
 }
 
-int64_t weir__js_redrive(const weir_ctx *ctx, void *engine, const char *queue)
+/* The first of them. 1: on with what is behind it; 0: there is none; or an error. */
+static int redrive_one(const weir_ctx *ctx, struct weir__js *js, const char *queue, uint64_t *from,
+                       struct weir__redriven *d)
 {
-	struct weir__remote_counts c;
-	struct weir__js *js = engine;
-	uint64_t from = 1;
-	int64_t done = 0;
-	/* What dies again meanwhile is not redriven twice. */
-	int r = weir__js_count(ctx, js, queue, &c);
+	struct found f = { .head = WEIR__BUF_INIT, .data = WEIR__BUF_INIT };
+	int r = find(ctx, js, queue, *from, &f);
+	char id[32];
 
-	while (r >= 0 && done < c.dead) {
-		struct found f = { .head = WEIR__BUF_INIT, .data = WEIR__BUF_INIT };
-
-		r = find(ctx, js, queue, from, &f);
-		if (r == 0 && f.seq)
-			r = put_again(ctx, js, queue, &f);
-		if (r >= 0 && f.seq)
-			r = forget(ctx, js, queue, f.seq);
-		weir__buf_free(&f.head);
-		weir__buf_free(&f.data);
-		if (r < 0 || !f.seq)
-			break;
-		from = f.seq + 1;
-		done++;
+	if (r == 0 && f.seq)
+		r = put_again(ctx, js, queue, &f);
+	weir__buf_free(&f.head);
+	weir__buf_free(&f.data);
+	if (f.seq && (r == -EIO || r == -EMSGSIZE)) {
+		snprintf(id, sizeof id, "message %llu", (unsigned long long)f.seq);
+		weir__redrive_leave(d, id,
+		                    r == -EIO ? "it cannot be read" :
+		                                "it is larger than the server takes");
+	} else if (r >= 0 && f.seq) {
+		r = forget(ctx, js, queue, f.seq);
+		if (r < 0)
+			return r;
+		d->done++;
+	} else {
+		return r;
 	}
-	return r < 0 && !done ? r : done;
+	*from = f.seq + 1;
+	return 1;
+}
+
+int weir__js_redrive(const weir_ctx *ctx, void *engine, const char *queue, struct weir__redriven *d)
+{
+	struct weir__remote_counts c = { 0 };
+	uint64_t from = 1;
+	int r = weir__js_count(ctx, engine, queue, &c);
+
+	d->dead = c.dead;
+	if (r == 0)
+		r = 1;
+	while (r > 0 && weir__redrive_rest(d) > 0)
+		r = redrive_one(ctx, engine, queue, &from, d);
+	return r < 0 ? r : 0;
 }

@@ -521,8 +521,10 @@ int weir_job_retry(const weir_ctx *ctx, weir_store *s, const char *id)
 	return r < 0 ? r : weir__journal_wait(ctx, s, &w);
 }
 
-int64_t weir_queue_redrive(const weir_ctx *ctx, weir_store *s, const char *queue)
+int64_t weir_queue_redrive(const weir_ctx *ctx, weir_store *s, const char *queue,
+                           weir_redrive_left *ret_left)
 {
+	weir_redrive_left nobody, *l = ret_left ? ret_left : &nobody;
 	struct weir__settle w = { 0 };
 	int64_t n = 0;
 	int r = 0;
@@ -530,8 +532,9 @@ int64_t weir_queue_redrive(const weir_ctx *ctx, weir_store *s, const char *queue
 	size_t left = SIZE_MAX; /* What dies again meanwhile is not redriven twice. */
 
 	weir__magic_check(s, weir__store_magic);
+	*l = (weir_redrive_left){ 0 };
 	if (s->far)
-		return weir__far_redrive(ctx, s, queue);
+		return weir__far_redrive(ctx, s, queue, l);
 	while (more) {
 		struct weir__queue *q;
 

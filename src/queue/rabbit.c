@@ -441,16 +441,15 @@ static int extend(const weir_ctx *ctx, void *engine, const char *queue,
 
 /* ---- Redrive ---- */
 
-/* Some of the dead: put anew, and acknowledged where they were when that was confirmed. How many; 0:
- * none are there; or why none was put. */
-static int64_t redrive_some(const weir_ctx *ctx, struct weir__rmq *rmq, const char *dead,
-                            const char *main_name, size_t max)
+/* Some of the dead: put anew, and acknowledged where they were when that was confirmed. 1; 0: none are
+ * there; or what stopped it. */
+static int redrive_some(const weir_ctx *ctx, struct weir__rmq *rmq, const char *dead,
+                        const char *main_name, size_t max, struct weir__redriven *d)
 {
 	weir_ctx soon = weir_ctx_timeout(ctx, NONE_THERE), late;
 	struct weir__remote_job jobs[REDRIVE];
 	struct weir__delivery *got[REDRIVE];
-	int n = fetch_from(&soon, rmq, dead, max, got), each[REDRIVE], r = 0;
-	int64_t done = 0;
+	int n = fetch_from(&soon, rmq, dead, max, got), each[REDRIVE], r = n > 0;
 
 	if (n == -ETIMEDOUT && weir_ctx_err(ctx) == 0 && weir_now() < ctx->deadline_ns)
 		return 0; /* Somebody else was faster. */
@@ -463,30 +462,31 @@ static int64_t redrive_some(const weir_ctx *ctx, struct weir__rmq *rmq, const ch
 		bool put = each[i] == 0;
 
 		(void)finish(&late, rmq, got[i], put ? WEIR__RMQ_ACK : WEIR__RMQ_REQUEUE);
-		done += put;
+		d->done += put;
 		r = put ? r : each[i];
 		free(got[i]);
 	}
-	return n < 0 ? n : r < 0 && !done ? r : done;
+	return n < 0 ? n : r;
 }
 
-/* What dies again meanwhile is not redriven twice. Cut off in the middle, some are there twice. */
-static int64_t redrive(const weir_ctx *ctx, void *engine, const char *queue)
+/* No message is one that cannot be read or put: what it has that is not ours is left out, and what
+ * came to the dead was no larger in the queue. */
+static int redrive(const weir_ctx *ctx, void *engine, const char *queue, struct weir__redriven *d)
 {
 	char dead[WEIR__RMQ_NAME], main_name[WEIR__RMQ_NAME];
 	struct weir__rmq *rmq = engine;
-	int64_t left = 0, done = 0, r;
+	int64_t rest;
+	int r;
 
 	name_of(dead, "dead", queue);
 	name_of(main_name, "queue", queue);
-	r = ask(ctx, &rmq->puts, WEIR__RMQ_COUNT, dead, &left);
-	for (; r >= 0 && done < left; done += r) {
-		r = redrive_some(ctx, rmq, dead, main_name,
-		                 left - done < REDRIVE ? (size_t)(left - done) : REDRIVE);
-		if (r <= 0)
-			break;
-	}
-	return r < 0 && !done ? r : done;
+	r = ask(ctx, &rmq->puts, WEIR__RMQ_COUNT, dead, &d->dead);
+	if (r == 0)
+		r = 1;
+	while (r > 0 && (rest = weir__redrive_rest(d)) > 0)
+		r = redrive_some(ctx, rmq, dead, main_name, rest < REDRIVE ? (size_t)rest : REDRIVE,
+		                 d);
+	return r < 0 ? r : 0;
 }
 
 /* ---- Life ---- */

@@ -110,6 +110,19 @@ struct weir__remote_counts {
 	int64_t queued, delayed, running, dead, bytes;
 };
 
+/* What became of the dead. */
+struct weir__redriven {
+	int64_t dead, done; /* those that were there when it began; those that are back */
+	weir_redrive_left left;
+};
+/* This one stays where it is. `id`: what it is known by there. */
+void weir__redrive_leave(struct weir__redriven *d, const char *id, const char *why);
+/* What dies again meanwhile is not redriven twice. */
+static inline int64_t weir__redrive_rest(const struct weir__redriven *d)
+{
+	return d->dead - d->done - d->left.n;
+}
+
 struct weir__remote_engine {
 	/* The URL is whole; what it may have after '?' is the engine's. Waits for the first
 	 * connection: -ECONNREFUSED, -EACCES, -EINVAL (said why in the log). */
@@ -169,10 +182,12 @@ struct weir__remote_engine {
 	/* 0; or any error: they are not known now. */
 	int (*count)(const weir_ctx *ctx, void *engine, const char *queue,
 	             struct weir__remote_counts *ret);
-	/* The jobs that are dead now back to the queue, with fresh attempts: how many, or why none.
-	 * Cut off in the middle, some are in both places. NULL: WEIR__CAN_REDRIVE is not in its
-	 * row. */
-	int64_t (*redrive)(const weir_ctx *ctx, void *engine, const char *queue);
+	/* The jobs that are dead now back to the queue, with fresh attempts; what cannot be read or
+	 * put is left where it is. 0, or what stopped it; *d, which comes as zeros, tells how far it
+	 * came. Cut off in the middle, some are in both places. NULL: WEIR__CAN_REDRIVE is not in
+	 * its row. */
+	int (*redrive)(const weir_ctx *ctx, void *engine, const char *queue,
+	               struct weir__redriven *d);
 };
 
 /* Is it an error that comes from a context? */

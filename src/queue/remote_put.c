@@ -7,9 +7,11 @@
  * own window is the key's window, and whoever asks gets the same id, from any process.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/sha256.h"
 #include "queue/far.h"
 
@@ -186,9 +188,17 @@ out:
 	return r;
 }
 
-int64_t weir__far_redrive(const weir_ctx *ctx, weir_store *s, const char *queue)
+void weir__redrive_leave(struct weir__redriven *d, const char *id, const char *why)
 {
-	int64_t n;
+	if (d->left.n++ == 0)
+		snprintf(d->left.why, sizeof d->left.why, "%.64s: %s", id, why);
+}
+
+int64_t weir__far_redrive(const weir_ctx *ctx, weir_store *s, const char *queue,
+                          weir_redrive_left *left)
+{
+	struct weir__redriven d = { 0 };
+	int r;
 
 	if (!weir__far_can(s, WEIR__CAN_REDRIVE))
 		return -EOPNOTSUPP;
@@ -196,9 +206,20 @@ int64_t weir__far_redrive(const weir_ctx *ctx, weir_store *s, const char *queue)
 		return -EINVAL;
 	if (!weir__far_enter(s))
 		return -EPIPE;
-	n = weir__far_make(ctx, s, queue);
-	if (n == 0)
-		n = s->far->ops->redrive(ctx, s->far->engine, queue);
+	r = weir__far_make(ctx, s, queue);
+	if (r == 0)
+		r = s->far->ops->redrive(ctx, s->far->engine, queue, &d);
 	weir__far_leave(s);
-	return n;
+	if (r < 0 && !*d.left.why)
+		snprintf(d.left.why, sizeof d.left.why, "%s",
+		         r == -EAGAIN   ? "the queue is full" :
+		         r == -ENOTCONN ? "the engine is away" :
+		                          strerror(-r));
+	if (r < 0)
+		d.left.n = d.dead - d.done;
+	if (d.left.n)
+		weir__log(WEIR__WARN, "queue", "redrive: %lld of the dead of %s are left there: %s",
+		          (long long)d.left.n, queue, d.left.why);
+	*left = d.left;
+	return r < 0 && !d.done ? r : d.done;
 }

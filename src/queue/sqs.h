@@ -154,6 +154,7 @@ int weir__sqs_bury(const weir_ctx *ctx, void *engine, const char *queue,
                    const struct weir__delivery *d, const char *why);
 int weir__sqs_extend(const weir_ctx *ctx, void *engine, const char *queue,
                      const struct weir__delivery *d, int64_t *ret_until_ns);
-int64_t weir__sqs_redrive(const weir_ctx *ctx, void *engine, const char *queue);
+int weir__sqs_redrive(const weir_ctx *ctx, void *engine, const char *queue,
+                      struct weir__redriven *d);
 
 #endif

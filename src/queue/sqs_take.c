@@ -181,56 +181,75 @@ int weir__sqs_extend(const weir_ctx *ctx, void *engine, const char *queue,
 
 /* ---- Redrive ---- */
 
-/* Up to a batch of the dead: sent anew, and deleted where they were when that was answered. How many;
- * 0: none came; or why none was sent. StartMessageMoveTask would do it there, but only for a queue
- * that a RedrivePolicy names. */
-static int64_t redrive_some(const weir_ctx *ctx, struct weir__sqs *s, struct weir__sqs_queue *q,
-                            size_t max)
+/* Sent anew, some at once: each[i] as weir__sqs_entry.result. */
+static void send_anew(const weir_ctx *ctx, struct weir__sqs_queue *q, struct weir__delivery **got,
+                      int n, int *each)
 {
 	struct weir__sqs_entry e[WEIR__SQS_BATCH];
-	struct weir__delivery *got[WEIR__SQS_BATCH], *of[WEIR__SQS_BATCH];
-	int n = poll_with(ctx, s, q, true, 1, max, 1, got), r = 0;
-	int64_t done = 0;
-	weir_ctx late;
+	int of[WEIR__SQS_BATCH];
 	size_t m = 0;
 
 	for (int i = 0; i < n; i++) {
-		int each = weir__sqs_entry_of(&got[i]->job, NULL, &e[m]);
-
-		r = each < 0 ? each : r;
-		of[m] = got[i];
-		m += each == 0;
+		each[i] = weir__sqs_entry_of(&got[i]->job, NULL, &e[m]);
+		of[m] = i;
+		m += each[i] == 0;
 	}
 	if (m)
 		(void)weir__sqs_send(ctx, &q->send, e, m);
-	late = weir_ctx_shield(ctx, ANSWER);
-	for (size_t i = 0; i < m; i++) {
-		r = e[i].result < 0 ? e[i].result : r;
-		if (e[i].result == 0) {
-			(void)tell(&late, &q->raise, of[i], -1);
-			done++;
-		}
-	}
-	for (int i = 0; i < n; i++) /* One that was not sent is hidden for a lease. */
-		free(got[i]);
-	return n < 0 ? n : r < 0 && !done ? r : done;
+	for (size_t k = 0; k < m; k++)
+		each[of[k]] = e[k].result;
 }
 
-int64_t weir__sqs_redrive(const weir_ctx *ctx, void *engine, const char *queue)
+/* It is this message that the service does not take, or one that was sent together with it. */
+static bool unfit(int r)
 {
-	struct weir__sqs *s = engine;
-	struct weir__sqs_queue *q = weir__sqs_find(s, queue);
-	struct weir__remote_counts c;
-	int64_t done = 0, r = weir__sqs_count(ctx, s, queue, &c);
+	return r == -EIO || r == -EMSGSIZE;
+}
 
-	/* What dies again meanwhile is not redriven twice. */
-	while (r >= 0 && done < c.dead) {
-		size_t left = (size_t)(c.dead - done);
+/* Up to a batch of the dead: sent anew, and deleted where they were when that was answered. 1; 0: none
+ * came; or what stopped it. StartMessageMoveTask would do it there, but only for a queue that a
+ * RedrivePolicy names. */
+static int redrive_some(const weir_ctx *ctx, struct weir__sqs *s, struct weir__sqs_queue *q,
+                        size_t max, struct weir__redriven *d)
+{
+	struct weir__delivery *got[WEIR__SQS_BATCH];
+	int n = poll_with(ctx, s, q, true, 1, max, 1, got), each[WEIR__SQS_BATCH], r = n;
+	weir_ctx late;
 
-		r = redrive_some(ctx, s, q, left < WEIR__SQS_BATCH ? left : WEIR__SQS_BATCH);
-		if (r <= 0)
-			break;
-		done += r;
+	send_anew(ctx, q, got, n, each);
+	for (int i = 0; n > 1 && i < n; i++) /* A batch may be refused for one of it. */
+		if (unfit(each[i]))
+			send_anew(ctx, q, &got[i], 1, &each[i]);
+	late = weir_ctx_shield(ctx, ANSWER);
+	for (int i = 0; i < n; i++) {
+		if (each[i] == 0) {
+			(void)tell(&late, &q->raise, got[i], -1);
+			d->done++;
+		} else if (unfit(each[i])) {
+			weir__redrive_leave(d, got[i]->job.id,
+			                    each[i] == -EIO ? "SQS refuses it, the log says why" :
+			                                      "it is larger than SQS takes");
+		} else {
+			r = each[i];
+		}
+		free(got[i]); /* One that was not sent is hidden for a lease. */
 	}
-	return r < 0 && !done ? (weir__remote_stops((int)r) || r == -ENOMEM ? r : -ENOTCONN) : done;
+	return r;
+}
+
+int weir__sqs_redrive(const weir_ctx *ctx, void *engine, const char *queue,
+                      struct weir__redriven *d)
+{
+	struct weir__sqs_queue *q = weir__sqs_find(engine, queue);
+	struct weir__remote_counts c = { 0 };
+	int r = weir__sqs_count(ctx, engine, queue, &c);
+	int64_t rest;
+
+	d->dead = c.dead;
+	if (r == 0)
+		r = 1;
+	while (r > 0 && (rest = weir__redrive_rest(d)) > 0)
+		r = redrive_some(ctx, engine, q,
+		                 rest < WEIR__SQS_BATCH ? (size_t)rest : WEIR__SQS_BATCH, d);
+	return r >= 0 ? 0 : weir__remote_stops(r) || r == -ENOMEM ? r : -ENOTCONN;
 }

@@ -111,6 +111,38 @@ def the_dead_are_a_queue_that_says_why(n):
         check_eq(w.take('q-dead', wait='10s')[0]['id'], job['id'])
 
 
+def dies(w, *payloads):
+    for p in payloads:
+        w.enqueue('q', p, Weir_Max_Attempts=1)
+        job, = w.take('q', wait='10s')
+        check_eq(w.post(f'/v1/jobs/{job["id"]}/nack', {'lease': job['lease']}).status, 200)
+
+
+@sqs()
+def a_dead_message_that_cannot_be_sent_stays_and_the_others_come_back(n):
+    with weir_on(n) as w:
+        dies(w, b'a')
+        control(n, put=['q-dead', 'x' * (1 << 20)])  # with an id of ours it is too large
+        dies(w, b'b')
+        a = w.post('/v1/queues/q/redrive').json
+        check_eq((a['redriven'], a['left']), (2, 1), a)
+        check_in('larger than SQS takes', a['why'])
+        w.wait_err('1 of the dead of q are left there')
+        check_eq(sorted(m[0] for m in control(n)['messages']['q']), ['a', 'b'])
+        check_eq(len(control(n)['messages']['q-dead']), 1)
+
+
+@sqs()
+def a_batch_of_the_dead_that_is_refused_for_one_of_them_is_sent_one_by_one(n):
+    with weir_on(n) as w:
+        dies(w, b'a', b'b', b'c')
+        control(n, fail={'action': 'SendMessageBatch', 'code': 'InvalidMessageContents', 'times': 2})  # the batch, and the first alone
+        p = subprocess.run([program(), 'queues', 'redrive', 'q', '--server', w.url], capture_output=True, text=True, timeout=60)
+        check_eq(p.returncode, 0, p.stderr)
+        check(re.fullmatch('2 jobs are back in q\n1 job is left among the dead: [0-9A-Z]{26}: SQS refuses it, the log says why\n', p.stdout), p.stdout)
+        check_eq(len(control(n)['messages']['q-dead']), 1)
+
+
 @sqs()
 def a_throttled_request_is_made_again(n):
     with weir_on(n) as w:

@@ -150,7 +150,7 @@ TASK(everything_that_a_job_is_comes_back)
 	CHECK(c2.next_at == c.next_at && c2.len == 4);
 	CHECK_EQ(weir_cron_get(s, "gone", &c2), -ENOENT);
 	CHECK(info(s, "d").set.paused);
-	CHECK_EQ(weir_queue_redrive(ctx, s, "poison"), 1);
+	CHECK_EQ(weir_queue_redrive(ctx, s, "poison", NULL), 1);
 	s = reopen(ctx, s);
 	CHECK_STR(state(ctx, s, dead), "queued");
 	take_and_ack(ctx, s, "poison", "x");

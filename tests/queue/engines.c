@@ -227,7 +227,7 @@ CONTRACT(the_dead_come_back_with_fresh_attempts)
 	weir_job *j;
 
 	if (!can(e, WEIR__CAN_REDRIVE)) {
-		CHECK_EQ(weir_queue_redrive(ctx, s, "q"), -EOPNOTSUPP);
+		CHECK_EQ(weir_queue_redrive(ctx, s, "q", NULL), -EOPNOTSUPP);
 		store_end(ctx, s);
 		return;
 	}
@@ -240,8 +240,8 @@ CONTRACT(the_dead_come_back_with_fresh_attempts)
 		/* RabbitMQ brings them there in its own time. */
 		while (counts(ctx, s, "q").dead < 2)
 			CHECK_EQ(weir_sleep(ctx, WEIR_MS(5)), 0);
-		CHECK_EQ(weir_queue_redrive(ctx, s, "q"), 2);
-		CHECK_EQ(weir_queue_redrive(ctx, s, "q"), 0);
+		CHECK_EQ(weir_queue_redrive(ctx, s, "q", NULL), 2);
+		CHECK_EQ(weir_queue_redrive(ctx, s, "q", NULL), 0);
 	}
 	for (int i = 0; i < 2; i++) {
 		j = get(ctx, s, "q");

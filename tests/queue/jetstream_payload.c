@@ -85,7 +85,7 @@ static void a_job(const weir_ctx *ctx, const char *url)
 	CHECK_EQ(weir_job_ack(ctx, j, NULL, 0), -ESTALE);
 	CHECK_EQ(weir_queue_refresh(ctx, s, "q"), 0);
 	CHECK_EQ(info(s, "q").dead, 1);
-	CHECK_EQ(weir_queue_redrive(ctx, s, "q"), 1);
+	CHECK_EQ(weir_queue_redrive(ctx, s, "q", NULL), 1);
 	j = get(ctx, s);
 	CHECK_EQ(length(j), largest);
 	CHECK_EQ(weir_job_ack(ctx, j, NULL, 0), 0);
@@ -95,6 +95,41 @@ static void a_job(const weir_ctx *ctx, const char *url)
 TASK(a_job_larger_than_the_server_takes_is_refused_and_the_largest_may_die_and_come_back)
 {
 	over(ctx, a_job);
+}
+
+static void among_the_dead(const weir_ctx *ctx, const char *url)
+{
+	static const char bytes[MAX];
+	weir_redrive_left left;
+	weir_store *s;
+	weir_bus *b;
+	weir_job *j;
+
+	CHECK_EQ(weir_store_open(ctx, url, NULL, &s), 0);
+	CHECK_EQ(put_of(ctx, s, 1), 0);
+	CHECK_EQ(weir_bus_open(ctx, url, &b), 0); /* Somebody else's, and one of ours behind it. */
+	CHECK_EQ(weir_bus_publish(ctx, b, "weir.dead.q", bytes, MAX), 0);
+	CHECK_EQ(weir_bus_flush(ctx, b), 0);
+	CHECK_EQ(weir_bus_drain(ctx, b), 0);
+	j = get(ctx, s);
+	CHECK_EQ(weir_lease_bury(ctx, s, weir_job_id(j), weir_job_lease(j), "no"), 0);
+	CHECK_EQ(weir_job_ack(ctx, j, NULL, 0), -ESTALE);
+	for (int again = 0; again < 2; again++) {
+		CHECK_EQ(weir_queue_redrive(ctx, s, "q", &left), !again);
+		CHECK_EQ(left.n, 1);
+		CHECK_STR(left.why, "message 1: it is larger than the server takes");
+	}
+	CHECK_EQ(weir_queue_refresh(ctx, s, "q"), 0);
+	CHECK_EQ(info(s, "q").dead, 1);
+	j = get(ctx, s);
+	CHECK_EQ(length(j), 1);
+	CHECK_EQ(weir_job_ack(ctx, j, NULL, 0), 0);
+	store_end(ctx, s);
+}
+
+TASK(a_dead_message_too_large_to_be_put_again_stays_and_the_others_come_back)
+{
+	over(ctx, among_the_dead);
 }
 
 static void a_message(const weir_ctx *ctx, const char *url)

@@ -244,13 +244,13 @@ SIM(redrive_brings_the_dead_back_with_fresh_attempts, 50)
 
 	CHECK_EQ(weir_job_nack(ctx, take(ctx, s, "q"), 0, "bad"), 0);
 	CHECK_STR(state(ctx, s, id), "dead");
-	CHECK_EQ(weir_queue_redrive(ctx, s, "q"), 1);
+	CHECK_EQ(weir_queue_redrive(ctx, s, "q", NULL), 1);
 	CHECK_STR(state(ctx, s, id), "queued");
 	j = take(ctx, s, "q");
 	CHECK_EQ(weir_job_attempt(j), 1);
 	CHECK_EQ(weir_job_ack(ctx, j, NULL, 0), 0);
-	CHECK_EQ(weir_queue_redrive(ctx, s, "q"), 0);
-	CHECK_EQ(weir_queue_redrive(ctx, s, "none"), -ENOENT);
+	CHECK_EQ(weir_queue_redrive(ctx, s, "q", NULL), 0);
+	CHECK_EQ(weir_queue_redrive(ctx, s, "none", NULL), -ENOENT);
 	store_end(ctx, s);
 }
 

@@ -131,7 +131,7 @@ SIM(what_queues_hold_is_there_again_after_a_clean_stop, 20)
 	CHECK(job_is(j, "delayed"));
 	CHECK(weir_wall() >= due && weir_wall() < due + WEIR_SEC(1));
 	CHECK_EQ(weir_job_ack(ctx, j, NULL, 0), 0);
-	CHECK_EQ(weir_queue_redrive(ctx, s, "d"), 1);
+	CHECK_EQ(weir_queue_redrive(ctx, s, "d", NULL), 1);
 	take_and_ack(ctx, s, "d", "dead");
 	CHECK_EQ(close_spool(ctx, s), 0);
 	dir_end(&d);
