@@ -150,8 +150,9 @@ const jobPath = (id) => "/v1/jobs/" + part(id);
 async function act(what, path, options)
 {
 	try {
-		await ask(path, { method: "POST", ...options });
-		say(what);
+		const answer = await ask(path, { method: "POST", ...options });
+
+		say(typeof what === "function" ? what(answer) : what, answer.left); /* Some stayed: it is to be seen. */
 		poll();
 		return true;
 	} catch (e) {
@@ -576,7 +577,8 @@ function queueRow(name)
 		const on = !queues.get(name).info.paused;
 		act("Queue " + name + (on ? " paused." : " resumed."), queuePath(name) + (on ? "/pause" : "/resume"));
 	};
-	redrive.onclick = () => act("Dead jobs of " + name + " are queued again.", queuePath(name) + "/redrive").then((ok) => { if (ok) { seededAt = 0; setTimeout(seed, 300); } });
+	redrive.onclick = () => act((a) => a.left ? "Of the dead of " + name + " " + a.redriven + " came back, " + a.left + " stayed: " + a.why :
+		"Dead jobs of " + name + " are queued again.", queuePath(name) + "/redrive").then((ok) => { if (ok) { seededAt = 0; setTimeout(seed, 300); } });
 	return Object.assign(row, { parts: { paused, depth, bar, paths, rates, waited, ran, oldest, running, done, dead, pause, redrive } });
 }
 
