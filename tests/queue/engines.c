@@ -9,6 +9,11 @@
 #include <weir/bus.h>
 #include <weir/group.h>
 
+#include "queue/far.h"
+#ifdef WEIR__RABBITMQ
+#include "queue/rabbit.h"
+#endif
+
 /* A test waits for its server most of the time. */
 __attribute__((constructor)) static void one_lane_each(void)
 {
@@ -601,6 +606,32 @@ static void a_double_of_a_held_job_comes_when_that_has_ended(const weir_ctx *ctx
 TASK(rabbitmq_a_double_of_a_held_job_comes_when_that_has_ended)
 {
 	over(ctx, "RabbitMQ", a_double_of_a_held_job_comes_when_that_has_ended);
+}
+
+/* The server would take back all that came over the channel. */
+static void a_job_held_past_hold_is_given_back_once(const weir_ctx *ctx, const struct engine *e)
+{
+	weir_store *s = open_url(ctx, e);
+	struct weir__rmq *rmq = s->far->engine;
+	weir_job *held, *j;
+
+	rmq->url.hold_ns = WEIR_MS(1); /* The URL takes a minute at least. */
+	/* It is looked at after a third of this. */
+	__atomic_store_n(&rmq->takes.silence_ns, WEIR_SEC(3), __ATOMIC_RELEASE);
+	put(ctx, s, "q", "a");
+	held = get(ctx, s, "q");
+	j = get(ctx, s, "q");
+	CHECK(job_is(j, "a"));
+	CHECK_EQ(weir_job_attempt(j), 2);
+	CHECK_EQ(weir_job_ack(ctx, held, NULL, 0), -ESTALE);
+	CHECK_EQ(weir_job_ack(ctx, j, NULL, 0), 0);
+	get_none(ctx, s, "q");
+	store_end(ctx, s);
+}
+
+TASK(rabbitmq_a_job_held_past_hold_is_given_back_once)
+{
+	over(ctx, "RabbitMQ", a_job_held_past_hold_is_given_back_once);
 }
 
 /* With an id that is none of Weir's, or without one. */
