@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What starting and joining a task costs, a yield, and an uncontended mutex. */
+#include <pthread.h>
 #include <weir/sync.h>
 
 #include "bench.h"
@@ -39,15 +40,39 @@ static void yields(const weir_ctx *ctx, int64_t n)
 		MUST(weir_yield(ctx));
 }
 
+static void lock_often(const weir_ctx *ctx, weir_mutex *m, int64_t n)
+{
+	for (int64_t i = 0; i < n; i++) {
+		MUST(weir_mutex_lock(ctx, m));
+		weir_mutex_unlock(m);
+	}
+}
+
 static void mutex(const weir_ctx *ctx, int64_t n)
 {
 	weir_mutex m;
 
 	weir_mutex_init(&m);
-	for (int64_t i = 0; i < n; i++) {
-		MUST(weir_mutex_lock(ctx, &m));
-		weir_mutex_unlock(&m);
-	}
+	lock_often(ctx, &m, n);
+}
+
+static void *stranger(void *m)
+{
+	MUST(weir_mutex_try_lock(m));
+	weir_mutex_unlock(m);
+	return NULL;
+}
+
+/* As it is for who has it alone for a while, of several threads that use it. */
+static void shared_mutex(const weir_ctx *ctx, int64_t n)
+{
+	weir_mutex m;
+	pthread_t thread;
+
+	weir_mutex_init(&m);
+	MUST(-pthread_create(&thread, NULL, stranger, &m));
+	pthread_join(thread, NULL);
+	lock_often(ctx, &m, n);
 }
 
 static int all(const weir_ctx *ctx, void *arg)
@@ -57,6 +82,7 @@ static int all(const weir_ctx *ctx, void *arg)
 	bench(ctx, "spawn-join-1000", thousand, 2000000);
 	bench(ctx, "yield", yields, 5000000);
 	bench(ctx, "mutex-uncontended", mutex, 20000000);
+	bench(ctx, "mutex-shared-uncontended", shared_mutex, 20000000);
 	return 0;
 }
 

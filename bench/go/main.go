@@ -357,4 +357,5 @@ func main() {
 		}
 	})
 	bench("mutex-uncontended", 20000000, mutex)
+	bench("mutex-shared-uncontended", 20000000, mutex)
 }

@@ -62,7 +62,7 @@ void weir__bias_init_owned(struct weir__bias *b, int owner)
 /* Under the inner lock: nobody owns it yet. */
 static void count_use(struct weir__bias *b, int self)
 {
-	if (self < 0) {
+	if (self < 0 || (b->once && b->last != self && b->last != WEIR__BIAS_NOBODY)) {
 		__atomic_store_n(&b->owner, WEIR__BIAS_NEVER, __ATOMIC_RELEASE);
 		return;
 	}

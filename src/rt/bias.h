@@ -12,7 +12,8 @@
  * Two ways to use it: with an owner from the start (weir__bias_init_owned), whom strangers seldom
  * disturb and who gets the bias back at once; or without (WEIR__BIAS_INIT), where a worker
  * becomes the owner by WEIR__BIAS_STREAK uses in a row, and the first stranger ends the bias for
- * ever, because what two workers use once they use again.
+ * ever, because what two workers use once they use again. With `once` a second worker ends the
+ * bias even before there is an owner: for what costs more while that is open.
  *
  * Without membarrier, in a simulation and under ThreadSanitizer (which cannot see through it)
  * everybody takes the inner lock. tests/rt/bias.c has the stress.
@@ -41,6 +42,7 @@ void weir__patience_pause(int pauses); /* of 10 to 30 ns each */
 struct weir__bias {
 	int16_t owner; /* atomic, relaxed: a worker; NOBODY yet; NEVER again */
 	bool keeps;    /* the owner gets the bias back */
+	bool once;     /* a second user ends it before there is an owner, too */
 
 	weir__lock lock;
 	int16_t last;                /* under the lock: who used it last … */
