@@ -608,18 +608,26 @@ TASK(rabbitmq_a_double_of_a_held_job_comes_when_that_has_ended)
 	over(ctx, "RabbitMQ", a_double_of_a_held_job_comes_when_that_has_ended);
 }
 
-/* The server would take back all that came over the channel. */
+/* Else the server would take back all that came over the channel. */
 static void a_job_held_past_hold_is_given_back_once(const weir_ctx *ctx, const struct engine *e)
 {
 	weir_store *s = open_url(ctx, e);
 	struct weir__rmq *rmq = s->far->engine;
+	const struct weir__delivery *d;
 	weir_job *held, *j;
+	int64_t until;
 
-	rmq->url.hold_ns = WEIR_MS(1); /* The URL takes a minute at least. */
-	/* It is looked at after a third of this. */
-	__atomic_store_n(&rmq->takes.silence_ns, WEIR_SEC(3), __ATOMIC_RELEASE);
+	/* It is renewed after a third of this; heartbeats come in five seconds. */
+	__atomic_store_n(&rmq->takes.silence_ns, WEIR_SEC(6), __ATOMIC_RELEASE);
 	put(ctx, s, "q", "a");
-	held = get(ctx, s, "q");
+	held = get_with(ctx, s, "q", (weir_take_options){ .lease_ns = WEIR_SEC(600) });
+	weir__store_enter(s);
+	d = weir__container(s->far->held.next, struct weir__hold, link)->d;
+	weir__store_leave(s);
+	CHECK_EQ(e->row->remote->extend(ctx, rmq, "q", d, &until), 0);
+	rmq->url.hold_ns = WEIR_MS(1); /* The URL takes a minute at least. */
+	CHECK_EQ(weir_sleep(ctx, WEIR_MS(2)), 0);
+	CHECK_EQ(e->row->remote->extend(ctx, rmq, "q", d, &until), -ESTALE);
 	j = get(ctx, s, "q");
 	CHECK(job_is(j, "a"));
 	CHECK_EQ(weir_job_attempt(j), 2);
