@@ -62,6 +62,18 @@ static inline struct weir__list *weir__list_pop(struct weir__list *head)
 	return node;
 }
 
+/* All of `from` behind all of `head`. */
+static inline void weir__list_append_all(struct weir__list *head, struct weir__list *from)
+{
+	if (weir__list_empty(from))
+		return;
+	from->next->prev = head->prev;
+	head->prev->next = from->next;
+	from->prev->next = head;
+	head->prev = from->prev;
+	weir__list_init(from);
+}
+
 #define weir__list_each(node, head) \
 	for (struct weir__list *node = (head)->next; node != (head); node = node->next)
 

@@ -309,7 +309,11 @@ struct weir__journal {
 	enum { WEIR__BUSY, WEIR__DOZING, WEIR__ASLEEP } writer;
 	bool news, urgent;      /* by the operation that holds the lock */
 	struct weir__list jobs; /* records that have changed */
-	size_t jobs_n;
+	/* The same, of running ones for which nobody waits: most end, and are written, before long.
+	 * Those that have been here longer, and the others. */
+	struct weir__list later[2];
+	int64_t later_ns; /* when the first of these are to be written, and the others take their place */
+	size_t jobs_n;                      /* in all three */
 	bool queues, crons;                 /* some are dirty */
 	size_t idems_n;                     /* keys that are */
 	struct weir__cron_gone *crons_gone; /* deleted, and still to be deleted on disk */
@@ -559,8 +563,7 @@ int weir__journal_cron_gone(weir_store *s, const char *name); /* 0 or -ENOMEM */
  * what the disk said, or the context's error. Without a context the wait ends with the write. */
 void weir__journal_wait_for(weir_store *s, struct weir__settle *w, bool put);
 /* For a change of this job; one that is in memory only is waited for by nobody. */
-void weir__journal_wait_for_job(weir_store *s, struct weir__settle *w,
-                                const struct weir__record *j);
+void weir__journal_wait_for_job(weir_store *s, struct weir__settle *w, struct weir__record *j);
 int weir__journal_wait(const weir_ctx *ctx, weir_store *s, struct weir__settle *w);
 int weir__journal_sync(const weir_ctx *ctx, weir_store *s); /* all that has changed so far */
 bool weir__journal_wakes(weir_store *s); /* by leave(), under the lock: the writer is to be woken */

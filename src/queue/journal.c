@@ -14,6 +14,9 @@
  * it, the change stays dirty and is tried again: memory is never behind the disk, and what was
  * not answered may happen again after a crash.
  *
+ * A take and whatever else befalls a running job is waited for by nobody, and its end mostly follows
+ * soon. So that is left for 10 to 20 ms while transactions go on, for its end to be written instead.
+ *
  * A queue may ask for less. In one of durability "os" what changed is written, but the transaction
  * is not synced unless something else in it has to be. Jobs of one of durability "memory" have no
  * number and are not dirty until the store closes; one that has a number, from before the queue was
@@ -29,14 +32,26 @@
 #include "queue/journal.h"
 #include "rt/task.h"
 
-static void mark(weir_store *s, struct weir__record *j)
+enum { LATER_NS = 10000000 };
+
+static void mark(weir_store *s, struct weir__record *j, bool later)
 {
-	if (weir__list_linked(&j->dirty))
+	if (!weir__list_linked(&j->dirty)) {
+		j->refs++;
+		s->journal.jobs_n++;
+		s->journal.news = true;
+	} else if (!later) {
+		weir__list_remove(&j->dirty);
+	} else {
 		return;
-	j->refs++;
-	weir__list_append(&s->journal.jobs, &j->dirty);
-	s->journal.jobs_n++;
-	s->journal.news = true;
+	}
+	weir__list_append(later ? &s->journal.later[1] : &s->journal.jobs, &j->dirty);
+}
+
+static void hurry(weir_store *s)
+{
+	for (int i = 0; i < 2; i++)
+		weir__list_append_all(&s->journal.jobs, &s->journal.later[i]);
 }
 
 void weir__journal_job(weir_store *s, struct weir__record *j)
@@ -53,7 +68,7 @@ void weir__journal_job(weir_store *s, struct weir__record *j)
 	}
 	j->changed = true;
 	j->syncs |= d != WEIR_OS;
-	mark(s, j);
+	mark(s, j, j->state == WEIR_RUNNING && j->saved);
 }
 
 void weir__journal_gone(weir_store *s, struct weir__record *j)
@@ -69,7 +84,7 @@ void weir__journal_gone(weir_store *s, struct weir__record *j)
 	if (!s->journal.on || !j->num)
 		return;
 	j->gone = true;
-	mark(s, j);
+	mark(s, j, false);
 }
 
 void weir__journal_keep(weir_store *s, struct weir__queue *q)
@@ -139,10 +154,13 @@ void weir__journal_wait_for(weir_store *s, struct weir__settle *w, bool put)
 	jl->urgent = true;
 }
 
-void weir__journal_wait_for_job(weir_store *s, struct weir__settle *w, const struct weir__record *j)
+void weir__journal_wait_for_job(weir_store *s, struct weir__settle *w, struct weir__record *j)
 {
-	if (j->num)
-		weir__journal_wait_for(s, w, false);
+	if (!j->num)
+		return;
+	if (weir__list_linked(&j->dirty))
+		mark(s, j, false);
+	weir__journal_wait_for(s, w, false);
 }
 
 int weir__journal_wait(const weir_ctx *ctx, weir_store *s, struct weir__settle *w)
@@ -171,6 +189,7 @@ int weir__journal_sync(const weir_ctx *ctx, weir_store *s)
 	struct weir__settle w = { 0 };
 
 	weir__store_enter(s);
+	hurry(s);
 	weir__journal_wait_for(s, &w, false);
 	weir__store_leave(s);
 	return weir__journal_wait(ctx, s, &w);
@@ -312,7 +331,19 @@ void weir__batch_free(struct weir__batch *b)
 	b->jobs = NULL;
 }
 
-int weir__journal_take(weir_store *s, struct weir__batch *b)
+/* What has been left for long enough. */
+static void take_later(struct weir__journal *jl)
+{
+	int64_t now = weir_now();
+
+	if (now < jl->later_ns)
+		return;
+	jl->later_ns = now + LATER_NS;
+	weir__list_append_all(&jl->jobs, &jl->later[0]);
+	weir__list_append_all(&jl->later[0], &jl->later[1]);
+}
+
+int weir__journal_take(weir_store *s, struct weir__batch *b, bool all)
 {
 	struct weir__journal *jl = &s->journal;
 	int r;
@@ -336,6 +367,10 @@ int weir__journal_take(weir_store *s, struct weir__batch *b)
 	if (r == 0) {
 		b->ticket = jl->tickets;
 		b->sync = b->queues_n || b->crons_n || b->crons_gone || b->idems_n;
+		if (all)
+			hurry(s);
+		else
+			take_later(jl);
 		while (!weir__list_empty(&jl->jobs)) {
 			struct weir__record *j =
 				weir__container(jl->jobs.next, struct weir__record, dirty);
@@ -347,10 +382,11 @@ int weir__journal_take(weir_store *s, struct weir__batch *b)
 			j->syncs = false;
 			b->jobs[b->jobs_n++] = j;
 		}
-		jl->jobs_n = 0;
+		jl->jobs_n -= b->jobs_n;
+		r = b->jobs_n || b->sync || weir__journal_urgent(s);
 	}
 	weir__store_leave(s);
-	if (r < 0)
+	if (r <= 0)
 		batch_clear(b);
 	return r;
 }
@@ -469,7 +505,7 @@ static void written(weir_store *s, struct weir__record *j, int r_put, int r_rest
 	} else if (j->saved || !j->gone) {
 		j->changed |= j->writes;
 		j->syncs = true;
-		mark(s, j);
+		mark(s, j, false);
 	}
 	weir__job_unref(s, j);
 }
@@ -534,6 +570,7 @@ int weir__journal_end(weir_store *s, size_t *ret_lost)
 	weir__store_enter(s);
 	rest = jl->queues || jl->crons || jl->crons_gone || jl->idems_n;
 	jl->on = false;
+	hurry(s);
 	while (!weir__list_empty(&jl->jobs)) {
 		struct weir__record *j = weir__container(jl->jobs.next, struct weir__record, dirty);
 

@@ -2,7 +2,7 @@
 /*
  * The journal as the engine's writer sees it. A round of the writer:
  *
- *	r = weir__journal_take(s, &b);                     all that is dirty
+ *	r = weir__journal_take(s, &b, false);              what is dirty
  *	while ((n = weir__journal_rows(s, &b, at, rows, 64)))
  *		write the rows
  *	weir__journal_done(s, &b, r_put, r_rest);          pending jobs to their places, waiters told
@@ -77,8 +77,9 @@ struct weir__batch {
 bool weir__journal_work(const weir_store *s);
 bool weir__journal_urgent(const weir_store *s);
 
-/* 0, or -ENOMEM: nothing was taken. */
-int weir__journal_take(weir_store *s, struct weir__batch *b);
+/* 1; 0: there is nothing that is to be written now; -ENOMEM. Of running jobs for which nobody waits,
+ * with `all`, what is dirty as well; else only what has been so for a while. */
+int weir__journal_take(weir_store *s, struct weir__batch *b, bool all);
 size_t weir__journal_rows(weir_store *s, const struct weir__batch *b, size_t at,
                           struct weir__row *rows, size_t max);
 /* How it went with new jobs, and with the rest: 0 or -Exxx. Empties the batch. */

@@ -47,6 +47,7 @@ static int next(struct weir__sqlite *q, bool rested, bool failed)
 	else
 		r = q->quit ? -1 : 0;
 	q->tried = q->quit;
+	q->rested = rested || q->quit;
 	jl->news = jl->urgent = false;
 	if (r == 0)
 		jl->writer = weir__journal_work(s) || q->more ? WEIR__DOZING : WEIR__ASLEEP;

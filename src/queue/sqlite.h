@@ -93,7 +93,8 @@ struct weir__sqlite {
 	bool quit;  /* the writer is to end; under the store's lock, as is: */
 	bool tried; /* it has begun a round since then: if that fails, it ends */
 	bool running;
-	bool brisk; /* the writer was woken soon after it had gone to sleep */
+	bool rested; /* since the last round, or it is the last: everything is to be written */
+	bool brisk;  /* the writer was woken soon after it had gone to sleep */
 	pthread_t thread;
 	sem_t woken;
 	struct weir__sleeper sleeper; /* in a simulation the writer is a task */

@@ -415,18 +415,14 @@ int weir__sqlite_round(struct weir__sqlite *q)
 {
 	weir_store *s = q->store;
 	int r, r_rest;
-	bool work;
 
 	weir__sqlite_reads(q);
-	weir__store_enter(s);
-	work = weir__journal_work(s);
-	weir__store_leave(s);
-	if (!work) {
+	r = weir__journal_take(s, &q->batch, q->rested);
+	if (r == 0) {
 		if (q->more)
 			weir__sqlite_more_step(q);
 		return 0;
 	}
-	r = weir__journal_take(s, &q->batch);
 	if (r < 0) {
 		sqlite3_sleep(100); /* Memory may come back. */
 		return r;

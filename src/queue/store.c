@@ -305,6 +305,8 @@ static weir_store *store_new(const weir_store_options *opt, const struct weir__e
 	weir__list_init(&s->finished);
 	weir__list_init(&s->idems);
 	weir__list_init(&s->journal.jobs);
+	weir__list_init(&s->journal.later[0]);
+	weir__list_init(&s->journal.later[1]);
 	weir__list_init(&s->journal.waits);
 	weir__list_init(&s->journal.thaws);
 	weir__store_random(s, s->jobs.seed, sizeof s->jobs.seed);

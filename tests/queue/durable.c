@@ -375,6 +375,47 @@ TASK(who_lists_a_queue_does_not_stumble_over_a_job_that_goes_to_disk_alone)
 	clean();
 }
 
+static uint64_t changes(const weir_store *s)
+{
+	return ((struct weir__sqlite *)s->engine_data)->changes;
+}
+
+/* Transactions go on meanwhile. */
+static void pass(const weir_ctx *ctx, weir_store *s, int64_t ns)
+{
+	for (int64_t end = weir_now() + ns; weir_now() < end;) {
+		put(ctx, s, "other", "x");
+		CHECK_EQ(weir_sleep(ctx, WEIR_MS(1)), 0);
+	}
+}
+
+SIM(a_take_is_written_when_the_end_of_its_job_does_not_follow_soon, 20)
+{
+	weir_store *s;
+	weir_job *j;
+
+	fresh();
+	s = reopen(ctx, NULL);
+	put(ctx, s, "q", "short");
+	take_and_ack(ctx, s, "q", "short");
+	CHECK_EQ(changes(s), 1);
+	put(ctx, s, "q", "long");
+	j = take(ctx, s, "q");
+	pass(ctx, s, WEIR_MS(9));
+	CHECK_EQ(changes(s), 1);
+	pass(ctx, s, WEIR_MS(12));
+	CHECK_EQ(changes(s), 2);
+	CHECK_EQ(weir_job_ack(ctx, j, NULL, 0), 0);
+	CHECK_EQ(changes(s), 3);
+	put(ctx, s, "q", "quiet");
+	j = take(ctx, s, "q");
+	CHECK_EQ(weir_sleep(ctx, WEIR_MS(30)), 0);
+	CHECK_EQ(changes(s), 4);
+	CHECK_EQ(weir_job_ack(ctx, j, NULL, 0), 0);
+	store_end(ctx, s);
+	clean();
+}
+
 TASK(what_is_done_with_leaves_the_file_again)
 {
 	struct stat st;
