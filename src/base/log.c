@@ -1,6 +1,19 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * Who reads standard error may be slow, or stopped, or not there at all, and then write(2) on its
+ * pipe never returns: no worker could get on, and the supervisor's thread could not even stop the
+ * program. So a write first waits for room, a second at most; once that was in vain nothing waits
+ * until there is room again, and how many lines were lost is said then. One thread at a time: room
+ * for one is not room for two.
+ *
+ * Rejected: O_NONBLOCK on standard error (it is shared with whoever else has that file open).
+ */
 #include "base/log.h"
 
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,6 +22,11 @@
 
 static _Atomic int least_level = WEIR__INFO;
 static _Atomic int log_form = WEIR__LOG_TEXT;
+
+enum { PATIENCE_MS = 1000, LINE_BYTES = 4096 };
+static pthread_mutex_t writing = PTHREAD_MUTEX_INITIALIZER;
+static bool unread; /* under writing: the last write found no room */
+static size_t lost; /* atomic; lines nobody was told of */
 
 static const char *const names[] = { "debug", "info", "warn", "error" };
 
@@ -71,23 +89,75 @@ static size_t head(char out[128], enum weir__log_level level, const char *area, 
 	                        tm.tm_sec, ts.tv_nsec / 1000000, names[level], area);
 }
 
-void weir__log(enum weir__log_level level, const char *area, const char *fmt, ...)
+/* Under `writing`. A pipe with room has PIPE_BUF bytes of it. */
+static int write_piece(int fd, const char *p, size_t n)
 {
-	char text[1024], line[4096];
-	va_list ap;
-	size_t n;
+	struct pollfd room = { .fd = fd, .events = POLLOUT };
+	ssize_t done;
+	int r;
+
+	do
+		r = poll(&room, 1, unread ? 0 : PATIENCE_MS);
+	while (r < 0 && errno == EINTR);
+	unread = r == 0;
+	if (r <= 0)
+		return r ? -errno : -EAGAIN;
+	do
+		done = write(fd, p, n < PIPE_BUF ? n : PIPE_BUF);
+	while (done < 0 && errno == EINTR);
+	return done < 0 ? -errno : (int)done;
+}
+
+int weir__log_write(int fd, const char *p, size_t n)
+{
+	struct timespec until;
+	int r = 0;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += PATIENCE_MS / 1000;
+	if (pthread_mutex_timedlock(&writing, &until))
+		return -EAGAIN;
+	for (; n > 0; p += r, n -= (size_t)r) {
+		r = write_piece(fd, p, n);
+		if (r < 0)
+			break;
+	}
+	pthread_mutex_unlock(&writing);
+	return r < 0 ? r : 0;
+}
+
+/* One line, whole. */
+static size_t render(char line[LINE_BYTES], enum weir__log_level level, const char *area,
+                     const char *text)
+{
 	int form = log_form;
 	bool json = form == WEIR__LOG_JSON;
+	size_t n = head(line, level, area, form);
+
+	n += escape(line + n, LINE_BYTES - n - 8, text, json);
+	memcpy(line + n, json ? "\"}\n" : "\n", json ? 3 : 1);
+	return n + (json ? 3 : 1);
+}
+
+void weir__log(enum weir__log_level level, const char *area, const char *fmt, ...)
+{
+	char text[1024], line[LINE_BYTES];
+	size_t missing;
+	va_list ap;
 
 	if ((int)level < least_level)
 		return;
+	missing = __atomic_exchange_n(&lost, 0, __ATOMIC_RELAXED);
+	if (missing) {
+		snprintf(text, sizeof text, "%zu lines are missing here: nobody read them",
+		         missing);
+		if (weir__log_write(STDERR_FILENO, line, render(line, WEIR__WARN, "log", text)) ==
+		    -EAGAIN)
+			__atomic_add_fetch(&lost, missing, __ATOMIC_RELAXED);
+	}
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof text, fmt, ap);
 	va_end(ap);
-	n = head(line, level, area, form);
-	n += escape(line + n, sizeof line - n - 8, text, json);
-	memcpy(line + n, json ? "\"}\n" : "\n", json ? 3 : 1);
-	n += json ? 3 : 1;
-	if (write(STDERR_FILENO, line, n) < 0)
-		return; /* Nobody is left to be told. */
+	if (weir__log_write(STDERR_FILENO, line, render(line, level, area, text)) == -EAGAIN)
+		__atomic_add_fetch(&lost, 1, __ATOMIC_RELAXED);
 }

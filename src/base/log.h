@@ -2,18 +2,24 @@
 /*
  * The log: one event a line on standard error, as text or JSON. Lines are written whole and never
  * interleave. Text: "2026-01-01T00:00:00.000Z warn http: client too slow peer=…". Control bytes
- * are escaped.
+ * are escaped. Where nobody reads, a line is given up after a second at most and counted; the count
+ * is logged when there is a reader again.
  */
 #ifndef WEIR_BASE_LOG_H
 #define WEIR_BASE_LOG_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 enum weir__log_level { WEIR__DEBUG, WEIR__INFO, WEIR__WARN, WEIR__ERROR };
 
 /* `area` is a layer or protocol ("http"); the sentence follows. Cut at 1000 bytes. Any thread. */
 void weir__log(enum weir__log_level level, const char *area, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
+
+/* Text that is no line of the log, to a descriptor that may be a pipe: all of it, 0, or -errno, and
+ * -EAGAIN where nobody reads. Any thread. */
+int weir__log_write(int fd, const char *p, size_t n);
 
 /* At most one line a second for the place of the call; the others are left out. */
 #define weir__log_rare(level, area, ...)                     \

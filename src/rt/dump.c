@@ -6,7 +6,6 @@
  * may look at all of them, whether a task lives there or not; its number, which is 0 between two
  * lives, tells whether what was read between two looks at it is of one task.
  */
-#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +14,7 @@
 
 #include "base/assert.h"
 #include "base/buf.h"
+#include "base/log.h"
 #include "rt/census.h"
 #include "rt/task.h"
 
@@ -132,21 +132,13 @@ static void print(const weir_task_info *i, void *arg)
 void weir_dump(int fd)
 {
 	struct weir__buf text = WEIR__BUF_INIT;
-	size_t at = 0;
-	ssize_t n;
 
 	/* Written after the locks: who reads the other end may be slow, or stuck. */
 	weir__buf_printf(&text, "weir: %zu tasks on %d workers\n", weir_task_count(),
 	                 weir__rt.count);
 	weir_each_task(print, &text);
 	weir__census_print(&text);
-	for (; at < text.len; at += (size_t)n) {
-		n = write(fd, text.data + at, text.len - at);
-		if (n < 0 && errno == EINTR)
-			n = 0;
-		if (n < 0)
-			break;
-	}
+	(void)weir__log_write(fd, text.data, text.len);
 	weir__buf_free(&text);
 }
 

@@ -12,7 +12,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/assert.h"
 #include "base/log.h"
@@ -35,8 +34,7 @@ static void say(int fd, const char *fmt, ...)
 	if ((size_t)n > sizeof line - 2)
 		n = (int)sizeof line - 2;
 	line[n++] = '\n';
-	if (write(fd, line, (size_t)n) < 0)
-		return; /* Nobody is left to be told. */
+	(void)weir__log_write(fd, line, (size_t)n);
 }
 
 static void take_exchange(const weir_http_info *info, void *arg)

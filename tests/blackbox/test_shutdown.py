@@ -47,6 +47,44 @@ def report(text):
 
 
 @test
+def a_log_that_nobody_reads_keeps_neither_the_server_nor_its_stop():
+    data = tempfile.mkdtemp(prefix='weir-test-')
+    there, err = os.pipe()
+    os.set_blocking(err, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(err, b'x' * 4096)
+    os.set_blocking(err, True)
+    server = subprocess.Popen([program(), 'serve', '--listen', f'unix:{data}/s', '--data', data], stderr=err)
+    os.close(err)
+
+    def answer():
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(LIMIT)
+            try:
+                s.connect(f'{data}/s')
+                s.sendall(b'GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n')
+                return s.recv(100)
+            except OSError:
+                return b''
+    try:
+        until(lambda: answer().startswith(b'HTTP/1.1 200'), 'it does not serve')
+        server.send_signal(signal.SIGUSR1)
+        os.read(there, 8192)  # From now on there is room for some lines.
+        server.send_signal(signal.SIGTERM)
+        check_eq(server.wait(LIMIT), 0)
+        rest = b''
+        while more := os.read(there, 65536):
+            rest += more
+        check(re.search(rb'warn log: \d+ lines are missing here', rest), rest[-500:])
+    finally:
+        server.kill()
+        server.wait()
+        os.close(there)
+        shutil.rmtree(data)
+
+
+@test
 def sigterm_under_load_loses_nothing_and_says_so():
     data = tempfile.mkdtemp(prefix='weir-test-')
     try:

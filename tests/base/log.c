@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "test.h"
+
+TEST(a_text_into_a_pipe_that_nobody_reads_is_given_up_and_goes_whole_when_somebody_does)
+{
+	static char much[100000], got[sizeof much];
+	int p[2];
+	size_t n = 0;
+	ssize_t r;
+
+	memset(much, 'x', sizeof much);
+	CHECK_EQ(pipe2(p, O_CLOEXEC), 0);
+	CHECK_EQ(weir__log_write(p[1], "one\n", 4), 0);
+	CHECK_EQ(weir__log_write(p[1], much, sizeof much), -EAGAIN); /* More than it holds. */
+	CHECK_EQ(weir__log_write(p[1], "two\n", 4), -EAGAIN);
+	CHECK_EQ(fcntl(p[0], F_SETFL, O_NONBLOCK), 0);
+	while ((r = read(p[0], got + n, sizeof got - n)) > 0)
+		n += (size_t)r;
+	CHECK(n > 4 && n < sizeof much && !memcmp(got, "one\nx", 5));
+	CHECK_EQ(weir__log_write(p[1], "three\n", 6), 0);
+	CHECK_EQ(read(p[0], got, sizeof got), 6);
+	CHECK(!memcmp(got, "three\n", 6));
+	signal(SIGPIPE, SIG_IGN);
+	close(p[0]);
+	CHECK_EQ(weir__log_write(p[1], "x", 1), -EPIPE);
+	close(p[1]);
+}
