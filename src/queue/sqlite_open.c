@@ -43,26 +43,32 @@ static const char tables[] =
 	"TEXT NOT NULL,"
 	" next_at INTEGER NOT NULL, last_at INTEGER, payload BLOB) WITHOUT ROWID;";
 
-static const char views[] =
-	"CREATE VIEW jobs AS SELECT j.id, j.queue,"
-	" CASE coalesce(c.state, j.state) WHEN 0 THEN 'queued' WHEN 1 THEN 'delayed'"
-	"  WHEN 2 THEN 'running' WHEN 3 THEN 'done' WHEN 4 THEN 'dead' ELSE 'cancelled' END AS "
-	"state,"
-	" j.priority, coalesce(c.attempt, 0) AS attempt, j.attempts_max,"
-	" datetime(j.created_at / 1000000000, 'unixepoch') AS created,"
-	" datetime(coalesce(c.due_at, j.due_at) / 1000000000, 'unixepoch') AS due,"
-	" datetime(c.started_at / 1000000000, 'unixepoch') AS started,"
-	" datetime(c.finished_at / 1000000000, 'unixepoch') AS finished,"
-	" c.worker, c.progress, c.note, c.error, j.key, j.content_type, j.size, j.payload, c.result"
-	" FROM job j LEFT JOIN (SELECT max(n), * FROM change GROUP BY job) c ON c.job = j.num;"
-	"CREATE VIEW queues AS SELECT queue AS name, sum(state = 'queued') AS queued,"
-	" sum(state = 'delayed') AS delayed, sum(state = 'running') AS running,"
-	" sum(state = 'done') AS done, sum(state = 'dead') AS dead,"
-	" sum(state = 'cancelled') AS cancelled, sum(size) AS bytes,"
-	" coalesce((SELECT paused FROM queue q WHERE q.name = j.queue), 0) AS paused"
-	" FROM jobs j GROUP BY queue;"
-	"CREATE VIEW dead AS SELECT id, queue, attempt, finished, error, payload FROM jobs"
-	" WHERE state = 'dead';";
+/* For people, so a store that has others gets these without being of another version. */
+static const char *const views[][2] = {
+	{ "jobs",
+	  "CREATE VIEW jobs AS SELECT j.id, j.queue,"
+	  " CASE coalesce(c.state, j.state) WHEN 0 THEN 'queued' WHEN 1 THEN 'delayed'"
+	  "  WHEN 2 THEN 'running' WHEN 3 THEN 'done' WHEN 4 THEN 'dead' ELSE 'cancelled' END AS "
+	  "state,"
+	  " j.priority, coalesce(c.attempt, 0) AS attempt, j.attempts_max,"
+	  " datetime(j.created_at / 1000000000, 'unixepoch') AS created,"
+	  " datetime(coalesce(c.due_at, j.due_at) / 1000000000, 'unixepoch') AS due,"
+	  " datetime(c.started_at / 1000000000, 'unixepoch') AS started,"
+	  " datetime(c.finished_at / 1000000000, 'unixepoch') AS finished,"
+	  " c.worker, c.progress, c.note, c.error, j.key, j.content_type, j.size, j.payload, "
+	  "c.result"
+	  " FROM job j LEFT JOIN (SELECT max(n), * FROM change GROUP BY job) c ON c.job = j.num" },
+	{ "queues",
+	  "CREATE VIEW queues AS SELECT name, sum(state = 'queued') AS queued,"
+	  " sum(state = 'delayed') AS delayed, sum(state = 'running') AS running,"
+	  " sum(state = 'done') AS done, sum(state = 'dead') AS dead,"
+	  " sum(state = 'cancelled') AS cancelled, sum(size) AS bytes, max(paused) AS paused"
+	  " FROM (SELECT queue AS name, state, size, 0 AS paused FROM jobs"
+	  "  UNION ALL SELECT name, '', 0, paused FROM queue) GROUP BY name" },
+	{ "dead",
+	  "CREATE VIEW dead AS SELECT id, queue, attempt, finished, error, payload FROM jobs"
+	  " WHERE state = 'dead'" },
+};
 
 static const char *const texts[WEIR__SQL_STATEMENTS] = {
 	[WEIR__SQL_BEGIN] = "BEGIN IMMEDIATE",
@@ -223,6 +229,23 @@ static char *of(const char *text, const char *name)
 	return copy;
 }
 
+/* Runs `then` unless `count` finds something there. Both come from sqlite3_mprintf() and are freed. */
+static int unless(struct weir__sqlite *q, char *count, char *then)
+{
+	static const char doing[] = "bringing it up to date";
+	int n = 1, r = -ENOMEM, code;
+
+	if (count && then) {
+		code = pragma(q->db, count, &n);
+		r = code != SQLITE_OK ? weir__sqlite_error(q, code, doing) :
+		    n                 ? 0 :
+		                        run(q, then, doing);
+	}
+	sqlite3_free(count);
+	sqlite3_free(then);
+	return r;
+}
+
 /* What an earlier version did not have. Columns come last, so its rows are whole without them. */
 static int extend(struct weir__sqlite *q, const char *name)
 {
@@ -231,20 +254,27 @@ static int extend(struct weir__sqlite *q, const char *name)
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < sizeof columns / sizeof *columns; i++) {
-		int n = 1, len = (int)strcspn(columns[i][1], " ");
-		char *text = sqlite3_mprintf("SELECT count(*) FROM pragma_table_info('%q', '%q')"
-		                             " WHERE name = '%.*q'",
-		                             columns[i][0], name, len, columns[i][1]);
+		const char *table = columns[i][0], *column = columns[i][1];
 
-		r = text && pragma(q->db, text, &n) == SQLITE_OK ? 0 : -ENOMEM;
-		sqlite3_free(text);
-		if (r < 0 || n)
-			continue;
-		text = sqlite3_mprintf("ALTER TABLE %s.%s ADD COLUMN %s", name, columns[i][0],
-		                       columns[i][1]);
-		r = text ? run(q, text, "bringing it up to date") : -ENOMEM;
-		sqlite3_free(text);
+		r = unless(q,
+		           sqlite3_mprintf("SELECT count(*) FROM pragma_table_info('%q', '%q')"
+		                           " WHERE name = '%.*q'",
+		                           table, name, (int)strcspn(column, " "), column),
+		           sqlite3_mprintf("ALTER TABLE %s.%s ADD COLUMN %s", name, table, column));
 	}
+	return r;
+}
+
+static int show(struct weir__sqlite *q)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < sizeof views / sizeof *views; i++)
+		r = unless(q,
+		           sqlite3_mprintf("SELECT count(*) FROM main.sqlite_schema WHERE sql = %Q",
+		                           views[i][1]),
+		           sqlite3_mprintf("DROP VIEW IF EXISTS main.%s; %s", views[i][0],
+		                           views[i][1]));
 	return r;
 }
 
@@ -275,56 +305,46 @@ int weir__sqlite_prepare(struct weir__sqlite *q, int set)
 	return 0;
 }
 
-/* In one transaction, so that there is either a whole store or an empty file. */
-static int make(struct weir__sqlite *q)
+/* In one transaction: there is either a whole store or an empty file, and what is cut off is an
+ * older store still. */
+static int arrange(struct weir__sqlite *q, bool current)
 {
 	char text[128];
 	int r = run(q, "BEGIN IMMEDIATE", "making its tables");
 
 	snprintf(text, sizeof text, "PRAGMA application_id=%d; PRAGMA user_version=%d",
 	         WEIR__SQL_ID, WEIR__SQL_VERSION);
-	if (r == 0)
+	if (r == 0 && !current)
 		r = run(q, text, "making its tables");
-	if (r == 0)
+	if (r == 0 && !current)
 		r = weir__sqlite_tables(q, "main");
 	if (r == 0)
-		r = run(q, views, "making its tables");
+		r = show(q);
 	return r < 0 ? r : run(q, "COMMIT", "making its tables");
 }
 
-/* From the first version on. In one transaction: what is cut off is an older store still. */
-static int upgrade(struct weir__sqlite *q)
-{
-	char text[64];
-	int r = run(q, "BEGIN IMMEDIATE", "bringing it up to date");
-
-	if (r == 0)
-		r = extend(q, "main");
-	snprintf(text, sizeof text, "PRAGMA user_version=%d; COMMIT", WEIR__SQL_VERSION);
-	if (r == 0)
-		r = run(q, text, "bringing it up to date");
-	if (r == 0)
-		weir__log(
-			WEIR__INFO, "queue",
-			"the store %s was written by an older weir, which cannot open it any more",
-			q->path);
-	return r;
-}
-
 /* A second store on the same file would give out the same jobs. The lock is on a file beside it:
- * closing any descriptor of the file itself would end the locks that SQLite has on it. */
+ * closing any descriptor of the file itself would end the locks that SQLite has on it. A link is
+ * another name of the same store, also before that is there. */
 static int lock(struct weir__sqlite *q)
 {
+	sqlite3_vfs *v = sqlite3_vfs_find(NULL);
 	char *file, *real, pid[WEIR__LOCKFILE_PID];
-	int n;
+	int n = -1;
 
-	if (strncmp(sqlite3_vfs_find(NULL)->zName, "unix", 4) != 0)
-		return 0;               /* A test's files are nowhere else. */
-	real = realpath(q->path, NULL); /* A link is another name of the same store. */
-	n = asprintf(&file, "%s-lock", real ? real : q->path);
-	free(real);
-	if (n < 0)
+	if (strncmp(v->zName, "unix", 4) != 0)
+		return 0; /* A test's files are nowhere else. */
+	real = malloc((size_t)v->mxPathname + 1);
+	if (!real)
 		return -ENOMEM;
+	if ((v->xFullPathname(v, q->path, v->mxPathname + 1, real) & 0xff) == SQLITE_OK)
+		n = asprintf(&file, "%s-lock", real);
+	free(real);
+	if (n < 0) {
+		weir__log(WEIR__ERROR, "queue", "the store %s has no path that can be opened",
+		          q->path);
+		return -EIO;
+	}
 	q->lock = weir__lockfile(file, pid);
 	if (q->lock == -EBUSY)
 		weir__log(WEIR__ERROR, "queue", "the store %s is in use, by process %s", q->path,
@@ -338,13 +358,13 @@ static int lock(struct weir__sqlite *q)
 int weir__sqlite_open(struct weir__sqlite *q)
 {
 	bool older = false;
-	int known = identify(q, &older), code, r;
+	int known, code, r = lock(q); /* First: what another makes just now is not to be judged. */
 
-	if (known < 0)
-		return known;
-	r = lock(q);
 	if (r < 0)
 		return r;
+	known = identify(q, &older);
+	if (known < 0)
+		return known;
 	code = sqlite3_open_v2(q->path, &q->db,
 	                       SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
 	                       NULL);
@@ -357,8 +377,13 @@ int weir__sqlite_open(struct weir__sqlite *q)
 	        "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0;"
 	        "PRAGMA journal_size_limit=67108864; PRAGMA cache_size=-16384",
 	        "opening");
-	if (r == 0 && (!known || older))
-		r = known ? upgrade(q) : make(q);
+	if (r == 0)
+		r = arrange(q, known && !older);
+	if (r == 0 && known && older)
+		weir__log(
+			WEIR__INFO, "queue",
+			"the store %s was written by an older weir, which cannot open it any more",
+			q->path);
 	sqlite3_wal_hook(q->db, count_frames, q);
 	q->sql = q->sets[0];
 	if (r == 0)

@@ -155,13 +155,14 @@ def the_file_reads_well_with_the_shell():
         id = w.enqueue('q', 'hello')
         dead = w.enqueue('p', 'bad', Weir_Max_Attempts=1)
         job, = w.take('p')
-        w.post(f'/v1/jobs/{dead}/nack?lease={job["lease"]}&why=broken')
+        w.post(f'/v1/jobs/{dead}/nack?lease={job["lease"]}&error=broken')
+        check_eq(w.put('/v1/queues/empty', {'paused': True}).status, 200)
 
         def sql(text):
             return subprocess.run(['sqlite3', d + '/jobs.db', text], capture_output=True, text=True).stdout.strip()
         check_eq(sql(f"SELECT queue, state, payload FROM jobs WHERE id = '{id}'"), 'q|queued|hello')
-        check_eq(sql('SELECT name, queued, dead FROM queues ORDER BY name'), 'p|0|1\nq|1|0')
-        check_eq(sql('SELECT id FROM dead'), dead)
+        check_eq(sql('SELECT name, queued, dead, paused FROM queues ORDER BY name'), 'empty|0|0|1\np|0|1|0\nq|1|0|0')
+        check_eq(sql('SELECT id, error FROM dead'), f'{dead}|broken')
 
 
 @test

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Jobs that outlive the store: every field comes back, and what was answered is in the file. */
+#include "queue/lockfile.h"
 #include "store_file.h"
 
 TASK(a_job_that_was_put_is_there_when_the_store_opens_again)
@@ -29,16 +30,39 @@ TASK(a_second_store_on_the_same_file_is_refused)
 	char link[80], by_link[90];
 
 	fresh();
-	s = reopen(ctx, NULL);
-	put(ctx, s, "q", "one");
-	CHECK_EQ(weir_store_open(ctx, url, NULL, &second), -EBUSY);
 	snprintf(link, sizeof link, "%s/link.db", dir);
 	snprintf(by_link, sizeof by_link, "sqlite:%s", link);
-	CHECK_EQ(symlink(file, link), 0);
+	CHECK_EQ(symlink(file, link), 0); /* To what is not there yet. */
+	CHECK_EQ(weir_store_open(ctx, by_link, NULL, &s), 0);
+	put(ctx, s, "q", "one");
+	CHECK_EQ(weir_store_open(ctx, url, NULL, &second), -EBUSY);
 	CHECK_EQ(weir_store_open(ctx, by_link, NULL, &second), -EBUSY);
 	CHECK(second == NULL);
 	s = reopen(ctx, s);
 	take_soon(ctx, s, "q", "one");
+	store_end(ctx, s);
+	clean();
+}
+
+TASK(who_comes_while_another_makes_the_file_hears_that_it_is_in_use)
+{
+	char lock[80], pid[WEIR__LOCKFILE_PID];
+	weir_store *s;
+	sqlite3 *db;
+	int fd;
+
+	fresh();
+	snprintf(lock, sizeof lock, "%s-lock", file);
+	fd = weir__lockfile(lock, pid);
+	CHECK(fd >= 0);
+	CHECK_EQ(sqlite3_open(file, &db), SQLITE_OK);
+	CHECK_EQ(sqlite3_exec(db, "PRAGMA user_version=1; BEGIN EXCLUSIVE", NULL, NULL, NULL),
+	         SQLITE_OK);
+	CHECK_EQ(weir_store_open(ctx, url, NULL, &s), -EBUSY);
+	sqlite3_close(db);
+	unlink(file);
+	close(fd);
+	s = open_with(ctx, NULL);
 	store_end(ctx, s);
 	clean();
 }
@@ -329,7 +353,35 @@ TASK(a_file_of_an_older_weir_is_brought_up_to_date)
 	         0);
 	take_and_ack(ctx, s, "q", "old");
 	store_end(ctx, s);
-	CHECK_EQ(weir_store_check(file, &jobs), -EBADMSG); /* It has no views. */
+	CHECK_EQ(weir_store_check(file, &jobs), 0); /* It has the views, too. */
+	clean();
+}
+
+TASK(the_views_of_a_file_are_those_of_the_weir_that_serves_it)
+{
+	weir_store *s;
+	sqlite3 *db;
+
+	fresh();
+	s = reopen(ctx, NULL);
+	configure(ctx, s, "empty", (weir_queue_settings){ .paused = true });
+	put(ctx, s, "q", "x");
+	for (int life = 0; life < 2; life++) {
+		CHECK_EQ(rows("queues"), 2);
+		CHECK_EQ(rows("queues WHERE name = 'empty' AND paused AND queued = 0"), 1);
+		CHECK_EQ(rows("queues WHERE name = 'q' AND queued = 1 AND NOT paused"), 1);
+		store_end(ctx, s);
+		CHECK_EQ(sqlite3_open(file, &db), SQLITE_OK);
+		CHECK_EQ(sqlite3_exec(db,
+		                      "DROP VIEW dead; DROP VIEW queues;"
+		                      "CREATE VIEW queues AS SELECT queue FROM job",
+		                      NULL, NULL, NULL),
+		         SQLITE_OK);
+		sqlite3_close(db);
+		s = open_with(ctx, NULL);
+	}
+	CHECK_EQ(rows("dead"), 0);
+	store_end(ctx, s);
 	clean();
 }
 

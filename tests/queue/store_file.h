@@ -63,7 +63,7 @@ static weir_store *reopen(const weir_ctx *ctx, weir_store *s)
 /* Rows of a table of the file, as anybody sees them who opens it. */
 static int rows(const char *table)
 {
-	char text[64];
+	char text[128];
 	sqlite3 *db;
 	sqlite3_stmt *st;
 	int n;
