@@ -278,6 +278,7 @@ def a_full_disk_is_an_error_to_the_producer_and_loses_nothing():
         os.rmdir(d)
         print('# left out: a small tmpfs cannot be mounted here')
         return
+    w = None
     try:
         with open(os.path.join(d, 'ballast'), 'wb') as f:
             f.write(bytes(65536))
@@ -313,8 +314,9 @@ def a_full_disk_is_an_error_to_the_producer_and_loses_nothing():
             check(jobs, f'{len(got)} of {len(accepted)} are left')
             got |= {j['id'] for j in jobs}
         check_eq(got, set(accepted))
-        kill9(w)
     finally:
+        if w:
+            kill9(w)
         subprocess.run(['umount', '-l', d])
         os.rmdir(d)
 

@@ -163,6 +163,18 @@ class Answer:
         return f'<{self.status} {self.body[:300]!r}>'
 
 
+started = []
+
+
+@atexit.register
+def kill_left():
+    """A test that fails may leave its server running."""
+    for proc in started:
+        if proc.poll() is None:
+            proc.kill()
+            proc.wait()
+
+
 class Program:
     """A child process whose standard error is read as it comes."""
 
@@ -175,6 +187,7 @@ class Program:
         self.args = args
         self.proc = subprocess.Popen(args, env=full, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                      cwd=cwd, start_new_session=True, **kw)
+        started.append(self.proc)
         self.pid = self.proc.pid
         self.err = ''
         self.out = b''
