@@ -8,6 +8,7 @@
 #include "handlers.h"
 #include "settings.h"
 #include "suggest.h"
+#include "base/units.h"
 
 enum { REFRESH_MAX = 50 };
 
@@ -150,7 +151,20 @@ static const struct setting *find_setting(struct params *p, const char *name)
 	return NULL;
 }
 
-/* As weir.yaml has them: the same table judges them. 0 is what leaving it out is. */
+/* 0 is what leaving it out is, whatever its unit. */
+static bool is_zero(const struct setting *s, const char *text)
+{
+	uint64_t bytes = 1;
+	int64_t n = 1;
+
+	if (s->type == SET_DURATION)
+		return weir__parse_duration(text, &n) == 0 && n == 0;
+	if (s->type == SET_BYTES)
+		return weir__parse_bytes(text, &bytes) == 0 && bytes == 0;
+	return s->type != SET_SWITCH && !strcmp(text, "0");
+}
+
+/* As weir.yaml has them: the same table judges them. */
 static void read_settings(struct params *p, weir_queue_settings *set)
 {
 	struct queue_config q = { .set = *set };
@@ -165,7 +179,7 @@ static void read_settings(struct params *p, weir_queue_settings *set)
 	{
 		s = find_setting(p, name);
 		text = s ? member(p, name) : NULL;
-		if (!text || (!strcmp(text, "0") && s->type != SET_SWITCH))
+		if (!text || is_zero(s, text))
 			continue;
 		if (setting_store(s, &q, NULL, text, true, &why) < 0)
 			wrong(p, "%s: %s", name, why.failed ? "no memory" : why.data);

@@ -405,6 +405,9 @@ def a_queues_settings_are_written_as_in_weir_yaml():
         a = w.put('/v1/queues/form', bad)
         check_eq(a.status, 400)
         check_in(why, a.json['detail'])
+    zeros = {'lease': '0s', 'timeout': '0ms', 'backoff': '0h', 'max_bytes': '0KiB', 'max': 0}  # 0 in any unit is 0.
+    a = w.put('/v1/queues/form', {**zeros, 'rate': 7})
+    check_eq((a.status, a.json['settings']['lease'], a.json['settings']['rate']), (200, '30s', 7), a.text)
     everything = w.get('/v1/queues/form').json['settings']  # What is shown can be put again.
     check_eq(w.put('/v1/queues/form', everything).json['settings'], everything)
     with_file = 'queues: {a: {rate: 10}, b: {rate: 10/s}, c: {rate: 600/m}}\n'
