@@ -136,12 +136,26 @@ static bool may(const weir_ctx *ctx, struct app *app, weir_http *x, const struct
 	return auth_may(app->auth, x, route->rights, NULL);
 }
 
+const char *const any_query[] = { NULL };
+
+/* What is not known would be lost without a word. */
+static int asked(const weir_ctx *ctx, weir_http *x, const struct bound *b)
+{
+	struct params p = { .x = x };
+
+	refuse_query(&p, b->route->query);
+	return p.error[0] ? reply_wrong(ctx, x, &p) : b->route->fn(ctx, x, b->app);
+}
+
 static int guarded(const weir_ctx *ctx, weir_http *x, void *arg)
 {
 	struct bound *b = arg;
+	size_t at = 0;
 
 	if (!may(ctx, b->app, x, b->route))
 		return weir_http_problem(ctx, x, 403, "this token has no right to do that");
+	if (b->route->query != any_query && weir_http_query_name(x, &at))
+		return asked(ctx, x, b);
 	return b->route->fn(ctx, x, b->app);
 }
 

@@ -282,13 +282,13 @@ static int debug_tasks(const weir_ctx *ctx, weir_http *x, struct app *app)
 }
 
 const struct route admin_routes[] = {
-	{ "GET /healthz", healthz, MAY_ANY, OF_SERVER, { 0 } },
-	{ "GET /readyz", readyz, MAY_ANY, OF_SERVER, { 0 } },
-	{ "GET /metrics", metrics, MAY_ANY, OF_SERVER, { 0 } },
+	{ "GET /healthz", healthz, MAY_ANY, OF_SERVER, { 0 }, any_query },
+	{ "GET /readyz", readyz, MAY_ANY, OF_SERVER, { 0 }, any_query },
+	{ "GET /metrics", metrics, MAY_ANY, OF_SERVER, { 0 }, any_query },
 	{ "GET /v1/status", status, MAY_ANY, OF_SERVER, { 0 } },
 	{ "POST /v1/drain", drain, MAY_ADMIN, OF_SERVER, { 0 } },
 	{ "GET /v1/drain/events", drain_events, MAY_ADMIN, OF_SERVER, { 0 } },
-	{ "GET /debug/tasks", debug_tasks, MAY_ADMIN, OF_SERVER, { 0 } },
+	{ "GET /debug/tasks", debug_tasks, MAY_ADMIN, OF_SERVER, { 0 }, NAMES("format", "limit") },
 	{ "POST /v1/login", auth_login, MAY_ANY, OF_SERVER, { .body_max = 4096 } },
 	{ "POST /v1/logout", auth_logout, MAY_ANY, OF_SERVER, { .body_max = 4096 } },
 	{ "POST /v1/tokens", auth_make_token, MAY_ANY, OF_SERVER, { .body_max = 4096 } },

@@ -83,8 +83,15 @@ static int take(const weir_ctx *ctx, weir_http *x, struct app *app)
 	weir_take_options opt = { .worker = weir_http_query(x, "worker") };
 	weir_job *jobs[TAKE_MAX];
 	int64_t wait_ns = 0, max = 1;
+	char *body;
+	size_t len;
 	int r, n;
 
+	r = weir_http_body(ctx, x, &body, &len);
+	if (r < 0)
+		return r;
+	if (len)
+		wrong(&p, "a take has no body: wait, max, lease and worker belong into the query");
 	opt.renew = lease && !strcmp(lease, "connection");
 	read_duration(&p, "wait", weir_http_query(x, "wait"), 0, WAIT_MAX, &wait_ns);
 	read_int(&p, "max", weir_http_query(x, "max"), 1, TAKE_MAX, &max);
@@ -119,36 +126,30 @@ struct held {
 	const char *id, *lease;
 	char *body;
 	size_t len;
-	bool raw; /* the lease came outside of the body, which is then no JSON of ours */
+	bool raw; /* the body is an ack's result */
 };
 
-/* 0, or < 0, or 1 when the answer has been given. The body is read whole; it is JSON when the lease
- * stands nowhere else. */
-static int read_held(const weir_ctx *ctx, weir_http *x, struct held *h)
+/* 0, or < 0. The body is read whole. It may hold the lease and what else is in `known`; that of an
+ * ack is the result and no JSON of ours, where the lease stands elsewhere. */
+static int read_held(const weir_ctx *ctx, weir_http *x, struct held *h, const char *const *known,
+                     bool is_ack)
 {
-	const char *header = weir_http_header(x, "weir-lease"),
-		   *query = weir_http_query(x, "lease");
-	const char *type = weir_http_header(x, "content-type");
+	const char *query = weir_http_query(x, "lease");
 	int r;
 
 	memset(h, 0, sizeof *h);
 	h->p.x = x;
 	h->id = weir_http_path(x, "id");
-	h->lease = query ? query : header;
-	h->raw = h->lease != NULL;
+	h->lease = query ? query : weir_http_header(x, "weir-lease");
+	h->raw = is_ack && h->lease;
 	r = weir_http_body(ctx, x, &h->body, &h->len);
 	if (r < 0)
 		return r;
-	if (h->len && (!h->raw || (type && !strncmp(type, "application/json", 16)))) {
+	if (h->len && !h->raw) {
 		h->p.body = json_read(&h->p, h->body, h->len);
-		if (h->p.body && !json_is_object(h->p.body)) {
-			json_decref(h->p.body);
-			h->p.body = NULL;
-			if (!h->raw)
-				wrong(&h->p, "the body is no JSON object");
-		}
-		if (h->raw)
-			h->p.error[0] = '\0'; /* Then it is just a result. */
+		if (h->p.body && !json_is_object(h->p.body))
+			wrong(&h->p, "the body is no JSON object");
+		refuse_unknown(&h->p, known);
 	}
 	if (!h->lease)
 		h->lease = member(&h->p, "lease");
@@ -192,6 +193,13 @@ static int finish(const weir_ctx *ctx, weir_http *x, struct app *app, struct hel
 	return r;
 }
 
+/* What stands in the body, or in the query but for the result. */
+static const char *const ack_names[] = { "lease", "result", NULL },
+			 *const nack_names[] = { "lease", "delay", "error", "dead", NULL },
+			 *const lease_only[] = { "lease", NULL },
+			 *const extend_names[] = { "lease", "for", NULL },
+			 *const progress_names[] = { "lease", "progress", "note", NULL };
+
 static int ack(const weir_ctx *ctx, weir_http *x, struct app *app)
 {
 	json_t *result;
@@ -199,7 +207,7 @@ static int ack(const weir_ctx *ctx, weir_http *x, struct app *app)
 	struct held h;
 	int r;
 
-	r = read_held(ctx, x, &h);
+	r = read_held(ctx, x, &h, ack_names, true);
 	if (r < 0)
 		return r;
 	result = h.raw ? NULL : json_object_get(h.p.body, "result");
@@ -228,7 +236,7 @@ static int nack(const weir_ctx *ctx, weir_http *x, struct app *app)
 	struct held h;
 	int r;
 
-	r = read_held(ctx, x, &h);
+	r = read_held(ctx, x, &h, nack_names, false);
 	if (r < 0)
 		return r;
 	error = param(&h.p, "error");
@@ -246,7 +254,7 @@ static int give_back(const weir_ctx *ctx, weir_http *x, struct app *app)
 	struct held h;
 	int r;
 
-	r = read_held(ctx, x, &h);
+	r = read_held(ctx, x, &h, lease_only, false);
 	if (r < 0)
 		return r;
 	if (!h.p.error[0])
@@ -260,7 +268,7 @@ static int extend(const weir_ctx *ctx, weir_http *x, struct app *app)
 	struct held h;
 	int r;
 
-	r = read_held(ctx, x, &h);
+	r = read_held(ctx, x, &h, extend_names, false);
 	if (r < 0)
 		return r;
 	read_duration(&h.p, "for", param(&h.p, "for"), LEASE_MIN, LEASE_MAX, &lease_ns);
@@ -276,7 +284,7 @@ static int progress(const weir_ctx *ctx, weir_http *x, struct app *app)
 	struct held h;
 	int r;
 
-	r = read_held(ctx, x, &h);
+	r = read_held(ctx, x, &h, progress_names, false);
 	if (r < 0)
 		return r;
 	note = param(&h.p, "note");
@@ -293,11 +301,17 @@ const struct route work_routes[] = {
 	  take,
 	  MAY_TAKE,
 	  OF_QUEUE,
-	  { .handler_ns = WEIR_NEVER, .requests_max = TAKERS_MAX } },
-	{ "POST /v1/jobs/{id}/ack", ack, MAY_TAKE, OF_JOB, { .body_max = 2 * RESULT_MAX } },
-	{ "POST /v1/jobs/{id}/nack", nack, MAY_TAKE, OF_JOB, { 0 } },
-	{ "POST /v1/jobs/{id}/return", give_back, MAY_TAKE, OF_JOB, { 0 } },
-	{ "POST /v1/jobs/{id}/extend", extend, MAY_TAKE, OF_JOB, { 0 } },
-	{ "POST /v1/jobs/{id}/progress", progress, MAY_TAKE, OF_JOB, { 0 } },
+	  { .handler_ns = WEIR_NEVER, .requests_max = TAKERS_MAX },
+	  NAMES("wait", "max", "lease", "worker") },
+	{ "POST /v1/jobs/{id}/ack",
+	  ack,
+	  MAY_TAKE,
+	  OF_JOB,
+	  { .body_max = 2 * RESULT_MAX },
+	  lease_only },
+	{ "POST /v1/jobs/{id}/nack", nack, MAY_TAKE, OF_JOB, { 0 }, nack_names },
+	{ "POST /v1/jobs/{id}/return", give_back, MAY_TAKE, OF_JOB, { 0 }, lease_only },
+	{ "POST /v1/jobs/{id}/extend", extend, MAY_TAKE, OF_JOB, { 0 }, extend_names },
+	{ "POST /v1/jobs/{id}/progress", progress, MAY_TAKE, OF_JOB, { 0 }, progress_names },
 	{ NULL, NULL, 0, OF_SERVER, { 0 } },
 };

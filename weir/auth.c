@@ -628,6 +628,7 @@ int auth_login(const weir_ctx *ctx, weir_http *x, struct app *app)
 		return r;
 	if (!form)
 		p.body = json_read(&p, body, len);
+	refuse_unknown(&p, NAMES("token"));
 	given = form ? form_token(body) : member(&p, "token");
 	table = auth_table(app->auth);
 	t = given ? auth_find_token(table, given) : NULL;
@@ -679,6 +680,7 @@ int auth_make_token(const weir_ctx *ctx, weir_http *x, struct app *app)
 	if (r < 0)
 		return r;
 	p.body = json_read(&p, body, len);
+	refuse_unknown(&p, NAMES("subscribe", "ttl"));
 	pattern = member(&p, "subscribe");
 	read_duration(&p, "ttl", member(&p, "ttl"), TTL_MIN, TTL_MAX, &ttl);
 	if (!pattern || !weir_subject_valid(pattern, true))

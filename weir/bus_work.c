@@ -85,6 +85,7 @@ static int take(const weir_ctx *ctx, struct ask *a, struct params *p, const char
 	const char *detail;
 	int n, r, status;
 
+	refuse_unknown(p, NAMES("wait", "max", "lease", "worker"));
 	read_duration(p, "wait", member(p, "wait"), 0, WAIT_MAX, &wait_ns);
 	read_int(p, "max", member(p, "max"), 1, TAKE_MAX, &max);
 	read_duration(p, "lease", member(p, "lease"), LEASE_MIN, LEASE_MAX, &opt.lease_ns);
@@ -187,9 +188,13 @@ static const struct verb {
 	int (*fn)(const weir_ctx *ctx, struct ask *a, struct params *p, const char *id,
 	          const char *lease);
 	bool goes_on; /* the job still runs: the answer says whether it was cancelled */
+	const char *const *known;
 } verbs[] = {
-	{ "ack", ack, false },      { "nack", nack, false },        { "return", give_back, false },
-	{ "extend", extend, true }, { "progress", progress, true },
+	{ "ack", ack, false, NAMES("id", "lease", "result") },
+	{ "nack", nack, false, NAMES("id", "lease", "delay", "error", "dead") },
+	{ "return", give_back, false, NAMES("id", "lease") },
+	{ "extend", extend, true, NAMES("id", "lease", "for") },
+	{ "progress", progress, true, NAMES("id", "lease", "progress", "note") },
 };
 
 static int with_lease(const weir_ctx *ctx, struct ask *a, struct params *p, const struct verb *v)
@@ -199,6 +204,7 @@ static int with_lease(const weir_ctx *ctx, struct ask *a, struct params *p, cons
 	weir_job_info job;
 	int r = -EINVAL, status;
 
+	refuse_unknown(p, v->known);
 	if (!id || !lease)
 		wrong(p, "id and lease are needed, in a JSON object");
 	if (!p->error[0])

@@ -28,7 +28,11 @@ struct route {
 	unsigned rights; /* any one of them is enough; admin always is */
 	enum route_of of;
 	weir_http_limits limits;
+	/* What its query may have; NULL: nothing. "token" and the like of who asks are not named. */
+	const char *const *query;
 };
+#define NAMES(...) ((const char *const[]){ __VA_ARGS__, NULL })
+extern const char *const any_query[]; /* for what other tools ask as they are used to */
 
 /* Each ends with a NULL pattern. */
 extern const struct route jobs_routes[], work_routes[], queues_routes[], subjects_routes[],
@@ -64,6 +68,8 @@ const char *member(struct params *p, const char *name);
 /* Is there a member of p->body that is none of `known`, which ends with NULL? It would be lost
  * without a word. */
 void refuse_unknown(struct params *p, const char *const *known);
+/* The same of the query's names; nor may one be there twice. */
+void refuse_query(struct params *p, const char *const *known);
 /* The query's, else the body's. */
 const char *param(struct params *p, const char *name);
 

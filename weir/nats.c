@@ -113,8 +113,8 @@ static int subsz(const weir_ctx *ctx, weir_http *x, struct app *app)
 }
 
 const struct route nats_routes[] = {
-	{ "GET /varz", varz, MAY_ADMIN, OF_SERVER, { 0 } },
-	{ "GET /connz", connz, MAY_ADMIN, OF_SERVER, { 0 } },
-	{ "GET /subsz", subsz, MAY_ADMIN, OF_SERVER, { 0 } },
+	{ "GET /varz", varz, MAY_ADMIN, OF_SERVER, { 0 }, any_query },
+	{ "GET /connz", connz, MAY_ADMIN, OF_SERVER, { 0 }, any_query },
+	{ "GET /subsz", subsz, MAY_ADMIN, OF_SERVER, { 0 }, any_query },
 	{ NULL, NULL, 0, OF_SERVER, { 0 } },
 };

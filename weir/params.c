@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "handlers.h"
+#include "suggest.h"
 #include "base/base64.h"
 #include "base/units.h"
 
@@ -103,21 +104,47 @@ const char *param(struct params *p, const char *name)
 	return text ? text : member(p, name);
 }
 
+/* Where `name` stands in `known`; if nowhere, that is wrong. */
+static int place(struct params *p, const char *name, const char *const *known)
+{
+	struct suggest near = SUGGEST_INIT(name);
+
+	for (int i = 0; known[i]; i++)
+		if (!strcmp(known[i], name))
+			return i;
+	for (; *known; known++)
+		suggest_offer(&near, *known);
+	if (near.best)
+		wrong(p, "%.40s is not known here; did you mean %s?", name, near.best);
+	else
+		wrong(p, "%.40s is not known here", name);
+	return -1;
+}
+
 void refuse_unknown(struct params *p, const char *const *known)
 {
 	const char *name;
 	json_t *value;
 
-	if (p->error[0])
-		return;
 	json_object_foreach(p->body, name, value)
 	{
-		size_t i = 0;
+		(void)place(p, name, known);
+	}
+}
 
-		while (known[i] && strcmp(known[i], name))
-			i++;
-		if (!known[i])
-			wrong(p, "%.40s is not known here", name);
+void refuse_query(struct params *p, const char *const *known)
+{
+	static const char *const none[] = { NULL };
+	const char *name;
+	unsigned seen = 0;
+	size_t at = 0;
+
+	while (!p->error[0] && (name = weir_http_query_name(p->x, &at)) != NULL) {
+		int i = strcmp(name, "token") ? place(p, name, known ? known : none) : 31;
+
+		if (i >= 0 && seen & 1u << i)
+			wrong(p, "%s is there twice", name);
+		seen |= i >= 0 ? 1u << i : 0;
 	}
 }
 

@@ -138,6 +138,9 @@ WEIR_API int weir_http_path_u64(weir_http *x, const char *name, uint64_t *ret);
 
 /* A query parameter, decoded; NULL if absent. */
 WEIR_API const char *weir_http_query(weir_http *x, const char *name);
+/* The names of the query, decoded, one by one as they were sent, for who refuses those it does not
+ * know: *at is 0 first. "" for one that is none; NULL after the last, or without memory. */
+WEIR_API const char *weir_http_query_name(weir_http *x, size_t *at);
 
 /* Memory that lives as long as the exchange; NULL without. Bounded by 1 MiB + body_max. */
 WEIR_API void *weir_http_alloc(weir_http *x, size_t n);

@@ -219,42 +219,71 @@ int weir_http_path_u64(weir_http *x, const char *name, uint64_t *ret)
 	return 0;
 }
 
+/* A piece of the query: its name, and what is behind the first '='. */
+struct pair {
+	const char *name, *value; /* NULL without '=' */
+	size_t name_len, value_len;
+};
+
+/* The next that is not empty, from *at on. */
+static bool next_pair(const weir_http *x, size_t *at, struct pair *p)
+{
+	while (x->head.query && *at <= x->head.query_len) {
+		const char *from = x->head.query + *at, *eq;
+		size_t left = x->head.query_len - *at, len;
+		const char *stop = memchr(from, '&', left);
+
+		len = stop ? (size_t)(stop - from) : left;
+		*at += len + 1;
+		if (!len)
+			continue;
+		eq = memchr(from, '=', len);
+		p->name = from;
+		p->name_len = eq ? (size_t)(eq - from) : len;
+		p->value = eq ? eq + 1 : NULL;
+		p->value_len = eq ? len - p->name_len - 1 : 0;
+		return true;
+	}
+	return false;
+}
+
 const char *weir_http_query(weir_http *x, const char *name)
 {
-	const char *at = x->head.query, *end;
-	size_t n;
+	size_t at = 0, n = strlen(name);
+	struct pair p;
 	char *out;
 
 	weir__http_live(x, __func__);
-	if (!at)
-		return NULL;
-	end = at + x->head.query_len;
-	n = strlen(name);
-	for (const char *stop; at <= end; at = stop + 1) {
-		const char *eq;
-		size_t key;
-		bool coded;
+	while (next_pair(x, &at, &p)) {
+		bool coded = memchr(p.name, '%', p.name_len) || memchr(p.name, '+', p.name_len);
 
-		stop = memchr(at, '&', (size_t)(end - at));
-		if (!stop)
-			stop = end;
-		eq = memchr(at, '=', (size_t)(stop - at));
-		key = (size_t)((eq ? eq : stop) - at);
-		if (key < n || stop == at)
+		if (p.name_len < n || (!coded && (p.name_len != n || memcmp(p.name, name, n) != 0)))
 			continue;
-		coded = memchr(at, '%', key) || memchr(at, '+', key);
-		if (!coded && (key != n || memcmp(at, name, n) != 0))
-			continue;
-		out = weir_http_alloc(x, (size_t)(stop - at) + 1);
+		out = weir_http_alloc(x, p.name_len + p.value_len + 1);
 		if (!out)
 			return NULL;
-		if (coded && (weir__unescape(at, key, out, 1) < 0 || strcmp(out, name) != 0))
+		if (coded &&
+		    (weir__unescape(p.name, p.name_len, out, 1) < 0 || strcmp(out, name) != 0))
 			continue;
-		if (!eq)
+		if (!p.value)
 			return "";
-		return weir__unescape(eq + 1, (size_t)(stop - eq - 1), out, 1) < 0 ? NULL : out;
+		return weir__unescape(p.value, p.value_len, out, 1) < 0 ? NULL : out;
 	}
 	return NULL;
+}
+
+const char *weir_http_query_name(weir_http *x, size_t *at)
+{
+	struct pair p;
+	char *out;
+
+	weir__http_live(x, __func__);
+	if (!next_pair(x, at, &p))
+		return NULL;
+	out = weir_http_alloc(x, p.name_len + 1);
+	if (out && weir__unescape(p.name, p.name_len, out, 1) < 0)
+		*out = '\0';
+	return out;
 }
 
 /* ---- from the head to the handler ---- */

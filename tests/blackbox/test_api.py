@@ -385,9 +385,57 @@ def what_is_wrong_with_a_job_is_told_and_no_part_of_it_is_lost():
     lines = b'{"payloda":"x"}\n{"payload":"y","weir-delay":"1h"}\n{"payload":"z","key":"%s"}\n\n{"payload":"fine"}' % (b'k' * 256)
     verdicts = [json.loads(line) for line in w.post('/v1/queues/wrong/jobs:batch', lines).text.splitlines()]
     check_eq([v.get('detail', v.get('state')) for v in verdicts],
-             ['payloda is not known here', 'weir-delay is not known here',
+             ['payloda is not known here; did you mean payload?', 'weir-delay is not known here',
               'a key has at most 255 bytes and a content type 95, without control characters', 'queued'])
     check_eq([j['payload'] for j in w.take('wrong', max=10)], ['fine'])
+
+
+@test
+def no_parameter_is_lost_without_a_word():
+    w = server()
+    kept = w.enqueue('lost')
+    [job] = w.take('lost', lease='1m')
+    held, lease = f'/v1/jobs/{job["id"]}', job['lease']
+
+    def refused(a, why):
+        check_eq((a.status, a.json.get('detail')), (400, why), a.text)
+    for method, path, name, near in ('POST', '/v1/queues/lost/take?wati=1s', 'wati', 'wait'), \
+            ('GET', '/v1/queues/lost/jobs?limt=3', 'limt', 'limit'), \
+            ('GET', held + '?paylod=true', 'paylod', 'payload'), \
+            ('GET', held + '/events?last-event-id=3', 'last-event-id', 'last_event_id'), \
+            ('GET', '/v1/subjects/a/events?Format=json', 'Format', 'format'), \
+            ('POST', '/v1/subjects/a/request?time%6Futs=1s', 'timeouts', 'timeout'), \
+            ('GET', '/debug/tasks?fromat=text', 'fromat', 'format'), \
+            ('POST', f'{held}/ack?lease={lease}&leese=1', 'leese', 'lease'), \
+            ('POST', f'{held}/nack?lease={lease}&dealy=1h', 'dealy', 'delay'), \
+            ('POST', f'{held}/extend?lease={lease}&fro=1h', 'fro', 'for'), \
+            ('POST', f'{held}/progress?lease={lease}&progres=1', 'progres', 'progress'), \
+            ('POST', f'{held}/return?laese={lease}', 'laese', 'lease'):
+        refused(w.request(method, path), f'{name} is not known here; did you mean {near}?')
+    for method, path in ('DELETE', held + '?payload=true'), ('POST', held + '/retry?payload=true'), ('POST', held + '/nack?x=1'), \
+            ('POST', '/v1/queues/lost/jobs?priority=1'), ('POST', '/v1/queues/lost/jobs:batch?key=k'), \
+            ('POST', '/v1/queues/lost/pause?for=1h'), ('GET', '/v1/queues?limit=3'), ('GET', '/v1/crons?limit=3'), \
+            ('GET', '/v1/status?pretty'), ('POST', '/v1/subjects/a?reply=b'):
+        name = re.search(r'\?(\w+)', path)[1]
+        refused(w.request(method, path), f'{name} is not known here')
+    refused(w.post('/v1/queues/lost/take?max=1&max=5'), 'max is there twice')
+    refused(w.post('/v1/queues/lost/take', {'wait': '1s'}),
+            'a take has no body: wait, max, lease and worker belong into the query')
+    for verb, body, why in ('ack', {'resutl': 1}, 'resutl is not known here; did you mean result?'), \
+            ('nack', {'dealy': '1h'}, 'dealy is not known here; did you mean delay?'), \
+            ('extend', {'fro': '1h'}, 'fro is not known here; did you mean for?'), \
+            ('progress', {'progress': 0.5, 'notes': 'n'}, 'notes is not known here; did you mean note?'), \
+            ('return', {'delay': '1h'}, 'delay is not known here'):
+        refused(w.post(f'{held}/{verb}', {'lease': lease, **body}), why)
+    # What is beside the lease in the query is read whatever it says it is, but for a result.
+    refused(w.post(f'{held}/nack?lease={lease}', b'{"delay":'), 'JSON: unexpected token near end of file at line 1, column 9')
+    refused(w.post(f'{held}/progress?lease={lease}', b'[1]'), 'the body is no JSON object')
+    check_eq(w.job(kept)['state'], 'running')
+    check_eq(w.post(f'{held}/nack?lease={lease}', b'{"error":"why","delay":"1h"}').json['state'], 'delayed')
+    check_eq(w.job(kept)['error'], 'why')
+    for path in '/healthz?verbose', '/readyz?x=1', '/metrics?name=a':  # Whoever probes asks as he is used to.
+        check_eq(w.get(path).status, 200)
+    check_eq(w.get(held + '?&payload=true&').json['payload'], 'x')
 
 
 @test

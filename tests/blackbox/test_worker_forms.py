@@ -318,6 +318,12 @@ def wrong_requests_are_answered_with_the_reason():
             c.send(f'PUB weir.jobs.{subject} _INBOX.me {len(body)}\r\n{body}\r\n')
             got = json.loads(c.message()[4])
             check_eq((subject, body, got.get('status')), (subject, body, status))
+        for subject, member, why in ('take.q', 'wiat', 'wait'), ('ack', 'resutl', 'result'), ('nack', 'dealy', 'delay'), \
+                ('extend', 'fro', 'for'), ('progress', 'ntoe', 'note'), ('return', 'laese', 'lease'):
+            body = json.dumps({**({} if subject == 'take.q' else {'id': 'x', 'lease': 'y'}), member: '1'})
+            c.send(f'PUB weir.jobs.{subject} _INBOX.me {len(body)}\r\n{body}\r\n')
+            got = json.loads(c.message()[4])
+            check_eq((got['status'], got['detail']), (400, f'{member} is not known here; did you mean {why}?'))
         c.send(b'PUB weir.jobs.take.none _INBOX.me 0\r\n\r\n')
         check_eq(c.message()[4], b'[]')
 

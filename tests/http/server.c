@@ -417,6 +417,8 @@ TASK(an_exchange_gives_bounded_memory_and_tells_what_was_asked)
 
 static int headers(const weir_ctx *ctx, weir_http *x, void *arg)
 {
+	size_t at = 0;
+
 	(void)arg;
 	CHECK_EQ(weir_http_set(x, "x-a", "1"), 0);
 	CHECK_EQ(weir_http_set(x, "X-A", "2"), 0);
@@ -430,6 +432,14 @@ static int headers(const weir_ctx *ctx, weir_http *x, void *arg)
 	CHECK_STR(weir_http_query(x, "q"), "a b&c");
 	CHECK_STR(weir_http_query(x, "empty"), "");
 	CHECK(!weir_http_query(x, "none"));
+	CHECK_STR(weir_http_query_name(x, &at), "other");
+	CHECK_STR(weir_http_query_name(x, &at), "q");
+	CHECK_STR(weir_http_query_name(x, &at), "a b");
+	CHECK_STR(weir_http_query_name(x, &at), "");
+	CHECK_STR(weir_http_query_name(x, &at), "empty");
+	CHECK(!weir_http_query_name(x, &at));
+	CHECK(!weir_http_query_name(x, &at));
+	CHECK_STR(weir_http_query(x, "a b"), "=");
 	CHECK_EQ(weir_http_flush(ctx, x), 0);
 	CHECK_EQ(weir_http_set(x, "x-c", "1"), -EALREADY);
 	CHECK_EQ(weir_http_status(x, 201), -EALREADY);
@@ -444,7 +454,7 @@ TASK(headers_and_queries_are_checked_and_decoded)
 	site_new(&s, NULL);
 	site_route(&s, "GET /", headers, NULL);
 	site_start(ctx, &s);
-	got = ask(ctx, GET_CLOSE("/?other=1&q=a+b%26c&empty"));
+	got = ask(ctx, GET_CLOSE("/?other=1&&q=a+b%26c&%61+b==&=v&empty&"));
 	HAS(got, "\r\nX-A: 2\r\nx-a: 3\r\n");
 	LACKS(got, "x-a: 1");
 	LACKS(got, "evil");
