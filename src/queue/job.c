@@ -195,9 +195,8 @@ int weir__job_hold(weir_store *s, struct weir__record *j)
 	    weir__ready_hold(s, q, j) < 0)
 		return -ENOMEM;
 	if (!q->held)
-		q->dones.last_ns =
-			/* A new busy time: the gap until its first end counts from here. */
-			weir__store_now(s);
+		/* A new busy time: the gap until its first end counts from here. */
+		q->dones.last_ns = weir__store_now(s);
 	j->held = true;
 	q->held++;
 	q->bytes += j->len;
@@ -395,8 +394,8 @@ int weir__job_accept(weir_store *s, const char *queue, int64_t delay_ns, struct 
 	if (r == 0 && idem)
 		r = weir__idem_room(s, idem);
 	if (r < 0) {
-		q = weir__queue_find(
-			s, queue); /* Making room may have emptied the queue and freed it. */
+		/* Making room may have emptied the queue and freed it. */
+		q = weir__queue_find(s, queue);
 		if (q)
 			q->refused_total++;
 		return r;
@@ -464,6 +463,8 @@ int weir_job_cancel(const weir_ctx *ctx, weir_store *s, const char *id)
 	if (!j) {
 		r = s->far ? -EOPNOTSUPP : -ENOENT;
 	} else if (j->state == WEIR_QUEUED || j->state == WEIR_DELAYED) {
+		if (s->far) /* It was fetched, and its taker has left. */
+			weir__far_hand(s, j, WEIR__ACK, 0, NULL);
 		weir__job_to_finished(s, j, WEIR_CANCELLED, NULL);
 	} else if (j->state == WEIR_RUNNING) {
 		j->cancel = true;

@@ -120,7 +120,7 @@ int weir__far_make(const weir_ctx *ctx, weir_store *s, const char *queue)
 	if (r < 0)
 		return r;
 	weir__store_enter(s);
-	q->made = true;
+	q->made = !memcmp(&set, &q->set, sizeof set); /* Others may have come meanwhile. */
 	weir__store_leave(s);
 	return 0;
 }

@@ -125,7 +125,9 @@ static void settle(const weir_ctx *ctx, weir_store *s, weir_job *j, int r)
 	}
 }
 
-/* Some of a queue's. 1: there may be more; 0: none; or why not now. */
+/* Some of a queue's. What is there may have to be read from the disk first, or be held back: that is
+ * waited for, or the forwarder would go round and round. 1: there may be more; 0: none, or none now;
+ * or why not. */
 static int forward(const weir_ctx *ctx, weir_store *s, const char *queue)
 {
 	static const weir_take_options opt = { .renew = true, .worker = "forward" };
@@ -135,25 +137,30 @@ static int forward(const weir_ctx *ctx, weir_store *s, const char *queue)
 		struct head heads[FORWARD];
 		int r[FORWARD];
 	} *m = calloc(1, sizeof *m);
-	weir_ctx now = weir_ctx_timeout(ctx, 0);
+	weir_ctx soon = weir_ctx_timeout(ctx, AGAIN), now = weir_ctx_timeout(ctx, 0);
 	size_t n = 0;
 	int r;
 
 	if (!m)
 		return -ENOMEM;
-	while (n < FORWARD && weir_job_take(&now, s->far->spill, queue, &opt, &m->taken[n]) > 0) {
+	while (n < FORWARD && (r = weir_job_take(n ? &now : &soon, s->far->spill, queue, &opt,
+	                                         &m->taken[n])) > 0) {
 		if (read_head(m->taken[n], &m->jobs[n], &m->heads[n]))
 			m->r[n++] = -ENOTCONN;
 		else
 			settle(ctx, s, m->taken[n], -EBADMSG);
 	}
-	r = n ? weir__far_make(ctx, s, queue) : 0;
-	if (r == 0 && n)
+	if (!n) {
+		free(m);
+		return r == -ETIMEDOUT ? 0 : r < 0 ? r : -EPIPE;
+	}
+	r = weir__far_make(ctx, s, queue);
+	if (r == 0)
 		(void)s->far->ops->put(ctx, s->far->engine, queue, m->jobs, n, m->r);
 	for (size_t i = 0; r < 0 && i < n; i++)
 		m->r[i] = r == -EMSGSIZE || r == -EBADMSG ? -EIO :
 		                                            r; /* The queue's, not the job's. */
-	r = n > 0;
+	r = n == FORWARD;
 	/* Backwards, since each that returns goes in front. */
 	while (n-- > 0) {
 		if (m->r[n] < 0)
@@ -196,7 +203,7 @@ static int forward_each(const weir_ctx *ctx, weir_store *s, struct names *names)
 				r = s->far->ops->up(s->far->engine) ?
 				            forward(ctx, s, names->name[i]) :
 				            -ENOTCONN;
-			while (r > 0);
+			while (r > 0 && weir__spill_count(s, names->name[i]));
 			if (r == -ENOTCONN || weir__remote_stops(r))
 				return r;
 			why = r < 0 ? r : why;

@@ -29,8 +29,13 @@ const struct weir__engine_row *known_row_of(const char *url);
 
 static struct {
 	bool up;
-	unsigned arrived; /* puts that were taken */
+	unsigned arrived;   /* puts that were taken */
+	unsigned asked;     /* whether it is up */
+	unsigned made, max; /* how often a queue was, and with which bound at last */
+	unsigned acked, extended;
 	bool given;
+	bool late;           /* a fetch brings one when nobody waits for it any more */
+	weir_store *changes; /* a queue's settings, while it is made */
 } engine;
 
 static int open_it(const weir_ctx *ctx, const char *at, const weir_store_options *opt, void **ret)
@@ -51,16 +56,19 @@ static void close_it(const weir_ctx *ctx, void *e)
 static bool is_up(void *e)
 {
 	(void)e;
+	CHECK(__atomic_add_fetch(&engine.asked, 1, __ATOMIC_RELAXED) < 100000);
 	return __atomic_load_n(&engine.up, __ATOMIC_ACQUIRE);
 }
 
 static int make(const weir_ctx *ctx, void *e, const char *queue, const weir_queue_settings *set)
 {
-	(void)ctx;
+	weir_store *s = engine.changes;
+
 	(void)e;
-	(void)queue;
-	(void)set;
-	return 0;
+	engine.made++;
+	engine.max = (unsigned)set->max;
+	engine.changes = NULL;
+	return s ? weir_queue_configure(ctx, s, queue, &(weir_queue_settings){ .max = 5 }) : 0;
 }
 
 /* Queues whose names begin with "full" are full. */
@@ -93,6 +101,15 @@ static int fetch_two(const weir_ctx *ctx, void *e, const char *queue, size_t max
 
 	(void)e;
 	(void)queue;
+	if (engine.late && !engine.given) {
+		weir_ctx shield = weir_ctx_shield(ctx, WEIR_SEC(2));
+
+		engine.given = true;
+		job.id = "01JDV0000000000000000000AA";
+		CHECK_EQ(weir_sleep(&shield, WEIR_SEC(1)), 0);
+		ret[0] = weir__delivery_new(&job, 1, "1", weir_now() + WEIR_SEC(60));
+		return 1;
+	}
 	if (engine.given)
 		return (r = weir_sleep(ctx, WEIR_MS(100))) < 0 ? r : 0;
 	if (max < 2)
@@ -106,6 +123,7 @@ static int fetch_two(const weir_ctx *ctx, void *e, const char *queue, size_t max
 
 static int ack(const weir_ctx *ctx, void *e, const char *queue, const struct weir__delivery *d)
 {
+	engine.acked++;
 	(void)ctx;
 	(void)e;
 	(void)queue;
@@ -131,8 +149,13 @@ static int bury(const weir_ctx *ctx, void *e, const char *queue, const struct we
 static int extend(const weir_ctx *ctx, void *e, const char *queue, const struct weir__delivery *d,
                   int64_t *ret_until_ns)
 {
+	(void)ctx;
+	(void)e;
+	(void)queue;
+	(void)d;
+	engine.extended++;
 	*ret_until_ns = weir_now() + WEIR_SEC(60);
-	return ack(ctx, e, queue, d);
+	return 0;
 }
 
 static int count_it(const weir_ctx *ctx, void *e, const char *queue,
@@ -191,6 +214,73 @@ TASK(what_is_spilled_is_forwarded_however_many_queues_are_full_there)
 		r = weir_sleep(&soon, WEIR_MS(5));
 	CHECK_EQ(r, 0);
 	CHECK_EQ(engine.arrived, 1);
+	CHECK_EQ(weir_store_close(ctx, s, NULL), 0);
+}
+
+SIM(what_cannot_be_forwarded_yet_is_not_asked_for_without_a_pause, 5)
+{
+	weir_store_options opt = { .spill = "mem:" };
+	weir_ctx soon;
+	weir_store *s;
+	char id[27];
+	int r = 0;
+
+	engine.up = false;
+	engine.arrived = 0;
+	CHECK_EQ(weir_store_open(ctx, "made-up://here", &opt, &s), 0);
+	CHECK_EQ(weir_job_put(ctx, s, "q", &(weir_job_spec){ .data = "x", .len = 1 }, id), 0);
+	CHECK_EQ(weir_queue_pause(ctx, s->far->spill, "q", true), 0);
+	engine.up = true;
+	engine.asked = 0;
+	CHECK_EQ(weir_sleep(ctx, WEIR_SEC(10)), 0);
+	CHECK(engine.asked >= 10 && engine.asked < 100);
+	CHECK_EQ(engine.arrived, 0);
+	CHECK_EQ(weir_queue_pause(ctx, s->far->spill, "q", false), 0);
+	soon = weir_ctx_timeout(ctx, WEIR_MS(100)); /* It is waited for, not looked for. */
+	while (r == 0 && !engine.arrived)
+		r = weir_sleep(&soon, WEIR_MS(5));
+	CHECK_EQ(r, 0);
+	CHECK_EQ(weir_store_close(ctx, s, NULL), 0);
+}
+
+SIM(settings_that_come_while_a_queue_is_made_are_made_too, 5)
+{
+	weir_store *s;
+	char id[27];
+
+	memset(&engine, 0, sizeof engine);
+	engine.up = true;
+	CHECK_EQ(weir_store_open(ctx, "made-up://here", NULL, &s), 0);
+	engine.changes = s;
+	for (int i = 0; i < 3; i++)
+		CHECK_EQ(weir_job_put(ctx, s, "q", &(weir_job_spec){ .data = "x", .len = 1 }, id),
+		         0);
+	CHECK_EQ(engine.made, 2);
+	CHECK_EQ(engine.max, 5);
+	CHECK_EQ(weir_store_close(ctx, s, NULL), 0);
+}
+
+SIM(a_job_whose_taker_has_left_can_be_cancelled_and_is_kept_no_longer, 5)
+{
+	static const char id[] = "01JDV0000000000000000000AA";
+	weir_ctx soon = weir_ctx_timeout(ctx, WEIR_MS(100));
+	weir_job_info info;
+	weir_store *s;
+	weir_job *j;
+
+	memset(&engine, 0, sizeof engine);
+	engine.up = engine.late = true;
+	CHECK_EQ(weir_store_open(ctx, "made-up://here", NULL, &s), 0);
+	CHECK_EQ(weir_job_take(&soon, s, "q", NULL, &j), -ETIMEDOUT);
+	CHECK_EQ(weir_sleep(ctx, WEIR_MS(1100)), 0);
+	CHECK_EQ(weir_job_get(ctx, s, id, false, &info), 0);
+	CHECK_EQ(info.state, WEIR_QUEUED);
+	CHECK_EQ(weir_job_cancel(ctx, s, id), 0);
+	CHECK_EQ(weir_sleep(ctx, WEIR_SEC(100)), 0);
+	CHECK_EQ(engine.acked, 1);
+	CHECK_EQ(engine.extended, 0);
+	CHECK_EQ(weir_job_get(ctx, s, id, false, &info), 0);
+	CHECK_EQ(info.state, WEIR_CANCELLED);
 	CHECK_EQ(weir_store_close(ctx, s, NULL), 0);
 }
 
