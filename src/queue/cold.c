@@ -222,13 +222,11 @@ bool weir__cold_remove(weir_store *s, struct weir__queue *q, int priority, uint6
 	if (!has(q, priority))
 		return false;
 	c = &q->colds[i];
+	if (!room(s, c)) /* For another run, if this splits one; it may move them. */
+		return false;
 	low = run_at(c, num);
 	if (low == c->end || c->runs[low].from > num)
 		return false;
-	if (!room(s, c)) /* It may move them. */
-		return false;
-	for (low = c->first; c->runs[low].from + c->runs[low].n <= num; low++)
-		;
 	run = &c->runs[low];
 	if (run->n == 1) {
 		memmove(run, run + 1, (c->end - low - 1) * sizeof *run);

@@ -36,7 +36,8 @@ static struct weir__idem *find(weir_store *s, const char *text, size_t len)
 	weir__hash_each (n, &s->idem, weir__hash(s->idem.seed, text, len)) {
 		struct weir__idem *i = weir__container(n, struct weir__idem, node);
 
-		if (i->len == len && !memcmp(i->text, text, len) && i->until_wall > weir_wall())
+		if (i->len == len && !memcmp(i->text, text, len) &&
+		    i->until_wall > weir__store_wall(s))
 			return i;
 	}
 	return NULL;
@@ -57,7 +58,7 @@ int weir__idem_room(weir_store *s, const struct weir__idem *i)
 	               -ENOSPC;
 }
 
-static void remove_one(weir_store *s, struct weir__idem *i)
+void weir__idem_drop(weir_store *s, struct weir__idem *i)
 {
 	weir__list_remove(&i->link);
 	weir__hash_remove(&s->idem, &i->node);
@@ -121,11 +122,6 @@ void weir__idem_again(weir_store *s, const char *text, size_t len)
 		to_disk(s, i);
 }
 
-void weir__idem_drop(weir_store *s, struct weir__idem *i)
-{
-	remove_one(s, i);
-}
-
 void weir__idem_due(weir_store *s, struct weir__due *d)
 {
 	int64_t now = weir_wall();
@@ -135,7 +131,7 @@ void weir__idem_due(weir_store *s, struct weir__due *d)
 
 		if (i->until_wall > now)
 			break;
-		remove_one(s, i);
+		weir__idem_drop(s, i);
 	}
 	(void)d;
 	arm(s);
@@ -145,5 +141,5 @@ void weir__idem_fini(weir_store *s)
 {
 	weir__due_stop(s, &s->idem_due);
 	while (!weir__list_empty(&s->idems))
-		remove_one(s, weir__container(s->idems.next, struct weir__idem, link));
+		weir__idem_drop(s, weir__container(s->idems.next, struct weir__idem, link));
 }

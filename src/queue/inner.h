@@ -12,10 +12,11 @@
  * are woken, changes are told to the listener, records nobody holds are freed.
  *
  * Where a record is, by state:
- *	queued     in its queue's ready heap (or its key's, which stands in the ready heap), and in the queue's `waiting` list
+ *	queued     in its queue's ready heap (or its key's, which stands in the ready heap), and in
+ *	           the queue's `waiting` list
  *	delayed    in the store's due heap
- *	running    in its queue's `running` list, and in the store's due heap unless its lease does not run out by time; `token` is
- *	           the lease
+ *	running    in its queue's `running` list, and in the store's due heap unless its lease does
+ *	           not run out by time; `token` is the lease
  *	done, cancelled   in its queue's `finished` list and in the store's, oldest first
  *	dead       in its queue's `dead` list, oldest first
  * Every record is in the store's hash by id and in its queue's `all` list, in id order. Heaps have
@@ -184,10 +185,8 @@ struct weir__meter { /* events a second over the last seconds */
 	int64_t second;
 	int64_t since_second; /* when it began */
 	uint32_t count[WEIR__RATE_SECONDS];
-	int64_t last_ns,
-		/* the last event (ends: or when the queue was empty last), the smoothed gap; 0:
-		 * none */
-		gap_ns;
+	int64_t last_ns; /* the last event; of ends also when the queue was empty last; 0: none */
+	int64_t gap_ns;  /* smoothed; 0: none */
 };
 
 struct weir__cold_run { /* of numbers of jobs */
@@ -420,8 +419,8 @@ void weir__job_free(struct weir__record *j);
 struct weir__record *weir__job_find(weir_store *s, const char *id);
 void weir__job_unref(weir_store *s, struct weir__record *j);
 void weir__job_recharge(weir_store *s, struct weir__record *j);
-void weir__job_text(char **field, const char *text,
-                    size_t max); /* replace; without memory it is dropped */
+/* Replaces it; without memory it is dropped. */
+void weir__job_text(char **field, const char *text, size_t max);
 /* Into a queue that has room (weir__queue_room()): heaps, lists, hash, memory. Then to be made
  * queued, delayed or dead. 0 or -ENOMEM. */
 int weir__job_admit(weir_store *s, struct weir__queue *q, struct weir__record *j);
@@ -459,8 +458,8 @@ void weir__job_to_elsewhere(weir_store *s, struct weir__record *j, int64_t delay
 
 /* ---- queue.c ---- */
 struct weir__queue *weir__queue_find(weir_store *s, const char *name);
-int weir__queue_get(weir_store *s, const char *name,
-                    struct weir__queue **ret);               /* makes it; 0, -ENOSPC, -ENOMEM */
+/* Makes it if it is not there. 0, -ENOSPC, -ENOMEM. */
+int weir__queue_get(weir_store *s, const char *name, struct weir__queue **ret);
 void weir__queue_idle(weir_store *s, struct weir__queue *q); /* frees it if nothing holds it */
 void weir__queue_free(struct weir__queue *q);
 int weir__queue_room(const struct weir__queue *q, size_t len); /* 0 or -EAGAIN */
@@ -474,13 +473,13 @@ double weir__meter_rate(const struct weir__meter *m, int64_t now);
 /* ---- ready.c: who is next ---- */
 void weir__ready_add(struct weir__queue *q, struct weir__record *j);
 void weir__ready_remove(struct weir__queue *q, struct weir__record *j);
-int weir__ready_hold(weir_store *s, struct weir__queue *q,
-                     struct weir__record *j); /* room and key; 0 or -ENOMEM */
+/* Room and key; 0 or -ENOMEM. */
+int weir__ready_hold(weir_store *s, struct weir__queue *q, struct weir__record *j);
 void weir__ready_unhold(weir_store *s, struct weir__queue *q, struct weir__record *j);
 void weir__ready_running(struct weir__queue *q, struct weir__record *j, int by); /* +1, −1 */
 void weir__ready_refresh(struct weir__queue *q); /* the caps have changed */
-struct weir__record *weir__ready_next(weir_store *s,
-                                      struct weir__queue *q);    /* who may run now, or NULL */
+/* Who may run now, or NULL. */
+struct weir__record *weir__ready_next(weir_store *s, struct weir__queue *q);
 void weir__ready_dispatch(weir_store *s, struct weir__queue *q); /* jobs to waiting takers */
 int weir__ready_room(struct weir__queue *q, size_t n);           /* in its heap; 0 or -ENOMEM */
 int weir__ready_priority(const struct weir__queue *q); /* the best one; INT_MAX: none is ready */
@@ -489,8 +488,8 @@ void weir__rate_due(weir_store *s, struct weir__due *d);
 
 /* ---- lease.c ---- */
 void weir__lease_start(weir_store *s, struct weir__record *j, const struct weir__taker *t);
-void weir__lease_due(weir_store *s,
-                     struct weir__due *d); /* a running job's due: the lease ran out */
+/* A running job's due: the lease ran out. */
+void weir__lease_due(weir_store *s, struct weir__due *d);
 /* The lease is over: nobody may use its token; whoever guards the run is told. */
 void weir__lease_end(weir_store *s, struct weir__record *j);
 enum weir__verdict { WEIR__ACK, WEIR__NACK, WEIR__KILL, WEIR__RETURN };
@@ -523,14 +522,14 @@ weir_queue_latency weir__latency_get(struct weir__latency *l, int64_t now);
 int64_t weir__retry_backoff(const weir_queue_settings *set, unsigned attempt);
 
 /* ---- idempotency.c ---- */
-struct weir__idem *weir__idem_new(const char *queue,
-                                  const char *key); /* outside the lock; NULL without memory */
-const char *
-weir__idem_find(weir_store *s,
-                const struct weir__idem *like); /* the id that the key stands for, or NULL */
+/* Outside the lock; NULL without memory. */
+struct weir__idem *weir__idem_new(const char *queue, const char *key);
+/* The id that the key stands for, or NULL. */
+const char *weir__idem_find(weir_store *s, const struct weir__idem *like);
 int weir__idem_room(weir_store *s, const struct weir__idem *i); /* 0 or -ENOSPC */
 void weir__idem_add(weir_store *s, struct weir__idem *i, const char *id, int64_t until_wall);
-void weir__idem_drop(weir_store *s, struct weir__idem *i); /* its job was not accepted after all */
+/* It is over, or its job was not accepted after all. */
+void weir__idem_drop(weir_store *s, struct weir__idem *i);
 /* All that stand for jobs of this queue and are in memory only: to be written. Or this one again. */
 void weir__idem_keep(weir_store *s, const struct weir__queue *q);
 void weir__idem_again(weir_store *s, const char *text, size_t len);
@@ -541,8 +540,8 @@ void weir__idem_fini(weir_store *s);
 void weir__retain_add(weir_store *s, struct weir__record *j);
 void weir__retain_due(weir_store *s, struct weir__due *d);
 void weir__retain_check(weir_store *s, struct weir__queue *q);
-bool weir__retain_evict(weir_store *s,
-                        size_t more); /* throws out finished jobs until there is room */
+/* Throws out finished jobs until there is room. */
+bool weir__retain_evict(weir_store *s, size_t more);
 
 /* ---- journal.c: what is to be written, and who waits for it ---- */
 struct weir__settle { /* somebody who waits; on its stack */

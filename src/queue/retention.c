@@ -42,9 +42,7 @@ static void arm(weir_store *s, struct weir__queue *q)
 /* A bounded number of those that are too old or too many; the others later, by the clock. */
 void weir__retain_check(weir_store *s, struct weir__queue *q)
 {
-	struct {
-		struct weir__list *list;
-	} lists[] = { { &q->finished }, { &q->dead } };
+	struct weir__list *const lists[] = { &q->finished, &q->dead };
 	int64_t now = weir__store_wall(s);
 	int left = WEIR__BATCH;
 
@@ -53,7 +51,7 @@ void weir__retain_check(weir_store *s, struct weir__queue *q)
 
 		for (; n && left; n--, left--) {
 			struct weir__record *j =
-				weir__container(lists[i].list->next, struct weir__record, link);
+				weir__container(lists[i]->next, struct weir__record, link);
 
 			if (n <= q->set.finished_max && j->finished_at + q->set.finished_ns > now)
 				break;

@@ -53,10 +53,8 @@ void weir__store_leave(weir_store *s)
 {
 	struct weir__sleeper *w = s->wakes, *next;
 	struct weir__record *trash = s->trash;
-	bool told =
-		/* Only by who made a change: the listener itself may look at the store. */
-		s->told_new;
-	bool writer = weir__journal_wakes(s);
+	/* Only by who made a change: the listener itself may look at the store. */
+	bool told = s->told_new, writer = weir__journal_wakes(s);
 
 	s->wakes = NULL;
 	s->trash = NULL;

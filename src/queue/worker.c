@@ -51,32 +51,14 @@ static int guard(const weir_ctx *ctx, void *arg)
 
 static void fail(const weir_ctx *ctx, weir_job *job, int r)
 {
-	char text[64];
-	const char *why = job->why;
-	char *own = NULL;
+	const char *why = job->why ? job->why : strerrordesc_np(-r);
 
-	if (!why) {
-		snprintf(text, sizeof text, "%s",
-		         strerrordesc_np(-r) ? strerrordesc_np(-r) : "the handler failed");
-		why = text;
-	} else {
-		own = job->why; /* It must outlive the handle. */
-		job->why = NULL;
-	}
+	if (!why)
+		why = "the handler failed";
 	if (r == -EINVAL)
 		weir__taken_finish(ctx, job, WEIR__KILL, 0, why);
 	else
 		weir_job_nack(ctx, job, job->retry_ns, why);
-	free(own);
-}
-
-static void defer(weir_job *job)
-{
-	char *why = job->why; /* It must outlive the handle. */
-
-	job->why = NULL;
-	weir__taken_finish(NULL, job, WEIR__RETURN, job->defer_ns, why ? why : "put off");
-	free(why);
 }
 
 static void conclude(const weir_ctx *ctx, weir_job *job, int64_t deadline, int r)
@@ -88,7 +70,8 @@ static void conclude(const weir_ctx *ctx, weir_job *job, int64_t deadline, int r
 	} else if (weir_ctx_err(ctx) < 0 || (r == -ESHUTDOWN && weir_ctx_draining(ctx))) {
 		weir_job_return(job);
 	} else if (job->defer_ns >= 0) {
-		defer(job);
+		weir__taken_finish(NULL, job, WEIR__RETURN, job->defer_ns,
+		                   job->why ? job->why : "put off");
 	} else if (weir_now() >= deadline) {
 		snprintf(text, sizeof text, "ran longer than its limit of %.3g s",
 		         (double)weir_job_timeout(job) / 1e9);
