@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """NATS by hand: what no well-behaved client sends, and what each client would hide."""
+import contextlib
 import json
 import re
 import socket

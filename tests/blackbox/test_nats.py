@@ -254,5 +254,16 @@ def a_publisher_of_a_burst_and_its_goodbye_is_heard_out():
             check_eq(c.message()[4], b'last')
 
 
+@test
+def who_goes_on_sending_after_its_error_is_cut_and_not_read_for_as_long_as_it_likes():
+    with NatsWeir() as w, w.nats() as c:
+        c.send(b'BAD\r\n')
+        sent, junk = 0, b'x' * 65536
+        with contextlib.suppress(OSError):
+            while sent < 256 << 20:
+                sent += c.sock.send(junk)
+        check(sent < 64 << 20, sent)  # A megabyte is read; the rest is the kernel's buffers.
+
+
 if __name__ == '__main__':
     main()
