@@ -70,6 +70,8 @@ const char *member(struct params *p, const char *name);
 void refuse_unknown(struct params *p, const char *const *known);
 /* The same of the query's names; nor may one be there twice. */
 void refuse_query(struct params *p, const char *const *known);
+/* And of headers that begin with "Weir-". */
+void refuse_headers(struct params *p, const char *const *known);
 /* The query's, else the body's. */
 const char *param(struct params *p, const char *name);
 

@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /* Reading what a client sent: JSON within bounds, and amounts as base/units.h writes them. */
+#include <ctype.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "handlers.h"
 #include "suggest.h"
 #include "base/base64.h"
 #include "base/units.h"
+#include "http/exchange.h"
 
 void wrong(struct params *p, const char *fmt, ...)
 {
@@ -145,6 +148,22 @@ void refuse_query(struct params *p, const char *const *known)
 		if (i >= 0 && seen & 1u << i)
 			wrong(p, "%s is there twice", name);
 		seen |= i >= 0 ? 1u << i : 0;
+	}
+}
+
+void refuse_headers(struct params *p, const char *const *known)
+{
+	const char *name, *value;
+	char lower[48];
+	size_t len;
+
+	for (size_t i = 0; weir__http_field(p->x, i, &name, &value, &len); i++) {
+		if (strncasecmp(name, "weir-", 5))
+			continue;
+		snprintf(lower, sizeof lower, "%s", name);
+		for (char *c = lower; *c; c++)
+			*c = (char)tolower((unsigned char)*c);
+		(void)place(p, lower, known);
 	}
 }
 

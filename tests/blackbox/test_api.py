@@ -419,6 +419,8 @@ def no_parameter_is_lost_without_a_word():
         name = re.search(r'\?(\w+)', path)[1]
         refused(w.request(method, path), f'{name} is not known here')
     refused(w.post('/v1/queues/lost/take?max=1&max=5'), 'max is there twice')
+    refused(w.post('/v1/queues/lost/jobs', 'x', headers={'Weir-Dealy': '1h'}), 'weir-dealy is not known here; did you mean weir-delay?')
+    refused(w.post('/v1/queues/lost/jobs:batch', '{}', headers={'Weir-Key': 'k'}), 'weir-key is not known here')
     refused(w.post('/v1/queues/lost/take', {'wait': '1s'}),
             'a take has no body: wait, max, lease and worker belong into the query')
     for verb, body, why in ('ack', {'resutl': 1}, 'resutl is not known here; did you mean result?'), \
