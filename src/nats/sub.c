@@ -202,21 +202,31 @@ void weir__nats_unsub_all(struct weir__nats_conn *c)
 	}
 }
 
-/* Those that the connection's rights do not cover any more, one at a time: the table changes. */
-static struct weir__nats_sub *denied(struct weir__nats_conn *c)
+struct place {
+	size_t chain, cap;
+};
+
+/* The next that the connection's rights do not cover any more, with a reference. One at a time, since
+ * the table changes meanwhile; from the chain of the last one on, unless the table has shrunk. */
+static struct weir__nats_sub *denied(struct weir__nats_conn *c, struct place *at)
 {
-	size_t chains = c->subs.cap ? c->subs.cap : 1;
 	struct weir__nats_sub *found = NULL;
 
 	weir__lock_acquire(&c->lock);
-	for (size_t i = 0; i < chains && !found; i++)
-		for (struct weir__hash_node *x = c->subs.cap ? c->subs.v[i] : c->subs.one;
-		     x && !found; x = x->next) {
+	if (at->cap != c->subs.cap)
+		*at = (struct place){ 0, c->subs.cap };
+	for (size_t chains = at->cap ? at->cap : 1; at->chain < chains; at->chain++) {
+		struct weir__hash_node *x = at->cap ? c->subs.v[at->chain] : c->subs.one;
+
+		for (; x && !found; x = x->next) {
 			struct weir__nats_sub *s = weir__container(x, struct weir__nats_sub, node);
 
 			if (!weir__rights_subscribe(c->rights, s->subject))
 				found = s;
 		}
+		if (found)
+			break;
+	}
 	if (found)
 		weir__target_ref(&found->target);
 	weir__lock_release(&c->lock);
@@ -226,8 +236,9 @@ static struct weir__nats_sub *denied(struct weir__nats_conn *c)
 void weir__nats_unsub_denied(struct weir__nats_turn *t)
 {
 	struct weir__nats_sub *s;
+	struct place at = { 0 };
 
-	while ((s = denied(t->conn))) {
+	while ((s = denied(t->conn, &at))) {
 		weir__nats_sayf(t, "-ERR 'Permissions Violation for Subscription to \"%s\"'\r\n",
 		                s->subject);
 		weir__nats_sub_close(s);

@@ -98,6 +98,22 @@ def hup_changes_rights_without_dropping_a_connection():
         check_eq((eater.message()[4], eater.ping()), (b'2', b''))
 
 
+@test
+def many_subscriptions_that_a_hup_takes_half_of_are_looked_through_once():
+    tokens = 'eater token-of-the-eater subscribe:a.>,b.>\n'
+    with with_tokens(tokens) as w, w.nats(auth_token='token-of-the-eater') as c:
+        c.send(b''.join(b'SUB a.%d %d\r\nSUB b.%d b%d\r\n' % (n, n, n, n) for n in range(20000)))
+        check_eq(c.ping(), b'')
+        with open(w.tokens, 'w') as f:
+            f.write(tokens.replace(',b.>', ''))
+        w.signal(signal.SIGHUP)
+        w.wait_err('was read again')
+        until(lambda: w.get('/metrics').status == 401, 'the server stands still')
+        said = c.read_n(sum(len(denied('Subscription', f'b.{n}')) for n in range(20000)))
+        check_eq(len(set(said.split(b'\r\n'))), 20001)
+        check_eq(c.ping(), b'')
+
+
 def base32(raw):
     return base64.b32encode(raw).decode().rstrip('=')
 
