@@ -53,7 +53,8 @@ WEIR_API const char *weir_server_protocol(const weir_server *s, size_t i);
  * of adding, `open` runs on the server's task, then `run` in a group of its own. On the stop, after
  * the last connection has ended and in reverse order, the group is drained and joined, then `close`
  * runs, each before the next. Every function may be NULL. A failing `open` ends weir_server_run()
- * with its error. `run`'s context does not hear the program's drain but its own turn. `close` gets
+ * with its error; an error of `run` or `close` ends nothing by itself, and is the result at the end
+ * of the stop. `run`'s context does not hear the program's drain but its own turn. `close` gets
  * a context that is deaf to cancel, so that it can save what it holds. `report` writes one line
  * about what was done into buf for the report; it may be called on any thread.
  */

@@ -125,7 +125,8 @@ void weir_server_report(int fd, void *server)
 		say(fd, "weir: forced stop after %s",
 		    weir__format_about(took, weir_now() - stop_at));
 	else
-		say(fd, "weir: forced stop: no worker was free to begin the drain");
+		say(fd, "weir: forced stop before the server began its own: it was still starting, "
+		        "or no worker was free");
 	for (size_t i = s->services_n; i-- > 0;)
 		if (service_line(s, i, line, SERVICE_LINE_BYTES))
 			say(fd, "weir: %s: %s", s->services[i].is.name, line);

@@ -295,10 +295,14 @@ static int start_listeners(weir_server *s, weir_group *front)
 		struct serving *v = malloc(sizeof *v);
 		int r;
 
-		if (!v || (s->of_nats[i] && !s->nats)) {
-			r = v ? -EINVAL : -ENOMEM;
+		if (!v)
+			return -ENOMEM;
+		if (s->of_nats[i] && !s->nats) {
+			weir__log(WEIR__ERROR, "server",
+			          "nobody serves nats://%s: weir_server_nats() is missing",
+			          weir_listener_addr(s->listeners[i]));
 			free(v);
-			return r;
+			return -EINVAL;
 		}
 		*v = (struct serving){ s, s->listeners[i], s->listener_tls[i], s->of_nats[i] };
 		r = weir_group_go(front, serve_listener, v);
