@@ -210,32 +210,32 @@ static int open_services(weir_server *s)
 	return 0;
 }
 
+static int note_failure(const struct weir__service *v, const char *what, int error, int before)
+{
+	if (error < 0)
+		weir__log(WEIR__ERROR, "server", "%s %s: %s", v->is.name, what, strerror(-error));
+	return before < 0 || error >= 0 ? before : error;
+}
+
 /* Each is joined before the next hears of the stop. The first error. */
 static int close_services(weir_server *s)
 {
-	int r = 0, one;
+	int r = 0;
 
 	for (size_t i = s->services_n; i-- > 0;) {
 		struct weir__service *v = &s->services[i];
 
 		if (v->running) {
 			weir_group_drain(&v->group);
-			one = weir_group_wait(&v->group);
+			r = note_failure(v, "failed", weir_group_wait(&v->group), r);
 			v->running = false;
-			if (one < 0 && r == 0)
-				r = one;
 		}
 		if (v->opened && v->is.close) {
 			int64_t left = weir_stop_left();
 			weir_ctx deaf =
 				weir_ctx_shield(&s->inner, left < CLOSE_MAX ? left : CLOSE_MAX);
 
-			one = v->is.close(&deaf, v->is.arg);
-			if (one < 0) {
-				weir__log(WEIR__ERROR, "server", "%s did not close well: %s",
-				          v->is.name, strerror(-one));
-				r = r ? r : one;
-			}
+			r = note_failure(v, "did not close well", v->is.close(&deaf, v->is.arg), r);
 		}
 		v->opened = false;
 	}

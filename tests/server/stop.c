@@ -132,6 +132,30 @@ SIM(close_may_wait_although_all_was_cancelled, 50)
 	CHECK(strstr(story, "close b") && strstr(story, "close a"));
 }
 
+static int fail_to_run(const weir_ctx *ctx, void *name)
+{
+	(void)ctx;
+	tell("fail", name);
+	return -EIO;
+}
+
+SIM(the_first_error_of_a_service_is_the_result_and_the_others_close_all_the_same, 50)
+{
+	struct running run;
+	weir_service c = {
+		.name = "c", .run = fail_to_run, .close = fail_to_open, .arg = (void *)"c"
+	};
+
+	start(ctx, &run, "mem:failing");
+	CHECK_EQ(weir_server_add(run.server, &c), 0);
+	go(&run);
+	CHECK_EQ(weir_sleep(ctx, WEIR_SEC(1)), 0);
+	weir_group_drain(&run.group);
+	finish(&run);
+	CHECK_EQ(run.result, -EIO);
+	CHECK(strstr(story, "fail c, end b, close b, end a, close a"));
+}
+
 SIM(what_was_opened_is_closed_when_a_later_service_fails, 50)
 {
 	struct running run;
