@@ -213,8 +213,8 @@ def a_handler_that_hears_cancel_is_cut_before_the_budget_and_named():
 def a_second_signal_stops_at_once():
     s = Stuck(grace='60s', workers='2')
     try:
-        s.ask('/deaf')
-        s.ask('/hello').read_until(b'hello\n')
+        raw = s.ask('/deaf')
+        s.wait_err('deaf runs')
         s.signal(signal.SIGTERM)
         s.wait_err('step listeners-closed')
         start = time.monotonic()
@@ -223,6 +223,7 @@ def a_second_signal_stops_at_once():
         check(time.monotonic() - start < 2)
         check_in('a second signal', s.err)
         check_in('cut: GET /deaf', s.err)
+        raw.close()
     finally:
         s.kill()
 

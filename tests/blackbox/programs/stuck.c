@@ -10,6 +10,7 @@ static int deaf(const weir_ctx *ctx, weir_http *x, void *arg)
 {
 	int r = 0;
 
+	fprintf(stderr, "deaf runs\n");
 	(void)x;
 	(void)arg;
 	while (r == 0) {
