@@ -2,7 +2,8 @@
 /*
  * Jobs: work that is put into a named queue, taken under a lease, and acknowledged. At least once:
  * a job whose worker vanished or whose lease ran out is run again, until its attempts are used up;
- * then it is dead.
+ * then it is dead. A durable store writes a take within 40 ms, since nobody waits for it: if the program
+ * or the machine dies before that, the run is not counted as an attempt.
  *
  *	r = weir_store_open(ctx, "mem:", NULL, &store);
  *	r = weir_job_put(ctx, store, "mail", &(weir_job_spec){ .data = "hi", .len = 2 }, id);
