@@ -184,7 +184,7 @@ int weir_grpc_health_set(weir_grpc_health *h, const char *service, bool serving)
 	}
 	s->serving = serving;
 	h->generation++;
-	weir__waiter_claim_all(&h->watchers, 0, &won);
+	weir__waiter_claim_all(&h->watchers, 0, false, &won);
 	weir__lock_release(&h->lock);
 	weir__waiter_wake_all(&won);
 	free(made);

@@ -47,7 +47,7 @@ void weir__h2_turn_give(struct weir__h2_turn *t)
 
 	t->taken = false;
 	weir__list_init(&won);
-	weir__waiter_claim_all(&t->waiting, 0, &won);
+	weir__waiter_claim_all(&t->waiting, 0, false, &won);
 	weir__waiter_wake_all(&won);
 }
 

@@ -2,7 +2,7 @@
 /* Stealing, and what else is seldom done to the queues of new tasks. See fresh.h. */
 #include "rt/fresh.h"
 
-enum { STEAL_MAX = 64 };
+enum { STEAL_MAX = 256 }; /* of twice as many the owner would wait for long */
 #define THIEF_EVERY_NS WEIR_US(50)
 #define STEAL_PAYS_NS  1000 /* a task */
 #define STEAL_PAUSE_NS WEIR_MS(1)

@@ -90,8 +90,8 @@ void weir_chan_close(weir_chan *c)
 	weir__assert(!c->closed, "weir_chan_close: the channel made at %s is closed already",
 	             c->place);
 	c->closed = true;
-	weir__waiter_claim_all(&c->recvq, WEIR__CHAN_CLOSED, &won);
-	weir__waiter_claim_all(&c->sendq, WEIR__CHAN_CLOSED, &won);
+	weir__waiter_claim_all(&c->recvq, WEIR__CHAN_CLOSED, true, &won);
+	weir__waiter_claim_all(&c->sendq, WEIR__CHAN_CLOSED, true, &won);
 	weir__chan_unlock(c);
 	weir__waiter_wake_all(&won);
 }

@@ -42,7 +42,7 @@ void weir_latch_down(weir_latch *public)
 	weir__lock_acquire(&l->lock);
 	weir__assert(l->left > 0, "weir_latch_down: the latch is open already");
 	if (--l->left == 0)
-		weir__waiter_claim_all(&l->waiters, 0, &won);
+		weir__waiter_claim_all(&l->waiters, 0, false, &won);
 	weir__lock_release(&l->lock);
 	weir__waiter_wake_all(&won);
 }

@@ -154,7 +154,7 @@ void weir_port_close(weir_port *p)
 		if (weir__wait_claim(call_of(link)->wait, CLOSED))
 			weir__list_append(&callers, link);
 	}
-	weir__waiter_claim_all(&p->owners, CLOSED, &owners);
+	weir__waiter_claim_all(&p->owners, CLOSED, false, &owners);
 	weir__lock_release(&p->lock);
 	while ((link = weir__list_pop(&callers)))
 		weir__wait_wake(call_of(link)->wait);

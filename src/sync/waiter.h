@@ -82,32 +82,12 @@ static inline struct weir__waiter *weir__waiter_claim(struct weir__list *queue, 
 
 /*
  * Claims all. Those of this worker are readied at once, since none of them runs before the caller
- * waits or returns, and each of very many is touched once only; the others are gathered in `won`, for
- * weir__waiter_wake_all() after the unlock.
+ * waits or returns, and each of very many is touched once only; the others are gathered in `won`, in
+ * runs of one worker, for weir__waiter_wake_all() after the unlock. `early`: a full run goes at once,
+ * which is safe where who frees the object takes its lock before.
  */
-static inline void weir__waiter_claim_all(struct weir__list *queue, int add, struct weir__list *won)
-{
-	struct weir__worker *self = weir__self();
-	struct weir__crowd crowd = { .count = 0 };
-	struct weir__waiter *n;
-
-	while ((n = weir__waiter_claim(queue, add))) {
-		weir__task *t = n->wait->task;
-
-		if (weir__likely(t->worker == self))
-			weir__ready_in_crowd(self, t, &crowd);
-		else
-			weir__list_append(won, &n->link);
-	}
-}
-
-static inline void weir__waiter_wake_all(struct weir__list *won)
-{
-	struct weir__list *link;
-
-	while ((link = weir__list_pop(won)))
-		weir__wait_wake(weir__container(link, struct weir__waiter, link)->wait);
-}
+void weir__waiter_claim_all(struct weir__list *queue, int add, bool early, struct weir__list *won);
+void weir__waiter_wake_all(struct weir__list *won);
 
 /* Unlinks a node after its wait was claimed by somebody who did not pop it. */
 static inline void weir__waiter_leave(struct weir__waiter *n, weir__lock *lock)

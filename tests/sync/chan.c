@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include <weir/chan.h>
 #include <weir/group.h>
+#include <weir/select.h>
+#include <weir/sync.h>
 
 #include <pthread.h>
 #include <unistd.h>
@@ -132,6 +134,70 @@ SIM(close_wakes_waiting_receivers_with_zero, 50)
 		CHECK_EQ(o[i].v, -1);
 	}
 	weir_chan_free(c);
+}
+
+/* By turns, one waits for this alone, and one for something else as well. */
+struct crowd {
+	weir_chan *c, *other;
+	weir_latch waiting;
+	int ended; /* atomic */
+};
+
+static int wait_for_close(const weir_ctx *ctx, void *arg)
+{
+	struct crowd *k = arg;
+	int v;
+
+	weir_latch_down(&k->waiting);
+	CHECK_EQ(weir_chan_recv(ctx, k->c, &v), 0);
+	__atomic_add_fetch(&k->ended, 1, __ATOMIC_RELAXED);
+	return 0;
+}
+
+static int select_close(const weir_ctx *ctx, void *arg)
+{
+	struct crowd *k = arg;
+	int v, w;
+	weir_case cs[] = { WEIR_RECV(k->other, &w), WEIR_RECV(k->c, &v) };
+
+	weir_latch_down(&k->waiting);
+	for (int i = 0; i < 2; i++) { /* The second finds it closed, with the same cases. */
+		CHECK_EQ(weir_select(ctx, cs), -EPIPE);
+		CHECK_EQ(cs[1].result, 0);
+	}
+	__atomic_add_fetch(&k->ended, 1, __ATOMIC_RELAXED);
+	return 0;
+}
+
+static void close_a_crowd(const weir_ctx *ctx, int n, int run)
+{
+	struct crowd k = { weir_chan_new(sizeof(int), 0), weir_chan_new(sizeof(int), 0) };
+	weir_group g;
+
+	weir_latch_init(&k.waiting, (uint32_t)n);
+	weir_group_init(&g, ctx);
+	for (int i = 0; i < n; i++)
+		CHECK_EQ(weir_group_go_on(&g, i / run % weir_worker_count(),
+		                          i % 3 ? wait_for_close : select_close, &k),
+		         0);
+	CHECK_EQ(weir_latch_wait(ctx, &k.waiting), 0);
+	weir_chan_close(k.c);
+	CHECK_EQ(weir_group_wait(&g), 0);
+	CHECK_EQ(k.ended, n);
+	weir_chan_free(k.c);
+	weir_chan_free(k.other);
+}
+
+TASK(close_wakes_a_crowd_on_all_workers)
+{
+	for (int run = 1; run < 1000; run *= 9)
+		close_a_crowd(ctx, 2000, run);
+}
+
+SIM(close_wakes_a_crowd_of_many_places, 20)
+{
+	close_a_crowd(ctx, 60, 1 + (int)weir_random(20));
+	close_a_crowd(ctx, 600, 300);
 }
 
 SIM(close_wakes_waiting_senders_with_epipe, 50)
