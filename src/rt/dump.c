@@ -145,16 +145,18 @@ void weir_dump(int fd)
 void weir__die(const char *fmt, ...)
 {
 	weir__task *t = weir__current();
-	char text[512];
+	char text[1024] = "weir: ";
+	size_t n = strlen(text), most = sizeof text - 1;
 	va_list ap;
 
 	va_start(ap, fmt);
-	vsnprintf(text, sizeof text, fmt, ap);
+	vsnprintf(text + n, 512, fmt, ap);
 	va_end(ap);
+	n = strlen(text);
 	if (t)
-		dprintf(STDERR_FILENO, "weir: %s\n  in task #%llu %s, started at %s\n", text,
-		        (unsigned long long)t->id, weir__task_name(t), t->place);
-	else
-		dprintf(STDERR_FILENO, "weir: %s\n", text);
+		snprintf(text + n, most - n, "\n  in task #%llu %s, started at %s",
+		         (unsigned long long)t->id, weir__task_name(t), t->place);
+	strcat(text, "\n");
+	(void)weir__log_write(STDERR_FILENO, text, strlen(text));
 	abort();
 }
