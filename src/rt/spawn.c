@@ -136,6 +136,7 @@ static inline __attribute__((always_inline)) void init(weir__task *t, struct wei
 	weir__fiber_init(&t->fiber, weir__stack_bottom(t + 1), t, task_entry, t);
 	__atomic_store_n(&t->worker, to, __ATOMIC_RELAXED);
 	t->wait = NULL;
+	t->msg.next = NULL; /* It is of no crowd. */
 	t->checked = NULL;
 	__atomic_store_n(&t->what, NULL, __ATOMIC_RELAXED);
 	t->open_groups = t->open_scopes = 0;

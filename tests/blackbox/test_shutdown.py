@@ -336,7 +336,7 @@ def a_socket_passed_by_systemd_is_served():
     os.set_inheritable(listener.fileno(), True)
     port = listener.getsockname()[1]
     data = tempfile.mkdtemp(prefix='weir-test-')
-    p = Program(['sh', '-c', f'exec 3<&{listener.fileno()}; LISTEN_FDS=1 LISTEN_PID=$$ exec "$0" serve --data "$1"',
+    p = Program(['bash', '-c', f'exec 3<&{listener.fileno()}; LISTEN_FDS=1 LISTEN_PID=$$ exec "$0" serve --data "$1"',
                  program(), data], close_fds=False)
     try:
         p.wait_err(rf'listening on http://127\.0\.0\.1:{port}\b')
@@ -357,7 +357,7 @@ def a_public_socket_that_was_passed_is_warned_of():
     listener = socket.create_server(('0.0.0.0', 0))
     os.set_inheritable(listener.fileno(), True)
     with tempfile.TemporaryDirectory() as data:
-        p = Program(['sh', '-c', f'exec 3<&{listener.fileno()}; LISTEN_FDS=1 LISTEN_PID=$$ exec "$0" serve --data "$1"',
+        p = Program(['bash', '-c', f'exec 3<&{listener.fileno()}; LISTEN_FDS=1 LISTEN_PID=$$ exec "$0" serve --data "$1"',
                      program(), data], close_fds=False)
         try:
             p.wait_err('reachable from other machines and asks for no token')

@@ -187,6 +187,7 @@ class Program:
         self.args = args
         self.proc = subprocess.Popen(args, env=full, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                      cwd=cwd, start_new_session=True, **kw)
+        started[:] = [p for p in started if p.poll() is None]  # whose pipes are nobody's
         started.append(self.proc)
         self.pid = self.proc.pid
         self.err = ''
