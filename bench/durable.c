@@ -185,8 +185,8 @@ static int compare_all(const weir_ctx *ctx, void *arg)
 			v[i][run] = cases[i].producers ? measure(ctx, cases[i].producers,
 			                                         cases[i].rows, cases[i].cycle) :
 			                                 bare();
-	for (size_t i = n;
-	     i-- > 0;) { /* The first last: the others are set beside it in its order. */
+	/* The first last: the others are set beside it in its order. */
+	for (size_t i = n; i-- > 0;) {
 		double each, beside;
 
 		for (int run = 0; run < runs; run++)

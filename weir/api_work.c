@@ -301,7 +301,7 @@ const struct route work_routes[] = {
 	  take,
 	  MAY_TAKE,
 	  OF_QUEUE,
-	  { .handler_ns = WEIR_NEVER, .requests_max = TAKERS_MAX },
+	  { .handler_ns = WEIR_NEVER, .body_max = 4096, .requests_max = TAKERS_MAX },
 	  NAMES("wait", "max", "lease", "worker") },
 	{ "POST /v1/jobs/{id}/ack",
 	  ack,

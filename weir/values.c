@@ -152,7 +152,8 @@ bool setting_check_store(const char *text, const char **ret_why)
 		"an engine such as nats://HOST:4222";
 	if (strstr(text, "://"))
 		return weir__engine_row_of(text) != NULL;
-	return !strcmp(text, "sqlite") || !strcmp(text, "mem") || strchr(text, '/');
+	return !strcmp(text, "sqlite") || !strcmp(text, "mem") ||
+	       (strchr(text, '/') && strncmp(text, "sqlite:", 7));
 }
 
 static bool is_cluster(const char *text)

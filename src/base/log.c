@@ -6,9 +6,11 @@
  * until there is room again, and how many lines were lost is said then. One thread at a time: room
  * for one is not room for two.
  *
- * Rejected: O_NONBLOCK on standard error (it is shared with whoever else has that file open).
+ * Rejected: O_NONBLOCK on standard error (it is shared with whoever else has that file open). Such a one
+ * may still take the room between the look and the write.
  */
 #include "base/log.h"
+#include <fcntl.h>
 
 #include <errno.h>
 #include <limits.h>
@@ -25,6 +27,7 @@ static _Atomic int log_form = WEIR__LOG_TEXT;
 
 enum { PATIENCE_MS = 1000, LINE_BYTES = 4096 };
 static pthread_mutex_t writing = PTHREAD_MUTEX_INITIALIZER;
+static bool taken;  /* atomic: somebody waited for `writing` in vain */
 static bool unread; /* under writing: the last write found no room */
 static size_t lost; /* atomic; lines nobody was told of */
 
@@ -89,12 +92,24 @@ static size_t head(char out[128], enum weir__log_level level, const char *area, 
 	                        tm.tm_sec, ts.tv_nsec / 1000000, names[level], area);
 }
 
+/* A terminal that has room may have less than a line of it. Not to wait there is asked of an open file
+ * of our own. -1: none. */
+static int own_description(int fd)
+{
+	char path[32];
+
+	if (!isatty(fd))
+		return -1;
+	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+	return open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+}
+
 /* Under `writing`. A pipe with room has PIPE_BUF bytes of it. */
 static int write_piece(int fd, const char *p, size_t n)
 {
 	struct pollfd room = { .fd = fd, .events = POLLOUT };
 	ssize_t done;
-	int r;
+	int r, own;
 
 	do
 		r = poll(&room, 1, unread ? 0 : PATIENCE_MS);
@@ -102,10 +117,15 @@ static int write_piece(int fd, const char *p, size_t n)
 	unread = r == 0;
 	if (r <= 0)
 		return r ? -errno : -EAGAIN;
+	own = own_description(fd);
 	do
-		done = write(fd, p, n < PIPE_BUF ? n : PIPE_BUF);
+		done = write(own < 0 ? fd : own, p, n < PIPE_BUF ? n : PIPE_BUF);
 	while (done < 0 && errno == EINTR);
-	return done < 0 ? -errno : (int)done;
+	r = done < 0 ? -errno : (int)done;
+	unread = r == -EAGAIN;
+	if (own >= 0)
+		close(own);
+	return r;
 }
 
 int weir__log_write(int fd, const char *p, size_t n)
@@ -115,8 +135,12 @@ int weir__log_write(int fd, const char *p, size_t n)
 
 	clock_gettime(CLOCK_REALTIME, &until);
 	until.tv_sec += PATIENCE_MS / 1000;
-	if (pthread_mutex_timedlock(&writing, &until))
+	if (__atomic_load_n(&taken, __ATOMIC_RELAXED) ? pthread_mutex_trylock(&writing) :
+	                                                pthread_mutex_timedlock(&writing, &until)) {
+		__atomic_store_n(&taken, true, __ATOMIC_RELAXED);
 		return -EAGAIN;
+	}
+	__atomic_store_n(&taken, false, __ATOMIC_RELAXED);
 	for (; n > 0; p += r, n -= (size_t)r) {
 		r = write_piece(fd, p, n);
 		if (r < 0)

@@ -551,6 +551,8 @@ struct weir__settle { /* somebody who waits; on its stack */
 	bool wait; /* there is something to wait for */
 };
 void weir__journal_job(weir_store *s, struct weir__record *j); /* it has changed */
+/* It has not, and is to be written again in the next transaction. */
+void weir__journal_anew(weir_store *s, struct weir__record *j);
 void weir__journal_gone(weir_store *s, struct weir__record *j);
 /* Jobs that were in memory only are written after all: of this queue; of all, when it closes. */
 void weir__journal_keep(weir_store *s, struct weir__queue *q);

@@ -3,10 +3,10 @@
  * What a durable engine has to write, and who waits for it.
  *
  * Whatever changes a record, a queue's settings or a cron marks it dirty under the store's lock.
- * The engine's writer takes all that is dirty at once, writes it as one transaction and says how
+ * The engine's writer takes what is dirty at once, writes it as one transaction and says how
  * that went; meanwhile the next transaction's changes gather. So a record that changed twice
  * between two transactions is written once, and what was changed under one hold of the lock (a
- * cron's tick and its job) comes to disk together or not at all.
+ * cron's tick and its job) comes to disk together or not at all; but for what may be left, see below.
  *
  * A new job is pending until it is on disk: it counts against the bounds, but nobody can take it,
  * and if the disk refuses it, it is gone and its producer told. Everything else happens in memory
@@ -69,6 +69,13 @@ void weir__journal_job(weir_store *s, struct weir__record *j)
 	j->changed = true;
 	j->syncs |= d != WEIR_OS;
 	mark(s, j, j->state == WEIR_RUNNING && j->saved);
+}
+
+void weir__journal_anew(weir_store *s, struct weir__record *j)
+{
+	weir__journal_job(s, j);
+	if (weir__list_linked(&j->dirty))
+		mark(s, j, false);
 }
 
 void weir__journal_gone(weir_store *s, struct weir__record *j)

@@ -210,13 +210,13 @@ int64_t weir__far_redrive(const weir_ctx *ctx, weir_store *s, const char *queue,
 	if (r == 0)
 		r = s->far->ops->redrive(ctx, s->far->engine, queue, &d);
 	weir__far_leave(s);
-	if (r < 0 && !*d.left.why)
+	if (r < 0)
+		d.left.n = d.dead - d.done;
+	if (d.left.n && !*d.left.why)
 		snprintf(d.left.why, sizeof d.left.why, "%s",
 		         r == -EAGAIN   ? "the queue is full" :
 		         r == -ENOTCONN ? "the engine is away" :
 		                          strerror(-r));
-	if (r < 0)
-		d.left.n = d.dead - d.done;
 	if (d.left.n)
 		weir__log(WEIR__WARN, "queue", "redrive: %lld of the dead of %s are left there: %s",
 		          (long long)d.left.n, queue, d.left.why);

@@ -310,17 +310,17 @@ int weir__sqlite_prepare(struct weir__sqlite *q, int set)
 static int arrange(struct weir__sqlite *q, bool current)
 {
 	char text[128];
-	int r = run(q, "BEGIN IMMEDIATE", "making its tables");
+	int r = run(q, "BEGIN IMMEDIATE", "opening");
 
 	snprintf(text, sizeof text, "PRAGMA application_id=%d; PRAGMA user_version=%d",
 	         WEIR__SQL_ID, WEIR__SQL_VERSION);
 	if (r == 0 && !current)
-		r = run(q, text, "making its tables");
+		r = run(q, text, "opening");
 	if (r == 0 && !current)
 		r = weir__sqlite_tables(q, "main");
 	if (r == 0)
 		r = show(q);
-	return r < 0 ? r : run(q, "COMMIT", "making its tables");
+	return r < 0 ? r : run(q, "COMMIT", "opening");
 }
 
 /* A second store on the same file would give out the same jobs. The lock is on a file beside it:

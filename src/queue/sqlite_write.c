@@ -309,7 +309,7 @@ static int clear_changes(struct weir__sqlite *q)
 		struct weir__record *j = weir__job_find(s, q->old[i].id);
 
 		if (j && j->change == q->old[i].change) {
-			weir__journal_job(s, j);
+			weir__journal_anew(s, j);
 			newest++;
 		}
 		if (j)

@@ -145,18 +145,17 @@ void weir_dump(int fd)
 void weir__die(const char *fmt, ...)
 {
 	weir__task *t = weir__current();
-	char text[1024] = "weir: ";
-	size_t n = strlen(text), most = sizeof text - 1;
+	char what[512], text[1024];
 	va_list ap;
 
 	va_start(ap, fmt);
-	vsnprintf(text + n, 512, fmt, ap);
+	vsnprintf(what, sizeof what, fmt, ap);
 	va_end(ap);
-	n = strlen(text);
 	if (t)
-		snprintf(text + n, most - n, "\n  in task #%llu %s, started at %s",
+		snprintf(text, sizeof text, "weir: %s\n  in task #%llu %s, started at %s\n", what,
 		         (unsigned long long)t->id, weir__task_name(t), t->place);
-	strcat(text, "\n");
+	else
+		snprintf(text, sizeof text, "weir: %s\n", what);
 	(void)weir__log_write(STDERR_FILENO, text, strlen(text));
 	abort();
 }

@@ -58,10 +58,8 @@ void weir__waiter_claim_all(struct weir__list *queue, int add, bool early, struc
 	struct run run = { .count = 0 };
 
 	while ((n = weir__waiter_claim(queue, add))) {
-		weir__task *t = n->wait->task;
-
-		if (weir__likely(t->worker == self))
-			weir__ready_in_crowd(self, t, &crowd);
+		if (weir__likely(self && n->wait->worker == self->index))
+			weir__ready_in_crowd(self, n->wait->task, &crowd);
 		else
 			run_add(&run, n, early, won);
 	}

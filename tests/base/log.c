@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -32,4 +33,22 @@ TEST(a_text_into_a_pipe_that_nobody_reads_is_given_up_and_goes_whole_when_somebo
 	close(p[0]);
 	CHECK_EQ(weir__log_write(p[1], "x", 1), -EPIPE);
 	close(p[1]);
+}
+
+TEST(a_text_into_a_terminal_that_nobody_reads_is_given_up)
+{
+	int reader = posix_openpt(O_RDWR | O_NOCTTY), terminal;
+	static char line[201];
+	int r = 0;
+
+	CHECK(reader >= 0 && grantpt(reader) == 0 && unlockpt(reader) == 0);
+	terminal = open(ptsname(reader), O_WRONLY | O_NOCTTY);
+	CHECK(terminal >= 0);
+	memset(line, 'x', sizeof line - 1);
+	line[sizeof line - 2] = '\n';
+	for (int i = 0; i < 10000 && r == 0; i++)
+		r = weir__log_write(terminal, line, sizeof line - 1);
+	CHECK_EQ(r, -EAGAIN);
+	close(terminal);
+	close(reader);
 }
