@@ -6,13 +6,13 @@
  * until there is room again, and how many lines were lost is said then. One thread at a time: room
  * for one is not room for two.
  *
- * Rejected: O_NONBLOCK on standard error (it is shared with whoever else has that file open). Such a one
- * may still take the room between the look and the write.
+ * Rejected: O_NONBLOCK on standard error, which is shared with whoever else has that file open. (Who
+ * writes there too may take the room between our look and our write: that is left.)
  */
 #include "base/log.h"
-#include <fcntl.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <pthread.h>
