@@ -53,10 +53,12 @@ WEIR_API const char *weir_server_protocol(const weir_server *s, size_t i);
  * of adding, `open` runs on the server's task, then `run` in a group of its own. On the stop, after
  * the last connection has ended and in reverse order, the group is drained and joined, then `close`
  * runs, each before the next. Every function may be NULL. A failing `open` ends weir_server_run()
- * with its error; an error of `run` or `close` ends nothing by itself, and is the result at the end
- * of the stop. `run`'s context does not hear the program's drain but its own turn. `close` gets
- * a context that is deaf to cancel, so that it can save what it holds. `report` writes one line
- * about what was done into buf for the report; it may be called on any thread.
+ * with its error. A `run` that returns an error begins the stop of the program (weir_stop()), for
+ * handlers would wait for an owner that is gone, and its error is the result; one that returns 0
+ * was done, and the rest goes on. An error of `close` is the result, too; the first of several.
+ * `run`'s context does not hear the program's drain but its own turn. `close` gets a context that
+ * is deaf to cancel, so that it can save what it holds. `report` writes one line about what was
+ * done into buf for the report; it may be called on any thread.
  */
 typedef struct weir_service {
 	const char *name; /* static */
@@ -82,10 +84,11 @@ WEIR_API void weir_server_on_step(weir_server *s, void (*fn)(const char *step, v
 /* 200 while serving, 503 once the stop began: what /readyz answers. Any task. */
 WEIR_API bool weir_server_ready(const weir_server *s);
 
-/* Waits until the context drains or is cancelled and then until all has stopped. 0 for a clean
- * stop; 3, to be used as exit status, when requests had to be cut; the error of a listener or
- * service. Logs the report. What outlives the budget is the supervisor's: it prints
- * weir_server_report() and ends the process with status 3. */
+/* Waits until the context drains or is cancelled, or a listener or service fails, and then until
+ * all has stopped. 0 for a clean stop; 3, to be used as exit status, when requests had to be cut;
+ * the error of a listener or service. A server runs once: -EBUSY while it runs, -EINVAL after it
+ * has stopped; several servers may run in one program. Logs the report. What outlives the budget is
+ * the supervisor's: it prints weir_server_report() and ends the process with status 3. */
 WEIR_API int weir_server_run(const weir_ctx *ctx, weir_server *s);
 
 /* What a forced stop prints: counts, and each request that is cut with its route, its peer, what

@@ -39,8 +39,7 @@ static struct {
 	weir__lock tick_lock;
 	struct weir__list ticks;
 	weir__lock report_lock;
-	void (*report)(int fd, void *arg);
-	void *report_arg;
+	struct weir__list last_words;
 	struct watched {
 		uint64_t turn;
 		unsigned same;
@@ -106,11 +105,36 @@ void weir__tick_remove(struct weir__tick *t)
 	weir__lock_release(&super.tick_lock);
 }
 
-void weir__super_report(void (*fn)(int fd, void *arg), void *arg)
+void weir__last_word_add(struct weir__last_word *w)
 {
 	weir__lock_acquire(&super.report_lock);
-	super.report = fn;
-	super.report_arg = arg;
+	if (!super.last_words.next)
+		weir__list_init(&super.last_words);
+	weir__list_append(&super.last_words, &w->link);
+	weir__lock_release(&super.report_lock);
+}
+
+void weir__last_word_remove(struct weir__last_word *w)
+{
+	weir__lock_acquire(&super.report_lock);
+	weir__list_remove(&w->link);
+	weir__lock_release(&super.report_lock);
+}
+
+static void say_last_words(void)
+{
+	weir__lock_acquire(&super.report_lock);
+	if (weir__rt.opt.report) {
+		weir__rt.opt.report(STDERR_FILENO, weir__rt.opt.report_arg);
+	} else if (super.last_words.next) {
+		for (struct weir__list *l = super.last_words.next; l != &super.last_words;
+		     l = l->next) {
+			struct weir__last_word *w =
+				weir__container(l, struct weir__last_word, link);
+
+			w->fn(STDERR_FILENO, w);
+		}
+	}
 	weir__lock_release(&super.report_lock);
 }
 
@@ -172,12 +196,7 @@ static void hard_stop(const char *why)
 		alarm(REPORT_SECONDS);
 	}
 	weir__log(WEIR__ERROR, "stop", "forced: %s; %zu tasks still alive", why, weir_task_count());
-	weir__lock_acquire(&super.report_lock);
-	if (weir__rt.opt.report)
-		weir__rt.opt.report(STDERR_FILENO, weir__rt.opt.report_arg);
-	else if (super.report)
-		super.report(STDERR_FILENO, super.report_arg);
-	weir__lock_release(&super.report_lock);
+	say_last_words();
 	weir_dump(STDERR_FILENO);
 	if (weir__rt.opt.forced_ok)
 		_exit(3);

@@ -19,9 +19,15 @@ void weir__tick_add(struct weir__tick *t);
 void weir__tick_remove(
 	struct weir__tick *t); /* when it returns, fn is not running and will not run again */
 
-/* What a hard stop says before the list of tasks when weir_options named nothing; NULL for
- * nothing. When it returns the former one does not run. */
-void weir__super_report(void (*fn)(int fd, void *arg), void *arg);
+/* What a hard stop says before the list of tasks when weir_options named nothing, in the order of
+ * adding. On the supervisor's thread; must not wait. */
+struct weir__last_word {
+	struct weir__list link;
+	void (*fn)(int fd, struct weir__last_word *w);
+};
+void weir__last_word_add(struct weir__last_word *w);
+void weir__last_word_remove(
+	struct weir__last_word *w); /* when it returns, fn is not running and will not run again */
 
 /* A worker woke up: the supervisor must tick again. One load when it already does. */
 void weir__super_wake(void);

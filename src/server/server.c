@@ -30,7 +30,6 @@
 #include "base/assert.h"
 #include "base/log.h"
 #include "base/units.h"
-#include "rt/super.h"
 #include "server/notify.h"
 
 enum {
@@ -151,7 +150,7 @@ int weir_server_add(weir_server *s, const weir_service *service)
 	weir__magic_check(s, WEIR__SERVER_MAGIC);
 	if (s->services_n == WEIR__SERVICES_MAX)
 		return -ENOMEM;
-	s->services[s->services_n++].is = *service;
+	s->services[s->services_n++] = (struct weir__service){ .is = *service, .server = s };
 	return 0;
 }
 
@@ -187,6 +186,36 @@ static void hold_drain(weir_hook *hook, int what)
 	(void)what;
 }
 
+/* Something that the server cannot be without has ended by itself. In a stop this is too late to
+ * matter; before one it begins it, and that of the program, since only that has a budget. True: it
+ * was told. */
+static bool end_by(weir_server *s, const char *what, int r)
+{
+	int none = 0;
+
+	if (!__atomic_compare_exchange_n(&s->ended_by, &none, r < 0 ? r : 1, false,
+	                                 __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+		return false;
+	if (r < 0 && !__atomic_load_n(&s->stop_at, __ATOMIC_ACQUIRE)) {
+		weir__log(WEIR__ERROR, "server", "%s failed: %s; so the server stops", what,
+		          strerror(-r));
+		weir_stop();
+		none = r;
+	}
+	weir_latch_down(&s->ended);
+	return none < 0;
+}
+
+static int run_service(const weir_ctx *ctx, void *arg)
+{
+	struct weir__service *v = arg;
+	int r = v->is.run(ctx, v->is.arg);
+
+	if (r < 0 && weir_ctx_err(ctx) == 0)
+		v->told = end_by(v->server, v->is.name, r);
+	return r;
+}
+
 static int open_services(weir_server *s)
 {
 	for (size_t i = 0; i < s->services_n; i++) {
@@ -203,16 +232,17 @@ static int open_services(weir_server *s)
 			continue;
 		weir_group_init(&v->group, &s->inner);
 		v->running = true;
-		r = weir_group_go_(&v->group, -1, v->is.run, v->is.arg, v->is.name, WEIR_HERE);
+		r = weir_group_go_(&v->group, -1, run_service, v, v->is.name, WEIR_HERE);
 		if (r < 0)
 			return r;
 	}
 	return 0;
 }
 
-static int note_failure(const struct weir__service *v, const char *what, int error, int before)
+static int note_failure(const struct weir__service *v, const char *what, bool told, int error,
+                        int before)
 {
-	if (error < 0)
+	if (error < 0 && !told)
 		weir__log(WEIR__ERROR, "server", "%s %s: %s", v->is.name, what, strerror(-error));
 	return before < 0 || error >= 0 ? before : error;
 }
@@ -226,8 +256,11 @@ static int close_services(weir_server *s)
 		struct weir__service *v = &s->services[i];
 
 		if (v->running) {
+			int e;
+
 			weir_group_drain(&v->group);
-			r = note_failure(v, "failed", weir_group_wait(&v->group), r);
+			e = weir_group_wait(&v->group);
+			r = note_failure(v, "failed", v->told, e, r);
 			v->running = false;
 		}
 		if (v->opened && v->is.close) {
@@ -235,7 +268,8 @@ static int close_services(weir_server *s)
 			weir_ctx deaf =
 				weir_ctx_shield(&s->inner, left < CLOSE_MAX ? left : CLOSE_MAX);
 
-			r = note_failure(v, "did not close well", v->is.close(&deaf, v->is.arg), r);
+			r = note_failure(v, "did not close well", false,
+			                 v->is.close(&deaf, v->is.arg), r);
 		}
 		v->opened = false;
 	}
@@ -259,10 +293,7 @@ static int serve_listener(const weir_ctx *ctx, void *arg)
 		r = weir_nats_serve(ctx, s->nats, v->listener, v->tls);
 	else
 		r = weir_http_serve_tls(ctx, s->http, v->listener, v->tls);
-	/* In a stop this is too late to matter; before one, a listener that failed ends the
-	 * server. */
-	if (!__atomic_exchange_n(&s->ended_once, true, __ATOMIC_ACQ_REL))
-		weir_latch_down(&s->ended);
+	(void)end_by(s, weir_listener_addr(v->listener), r);
 	free(v);
 	return r;
 }
@@ -345,13 +376,17 @@ static int serve(const weir_ctx *ctx, weir_server *s)
 	struct guarding guarding = { s, &front };
 	int r, joined;
 
+	r = __atomic_load_n(&s->ended_by, __ATOMIC_ACQUIRE);
+	if (r < 0)
+		return r; /* A service failed while others started. */
 	weir_group_init(&front, &s->inner);
 	r = start_listeners(s, &front);
 	if (r == 0) {
 		__atomic_store_n(&s->ready, true, __ATOMIC_RELEASE);
 		step(s, "ready");
 		weir__notify("READY=1");
-		r = weir_latch_wait(&live, &s->ended);
+		(void)weir_latch_wait(&live, &s->ended);
+		r = __atomic_load_n(&s->ended_by, __ATOMIC_ACQUIRE);
 	}
 	begin_stop(ctx, s);
 	weir_group_init(&watch, &s->inner);
@@ -362,36 +397,60 @@ static int serve(const weir_ctx *ctx, weir_server *s)
 	weir_group_cancel(&watch);
 	(void)weir_group_wait(&watch);
 	step(s, weir_ctx_err(ctx) < 0 ? "cancel" : "drained");
-	if (r == -ESHUTDOWN || r == -ECANCELED || r == -ETIMEDOUT)
-		r = 0; /* That is how a server is meant to end. */
 	return r < 0 ? r : joined;
 }
 
-int weir_server_run(const weir_ctx *ctx, weir_server *s)
+static void report_forced(int fd, struct weir__last_word *w)
+{
+	weir_server_report(fd, weir__container(w, weir_server, last_word));
+}
+
+static int run(const weir_ctx *ctx, weir_server *s)
 {
 	int r, closed;
 
-	weir__magic_check(s, WEIR__SERVER_MAGIC);
-	r = weir_scope_open(ctx, &s->inner);
-	if (r < 0)
-		return r;
 	weir_latch_init(&s->ended, 1);
-	s->ended_once = false;
+	s->ended_by = 0;
 	s->hold = (weir_hook){ .fn = hold_drain, .holds_drain = true };
 	r = weir_hook_add(s->inner.scope, &s->hold);
 	if (r < 0)
-		goto close;
-	weir__super_report(weir_server_report, s);
+		return r;
+	s->last_word.fn = report_forced;
+	weir__last_word_add(&s->last_word);
 	r = open_services(s);
 	if (r == 0)
 		r = serve(ctx, s);
 	closed = close_services(s);
 	if (r == 0)
 		r = closed;
-	weir__super_report(NULL, NULL);
+	weir__last_word_remove(&s->last_word);
 	r = weir__server_report_end(s, r);
 	weir_hook_remove(&s->hold);
-close:
-	weir_scope_close(s->inner.scope);
+	return r;
+}
+
+int weir_server_run(const weir_ctx *ctx, weir_server *s)
+{
+	int r;
+
+	weir__magic_check(s, WEIR__SERVER_MAGIC);
+	if (__atomic_exchange_n(&s->running, true, __ATOMIC_ACQ_REL)) {
+		weir__log(WEIR__ERROR, "server", "%s runs already", s->opt.name);
+		return -EBUSY;
+	}
+	if (s->stop_at) {
+		weir__log(WEIR__ERROR, "server",
+		          "%s has stopped and its listeners are closed: a new run needs a new "
+		          "server",
+		          s->opt.name);
+		r = -EINVAL;
+	} else {
+		r = weir_scope_open(ctx, &s->inner);
+		if (r == 0) {
+			r = run(ctx, s);
+			weir_scope_close(s->inner.scope);
+		}
+	}
+	__atomic_store_n(&s->running, false, __ATOMIC_RELEASE);
 	return r;
 }

@@ -7,11 +7,14 @@
 #include <weir/sync.h>
 
 #include "rt/lock.h"
+#include "rt/super.h"
 
 enum { WEIR__SERVICES_MAX = 32, WEIR__LISTENERS_MAX = 64, WEIR__STRAGGLERS_MAX = 64 };
 
 struct weir__service {
 	weir_service is;
+	weir_server *server;
+	bool told;        /* that it failed; by `run`'s task, read when that is joined */
 	weir_group group; /* of `run` */
 	bool opened, running;
 };
@@ -42,13 +45,14 @@ struct weir_server {
 	size_t services_n;
 	void (*on_step)(const char *step, void *arg);
 	void *on_step_arg;
-	bool ready; /* atomic */
+	bool ready, running; /* atomic */
 
 	/* Of one run; the run's task writes, reports read. */
-	weir_ctx inner;         /* below the program's context, but deaf to its drain */
-	weir_hook hold;         /* what makes it so */
-	weir_latch ended;       /* opened by the first listener that ends by itself */
-	bool ended_once;        /* atomic */
+	weir_ctx inner;   /* below the program's context, but deaf to its drain */
+	weir_hook hold;   /* what makes it so */
+	weir_latch ended; /* opened by the first listener or service that fails */
+	int ended_by;     /* atomic: its error, or 1 for none; 0: nothing has ended */
+	struct weir__last_word last_word;
 	int64_t stop_at;        /* atomic; 0: no stop has begun */
 	weir_http_stats before; /* when the stop began */
 

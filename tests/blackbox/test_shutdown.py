@@ -210,6 +210,26 @@ def a_handler_that_hears_cancel_is_cut_before_the_budget_and_named():
 
 
 @test
+def a_service_that_fails_ends_the_program_with_its_reason():
+    p = Stuck(grace='30s')
+    s = p.ask('/break')
+    check_in(b'broken', s.read_until(b'broken\n'))
+    check_eq(p.wait(), 1)
+    p.wait_err(r'owner failed: Input/output error; so the server stops')
+    p.wait_err(r'weir stopped after .*: Input/output error')
+
+
+@test
+def a_stop_that_a_failed_service_began_has_a_budget_as_any():
+    p = Stuck(grace='2s')
+    p.ask('/deaf')
+    p.wait_err('deaf runs')
+    p.ask('/break')
+    check_eq(p.wait(), 3)
+    p.wait_err(r'cut: GET /deaf from 127.0.0.1')
+
+
+@test
 def a_second_signal_stops_at_once():
     s = Stuck(grace='60s', workers='2')
     try:

@@ -156,6 +156,91 @@ SIM(the_first_error_of_a_service_is_the_result_and_the_others_close_all_the_same
 	CHECK(strstr(story, "fail c, end b, close b, end a, close a"));
 }
 
+static int fail_later(const weir_ctx *ctx, void *name)
+{
+	CHECK_EQ(weir_sleep(ctx, WEIR_SEC(1)), 0);
+	tell("fail", name);
+	return -EIO;
+}
+
+static int be_done(const weir_ctx *ctx, void *name)
+{
+	CHECK_EQ(weir_sleep(ctx, WEIR_MS(500)), 0);
+	tell("done", name);
+	return 0;
+}
+
+SIM(a_service_that_fails_ends_the_server_with_its_error_and_one_that_is_done_does_not, 50)
+{
+	struct running run;
+	weir_service c = { .name = "c", .run = be_done, .arg = (void *)"c" };
+	weir_service d = { .name = "d", .run = fail_later, .arg = (void *)"d" };
+
+	start(ctx, &run, "mem:ends");
+	CHECK_EQ(weir_server_add(run.server, &c), 0);
+	CHECK_EQ(weir_server_add(run.server, &d), 0);
+	go(&run);
+	finish(&run); /* Nobody asks for the stop. */
+	CHECK_EQ(run.result, -EIO);
+	CHECK_STR(story, "open a, open b, step ready, done c, fail d, step drain, "
+	                 "step listeners-closed, step drained, end b, close b, end a, close a");
+}
+
+SIM(a_service_that_fails_while_others_start_keeps_the_server_from_serving, 50)
+{
+	struct running run;
+	weir_service c = { .name = "c", .run = fail_to_run, .arg = (void *)"c" };
+	weir_service d = { .name = "d", .open = close_it, .arg = (void *)"d" }; /* waits */
+
+	start(ctx, &run, "mem:early");
+	CHECK_EQ(weir_server_add(run.server, &c), 0);
+	CHECK_EQ(weir_server_add(run.server, &d), 0);
+	go(&run);
+	finish(&run);
+	CHECK_EQ(run.result, -EIO);
+	CHECK(!strstr(story, "step ready"));
+}
+
+SIM(a_server_runs_once_and_a_second_run_is_refused, 50)
+{
+	struct running run;
+
+	start(ctx, &run, "mem:once");
+	go(&run);
+	CHECK_EQ(weir_sleep(ctx, WEIR_SEC(1)), 0);
+	CHECK_EQ(weir_server_run(ctx, run.server), -EBUSY);
+	CHECK(weir_server_ready(run.server));
+	weir_group_drain(&run.group);
+	CHECK_EQ(weir_group_wait(&run.group), 0);
+	CHECK_EQ(run.result, 0);
+	CHECK_EQ(weir_server_run(ctx, run.server), -EINVAL);
+	weir_server_free(run.server);
+}
+
+SIM(two_servers_run_in_one_program_at_once_and_in_turn, 50)
+{
+	struct running run[2];
+
+	for (int round = 0; round < 2; round++) {
+		start(ctx, &run[0], "mem:first");
+		start(ctx, &run[1], "mem:second");
+		go(&run[0]);
+		go(&run[1]);
+		CHECK_EQ(weir_sleep(ctx, WEIR_SEC(1)), 0);
+		CHECK(weir_server_ready(run[0].server) && weir_server_ready(run[1].server));
+		/* One of both ends first, and it is not always the one that began first. */
+		weir_group_drain(&run[round].group);
+		CHECK_EQ(weir_group_wait(&run[round].group), 0);
+		CHECK(weir_server_ready(run[!round].server));
+		weir_group_drain(&run[!round].group);
+		CHECK_EQ(weir_group_wait(&run[!round].group), 0);
+		for (int i = 0; i < 2; i++) {
+			CHECK_EQ(run[i].result, 0);
+			weir_server_free(run[i].server);
+		}
+	}
+}
+
 SIM(what_was_opened_is_closed_when_a_later_service_fails, 50)
 {
 	struct running run;

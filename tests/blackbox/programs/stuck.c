@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* A server whose handlers misbehave, for test_shutdown.py: they wait deaf to cancel, spin, or block
- * in read(2). Prints its address. */
+/* A server whose handlers misbehave, for test_shutdown.py: they wait deaf to cancel, spin, block in
+ * read(2), or break the server's owner task. Prints its address. */
+#include <errno.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -54,6 +55,23 @@ static int slow(const weir_ctx *ctx, weir_http *x, void *arg)
 	return weir_sleep(ctx, WEIR_HOUR(1));
 }
 
+static weir_latch broken;
+
+static int owner(const weir_ctx *ctx, void *arg)
+{
+	weir_ctx live = weir_ctx_until_drain(ctx);
+
+	(void)arg;
+	return weir_latch_wait(&live, &broken) < 0 ? 0 : -EIO;
+}
+
+static int break_owner(const weir_ctx *ctx, weir_http *x, void *arg)
+{
+	(void)arg;
+	weir_latch_down(&broken);
+	return weir_http_printf(ctx, x, "broken\n");
+}
+
 static int hello(const weir_ctx *ctx, weir_http *x, void *arg)
 {
 	(void)arg;
@@ -86,6 +104,9 @@ static int app(const weir_ctx *ctx, void *arg)
 	r = r ? r : weir_http_route(http, "GET /block", block, NULL, &patient);
 	r = r ? r : weir_http_route(http, "GET /slow", slow, NULL, &patient);
 	r = r ? r : weir_http_route(http, "GET /hello", hello, NULL, NULL);
+	r = r ? r : weir_http_route(http, "GET /break", break_owner, NULL, NULL);
+	weir_latch_init(&broken, 1);
+	r = r ? r : weir_server_service(s, "owner", owner, NULL, NULL);
 	r = r ? r : weir_server_listen(s, "127.0.0.1:0");
 	r = r ? r : weir_server_run(ctx, s);
 	weir_server_free(s);
