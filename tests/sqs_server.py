@@ -9,7 +9,7 @@ What Weir is shown with here has been run against other servers too; doc/design/
 
 POST /_control with JSON changes how it behaves: {"fail": {"action": …, "code": …, "status": 400, "times": 3}}, {"say": {action:
 answer}}, {"clock": seconds that it is ahead}, {"keys": {id: [secret, token or null, expiry or null]}}, {"forget": queue}, {"forget_keys": true}, {"put":
-[queue, text]}; it answers what it has counted.
+[queue, text]}, {"hide": queue}, which gives one message to somebody for a minute; it answers what it has counted.
 GET /keys gives out temporary keys as a container's endpoint does, to who has the token "Bearer t"; each lives as long as {"life":
 seconds} says.
 """
@@ -360,6 +360,11 @@ class Server:
             self.keep('forget', d['forget'])
         if 'forget_keys' in d:
             self.keys = {}
+        if 'hide' in d:
+            q = self.queues[d['hide']]
+            for m in q.take(1):
+                m[5], m[6] = m[5] + 1, time.time() + 60
+                q.place(m)
         if 'put' in d:
             self.send_message_batch({'QueueUrl': d['put'][0], 'Entries': [{'Id': '0', 'MessageBody': d['put'][1]}]})
         self.keys.update(d.get('keys', {}))

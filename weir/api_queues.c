@@ -243,10 +243,19 @@ static int queue_resume(const weir_ctx *ctx, weir_http *x, struct app *app)
 
 static int queue_redrive(const weir_ctx *ctx, weir_http *x, struct app *app)
 {
+	const char *queue = weir_http_path(x, "queue");
 	struct weir__buf b = WEIR__BUF_INIT;
-	weir_redrive_left left;
-	int64_t n = weir_queue_redrive(ctx, app->store, weir_http_path(x, "queue"), &left);
+	weir_redrive_left left = { 0 };
+	int64_t n = weir_queue_redrive(ctx, app->store, queue, &left);
+	char none[256];
 
+	if (n < 0 && *left.why) {
+		snprintf(none, sizeof none, "none came back: %s", left.why);
+		if (left.n)
+			snprintf(none, sizeof none, "none came back, %lld stay%s dead: %s",
+			         (long long)left.n, left.n == 1 ? "s" : "", left.why);
+		return reply_error_saying(ctx, x, app, (int)n, queue, none);
+	}
 	if (n < 0)
 		return reply_refused(ctx, x, app, (int)n, NULL, "redrive");
 	weir__buf_byte(&b, '{');

@@ -108,6 +108,9 @@ void lacks_text(char *buf, size_t n, const struct app *app, const char *what);
 /* The problem for what a store, bus or hub returned (< 0); stop codes are handed back to the HTTP
  * server. */
 int reply_error(const weir_ctx *ctx, weir_http *x, struct app *app, int error, const char *queue);
+/* The same with a sentence of its own; NULL: that of the error. */
+int reply_error_saying(const weir_ctx *ctx, weir_http *x, struct app *app, int error,
+                       const char *queue, const char *saying);
 /* The same, where the store may not be able to do `what`. */
 int reply_refused(const weir_ctx *ctx, weir_http *x, struct app *app, int error, const char *queue,
                   const char *what);

@@ -108,6 +108,12 @@ int reply_refused(const weir_ctx *ctx, weir_http *x, struct app *app, int error,
 
 int reply_error(const weir_ctx *ctx, weir_http *x, struct app *app, int error, const char *queue)
 {
+	return reply_error_saying(ctx, x, app, error, queue, NULL);
+}
+
+int reply_error_saying(const weir_ctx *ctx, weir_http *x, struct app *app, int error,
+                       const char *queue, const char *saying)
+{
 	weir_queue_info info;
 	const char *detail;
 	int status;
@@ -115,7 +121,9 @@ int reply_error(const weir_ctx *ctx, weir_http *x, struct app *app, int error, c
 	if (error == -ECANCELED)
 		return error; /* Nobody is there to be answered. */
 	status = error_status(error, &detail);
-	if (error == -EINVAL && queue && !weir_queue_name_valid(queue))
+	if (saying)
+		detail = saying;
+	else if (error == -EINVAL && queue && !weir_queue_name_valid(queue))
 		detail = "not a queue's name: 1 to 64 of A-Z a-z 0-9 . _ -, and no dot first";
 	if (error == -EAGAIN && queue && weir_queue_info_get(app->store, queue, &info) == 0)
 		retry_after(x, info.retry_after_ns);

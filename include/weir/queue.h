@@ -160,13 +160,13 @@ WEIR_API int weir_queue_pause(const weir_ctx *ctx, weir_store *s, const char *qu
 
 /* Dead jobs that a redrive left where they are. */
 typedef struct weir_redrive_left {
-	int64_t n;
-	char why[192]; /* of the first; "" when n is 0 */
+	int64_t n;     /* with an error, 0 may be for unknown */
+	char why[192]; /* of the first, or what ended it; "" for nothing */
 } weir_redrive_left;
-/* Bring dead jobs back with fresh attempts: how many, or -ENOENT; of an engine's also -EOPNOTSUPP,
- * -ENOTCONN, and -EAGAIN when not one found room. Waits for the disk or the engine. An engine's
- * dead that cannot be read or put again stay there, and so do the rest when it is cut off between
- * two: *ret_left, which may be NULL. */
+/* Bring dead jobs back with fresh attempts: how many, or -ENOENT; -EAGAIN or -ENOMEM when not one
+ * found room; of an engine's also -EOPNOTSUPP and -ENOTCONN. Waits for the disk or the engine. Those
+ * for which there was no room stay dead, and so do an engine's that cannot be read or put again, and
+ * the rest when it is cut off between two: *ret_left, which may be NULL. */
 WEIR_API int64_t weir_queue_redrive(const weir_ctx *ctx, weir_store *s, const char *queue,
                                     weir_redrive_left *ret_left);
 

@@ -445,6 +445,8 @@ void weir__job_to_finished(weir_store *s, struct weir__record *j, enum weir_job_
 void weir__job_detach(weir_store *s, struct weir__record *j);
 /* Counts against its queue's bounds, with a place in its heaps. 0 or -ENOMEM. */
 int weir__job_hold(weir_store *s, struct weir__record *j);
+/* Why a redrive ended before it was through. */
+void weir__redrive_why(weir_redrive_left *l, int error);
 int weir__job_hold_bytes(weir_store *s, struct weir__queue *q, size_t len); /* without a record */
 /* Cold jobs: out of memory but held; back; never to come back. */
 void weir__job_forget(weir_store *s, struct weir__record *j);

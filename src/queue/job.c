@@ -522,13 +522,21 @@ int weir_job_retry(const weir_ctx *ctx, weir_store *s, const char *id)
 	return r < 0 ? r : weir__journal_wait(ctx, s, &w);
 }
 
+void weir__redrive_why(weir_redrive_left *l, int error)
+{
+	snprintf(l->why, sizeof l->why, "%s",
+	         error == -EAGAIN   ? "the queue is full" :
+	         error == -ENOTCONN ? "the engine is away" :
+	                              strerror(-error));
+}
+
 int64_t weir_queue_redrive(const weir_ctx *ctx, weir_store *s, const char *queue,
                            weir_redrive_left *ret_left)
 {
 	weir_redrive_left nobody, *l = ret_left ? ret_left : &nobody;
 	struct weir__settle w = { 0 };
 	int64_t n = 0;
-	int r = 0;
+	int r = 0, stuck = 0;
 	bool more = true;
 	size_t left = SIZE_MAX; /* What dies again meanwhile is not redriven twice. */
 
@@ -547,9 +555,12 @@ int64_t weir_queue_redrive(const weir_ctx *ctx, weir_store *s, const char *queue
 			left = q->count[WEIR_DEAD];
 		more = q && !s->closed;
 		for (int i = 0; more && i < WEIR__BATCH; i++) {
-			more = left && !weir__list_empty(&q->dead) &&
-			       revive(s, weir__container(q->dead.next, struct weir__record, link),
-			              "redriven") == 0;
+			more = left && !weir__list_empty(&q->dead);
+			if (!more)
+				break;
+			stuck = revive(s, weir__container(q->dead.next, struct weir__record, link),
+			               "redriven");
+			more = stuck == 0;
 			n += more;
 			left -= more;
 		}
@@ -559,5 +570,9 @@ int64_t weir_queue_redrive(const weir_ctx *ctx, weir_store *s, const char *queue
 	}
 	if (r == 0)
 		r = weir__journal_wait(ctx, s, &w);
-	return r < 0 ? r : n;
+	if (stuck < 0) {
+		l->n = (int64_t)left;
+		weir__redrive_why(l, stuck);
+	}
+	return r < 0 ? r : n ? n : stuck;
 }

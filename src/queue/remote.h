@@ -113,6 +113,8 @@ struct weir__remote_counts {
 /* What became of the dead. */
 struct weir__redriven {
 	int64_t dead, done; /* those that were there when it began; those that are back */
+	/* An engine that ends it by an error may say why in its own words; also before it knows
+	 * how many are dead. */
 	weir_redrive_left left;
 };
 /* This one stays where it is. `id`: what it is known by there. */

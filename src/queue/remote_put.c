@@ -213,10 +213,7 @@ int64_t weir__far_redrive(const weir_ctx *ctx, weir_store *s, const char *queue,
 	if (r < 0)
 		d.left.n = d.dead - d.done;
 	if (d.left.n && !*d.left.why)
-		snprintf(d.left.why, sizeof d.left.why, "%s",
-		         r == -EAGAIN   ? "the queue is full" :
-		         r == -ENOTCONN ? "the engine is away" :
-		                          strerror(-r));
+		weir__redrive_why(&d.left, r);
 	if (d.left.n)
 		weir__log(WEIR__WARN, "queue", "redrive: %lld of the dead of %s are left there: %s",
 		          (long long)d.left.n, queue, d.left.why);

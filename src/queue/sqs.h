@@ -46,8 +46,9 @@ struct weir__sqs_lane {
 struct weir__sqs_queue {
 	struct weir__list link; /* sqs->queues */
 	char name[65];
-	int64_t lease_s;                                       /* atomic */
-	struct weir__sqs_lane send, remove, hide, bury, raise; /* raise: out of the dead */
+	int64_t lease_s; /* atomic */
+	struct weir__sqs_lane send, remove, hide, bury;
+	struct weir__sqs_lane raise, rebury; /* out of the dead; to be seen there again */
 
 	weir__lock lock; /* guards the URLs, as JSON texts in quotation marks */
 	char url[WEIR__SQS_URL], dead_url[WEIR__SQS_URL];

@@ -167,6 +167,7 @@ int weir__sqs_make(const weir_ctx *ctx, void *engine, const char *queue,
 	weir__sqs_lane_init(&fresh->hide, s, fresh, "ChangeMessageVisibilityBatch", false);
 	weir__sqs_lane_init(&fresh->bury, s, fresh, "SendMessageBatch", true);
 	weir__sqs_lane_init(&fresh->raise, s, fresh, "DeleteMessageBatch", true);
+	weir__sqs_lane_init(&fresh->rebury, s, fresh, "ChangeMessageVisibilityBatch", true);
 	r = weir__sqs_remake(ctx, s, fresh);
 	if (r < 0) {
 		free(fresh);

@@ -99,6 +99,19 @@ int weir__sqs_fetch(const weir_ctx *ctx, void *engine, const char *queue, size_t
 
 /* ---- Ends ---- */
 
+/* The members of an entry about a delivery. 0 or -ENOMEM. */
+static int write_end(struct weir__buf *b, const char *token, int64_t hide_s)
+{
+	weir__buf_str(b, ",\"ReceiptHandle\":");
+	weir__buf_json(b, token, strlen(token));
+	if (hide_s >= 0)
+		weir__buf_printf(b, ",\"VisibilityTimeout\":%lld", (long long)hide_s);
+	if (!b->failed)
+		return 0;
+	weir__buf_free(b);
+	return -ENOMEM;
+}
+
 /* One entry with the delivery's handle. 0; -ESTALE; -ENOTCONN; -EOPNOTSUPP; the context's error. */
 static int tell(const weir_ctx *ctx, struct weir__sqs_lane *l, const struct weir__delivery *d,
                 int64_t hide_s)
@@ -106,14 +119,8 @@ static int tell(const weir_ctx *ctx, struct weir__sqs_lane *l, const struct weir
 	struct weir__sqs_entry e = { .json = WEIR__BUF_INIT };
 	int r;
 
-	weir__buf_str(&e.json, ",\"ReceiptHandle\":");
-	weir__buf_json(&e.json, d->token, strlen(d->token));
-	if (hide_s >= 0)
-		weir__buf_printf(&e.json, ",\"VisibilityTimeout\":%lld", (long long)hide_s);
-	if (e.json.failed) {
-		weir__buf_free(&e.json);
+	if (write_end(&e.json, d->token, hide_s) < 0)
 		return -ENOMEM;
-	}
 	/* What was sent has a result, also when the context has ended meanwhile. */
 	(void)weir__sqs_send(ctx, l, &e, 1);
 	r = e.result;
@@ -181,6 +188,46 @@ int weir__sqs_extend(const weir_ctx *ctx, void *engine, const char *queue,
 
 /* ---- Redrive ---- */
 
+enum { STAYED = 100 };
+
+/* What stays among the dead: given back at the end, for at once they would come again and again.
+ * Those beyond STAYED are hidden for a lease. */
+struct stayed {
+	struct weir__delivery *d[STAYED];
+	size_t n;
+};
+
+/* Takes d over. */
+static void keep(struct stayed *k, struct weir__delivery *d)
+{
+	/* A payload may be a megabyte. */
+	struct weir__delivery *small = weir__delivery_new(
+		&(struct weir__remote_job){ .id = d->job.id }, d->attempt, d->token, d->until_ns);
+
+	free(d);
+	if (small && k->n < STAYED)
+		k->d[k->n++] = small;
+	else
+		free(small);
+}
+
+static void give_back(const weir_ctx *ctx, struct weir__sqs_queue *q, struct stayed *k)
+{
+	struct weir__sqs_entry e[WEIR__SQS_BATCH];
+	weir_ctx late = weir_ctx_shield(ctx, ANSWER);
+	size_t m = 0;
+
+	for (size_t i = 0; i < k->n; i++) {
+		e[m] = (struct weir__sqs_entry){ .json = WEIR__BUF_INIT };
+		m += write_end(&e[m].json, k->d[i]->token, 0) == 0;
+		free(k->d[i]);
+		if (m == WEIR__SQS_BATCH || i + 1 == k->n) {
+			(void)weir__sqs_send(&late, &q->rebury, e, m);
+			m = 0;
+		}
+	}
+}
+
 /* Sent anew, some at once: each[i] as weir__sqs_entry.result. */
 static void send_anew(const weir_ctx *ctx, struct weir__sqs_queue *q, struct weir__delivery **got,
                       int n, int *each)
@@ -210,7 +257,7 @@ static bool unfit(int r)
  * came; or what stopped it. StartMessageMoveTask would do it there, but only for a queue that a
  * RedrivePolicy names. */
 static int redrive_some(const weir_ctx *ctx, struct weir__sqs *s, struct weir__sqs_queue *q,
-                        size_t max, struct weir__redriven *d)
+                        size_t max, struct weir__redriven *d, struct stayed *stayed)
 {
 	struct weir__delivery *got[WEIR__SQS_BATCH];
 	int n = poll_with(ctx, s, q, true, 1, max, 1, got), each[WEIR__SQS_BATCH], r = n;
@@ -225,16 +272,28 @@ static int redrive_some(const weir_ctx *ctx, struct weir__sqs *s, struct weir__s
 		if (each[i] == 0) {
 			(void)tell(&late, &q->raise, got[i], -1);
 			d->done++;
-		} else if (unfit(each[i])) {
+			free(got[i]);
+			continue;
+		}
+		if (unfit(each[i])) {
 			weir__redrive_leave(d, got[i]->job.id,
 			                    each[i] == -EIO ? "SQS refuses it, the log says why" :
 			                                      "it is larger than SQS takes");
 		} else {
 			r = each[i];
 		}
-		free(got[i]); /* One that was not sent is hidden for a lease. */
+		keep(stayed, got[i]);
 	}
 	return r;
+}
+
+static void say_why(weir_redrive_left *left, int r)
+{
+	if (r == -EAGAIN)
+		snprintf(left->why, sizeof left->why, "SQS throttles requests; try later");
+	else if (r == -EACCES)
+		snprintf(left->why, sizeof left->why,
+		         "SQS refuses our key, or what it may do; the log says which");
 }
 
 int weir__sqs_redrive(const weir_ctx *ctx, void *engine, const char *queue,
@@ -242,14 +301,26 @@ int weir__sqs_redrive(const weir_ctx *ctx, void *engine, const char *queue,
 {
 	struct weir__sqs_queue *q = weir__sqs_find(engine, queue);
 	struct weir__remote_counts c = { 0 };
+	struct stayed stayed = { .n = 0 };
 	int r = weir__sqs_count(ctx, engine, queue, &c);
-	int64_t rest;
+	int64_t rest = 1;
 
 	d->dead = c.dead;
 	if (r == 0)
 		r = 1;
 	while (r > 0 && (rest = weir__redrive_rest(d)) > 0)
 		r = redrive_some(ctx, engine, q,
-		                 rest < WEIR__SQS_BATCH ? (size_t)rest : WEIR__SQS_BATCH, d);
+		                 rest < WEIR__SQS_BATCH ? (size_t)rest : WEIR__SQS_BATCH, d,
+		                 &stayed);
+	if (r != -ENOTCONN)
+		give_back(ctx, q, &stayed);
+	if (r == 0 && rest > 0) {
+		d->left.n += rest;
+		if (!*d->left.why)
+			snprintf(d->left.why, sizeof d->left.why,
+			         "SQS counts them and does not give them: what another has taken "
+			         "there comes back within its lease");
+	}
+	say_why(&d->left, r);
 	return r >= 0 ? 0 : weir__remote_stops(r) || r == -ENOMEM ? r : -ENOTCONN;
 }

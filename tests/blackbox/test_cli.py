@@ -195,6 +195,20 @@ def queues_lists_shows_pauses_and_redrives():
 
 
 @test
+def a_redrive_into_a_full_queue_says_what_stays_and_why():
+    with Weir('--queue-max', '2') as w:
+        for i in range(2):
+            w.enqueue('q', Weir_Max_Attempts='1')
+            run(w, 'work', 'q', '--once', '--', 'false', status=1)
+        w.enqueue('q')
+        check_eq(run(w, 'queues', 'redrive', 'q')[0], '1 job is back in q\n1 job is left among the dead: the queue is full\n')
+        check_in('none came back, 1 stays dead: the queue is full', run(w, 'queues', 'redrive', 'q', status=1)[1])
+        a = w.post('/v1/queues/q/redrive')
+        check_eq(a.status, 503)
+        check_in('retry-after', a.headers)
+
+
+@test
 def columns_are_aligned():
     with Weir() as w:
         w.enqueue('a')

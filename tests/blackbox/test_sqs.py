@@ -141,6 +141,34 @@ def a_batch_of_the_dead_that_is_refused_for_one_of_them_is_sent_one_by_one(n):
         check_eq(p.returncode, 0, p.stderr)
         check(re.fullmatch('2 jobs are back in q\n1 job is left among the dead: [0-9A-Z]{26}: SQS refuses it, the log says why\n', p.stdout), p.stdout)
         check_eq(len(control(n)['messages']['q-dead']), 1)
+        # It is not hidden there, and the next redrive finds it.
+        check_eq(w.post('/v1/queues/q/redrive').json, {'redriven': 1})
+
+
+@sqs()
+def a_redrive_that_sqs_throttles_or_refuses_says_so_and_loses_none(n):
+    with weir_on(n) as w:
+        dies(w, b'a', b'b')
+        for fail, why in (
+                ({'action': 'SendMessageBatch', 'code': 'ThrottlingException', 'times': 4}, '2 stay dead: SQS throttles requests'),
+                ({'action': 'SendMessageBatch', 'code': 'AccessDeniedException', 'times': 1}, '2 stay dead: SQS refuses our key'),
+                ({'action': 'GetQueueAttributes', 'code': 'AccessDeniedException', 'times': 2}, 'none came back: SQS refuses our key')):
+            control(n, fail=fail)
+            a = w.post('/v1/queues/q/redrive')
+            check_eq(a.status, 503, a)
+            check_in(why, a.text)
+            check_eq(len(control(n, fail={'action': '', 'times': 0})['messages']['q-dead']), 2)
+        check_eq(w.post('/v1/queues/q/redrive').json, {'redriven': 2})
+
+
+@sqs()
+def what_is_hidden_among_the_dead_is_told_as_left(n):
+    with weir_on(n) as w:
+        dies(w, b'a', b'b')
+        control(n, hide='q-dead')
+        a = w.post('/v1/queues/q/redrive').json
+        check_eq((a['redriven'], a['left']), (1, 1), a)
+        check_in('SQS counts them and does not give them', a['why'])
 
 
 @sqs()

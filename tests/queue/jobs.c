@@ -236,6 +236,33 @@ SIM(back_off_stops_growing_at_its_maximum, 20)
 	store_end(ctx, s);
 }
 
+SIM(a_redrive_into_a_full_queue_says_how_many_stay_dead_and_why, 50)
+{
+	weir_queue_settings set = { .max = 3 };
+	weir_store *s = store(ctx);
+	weir_redrive_left left;
+
+	CHECK_EQ(weir_queue_configure(ctx, s, "q", &set), 0);
+	for (int i = 0; i < 3; i++) {
+		put_with(ctx, s, "q", (weir_job_spec){ .attempts_max = 1 }, "x");
+		CHECK_EQ(weir_job_nack(ctx, take(ctx, s, "q"), 0, "bad"), 0);
+	}
+	put(ctx, s, "q", "a");
+	CHECK_EQ(weir_queue_redrive(ctx, s, "q", &left), 2);
+	CHECK_EQ(left.n, 1);
+	CHECK_STR(left.why, "the queue is full");
+	CHECK_EQ(weir_queue_redrive(ctx, s, "q", &left), -EAGAIN);
+	CHECK_EQ(left.n, 1);
+	CHECK_STR(left.why, "the queue is full");
+	CHECK_EQ(weir_job_ack(ctx, take(ctx, s, "q"), NULL, 0), 0);
+	CHECK_EQ(weir_queue_redrive(ctx, s, "q", &left), 1);
+	CHECK_EQ(left.n, 0);
+	CHECK_STR(left.why, "");
+	CHECK_EQ(weir_queue_redrive(ctx, s, "q", &left), 0);
+	CHECK_EQ(left.n, 0);
+	store_end(ctx, s);
+}
+
 SIM(redrive_brings_the_dead_back_with_fresh_attempts, 50)
 {
 	weir_store *s = store(ctx);
