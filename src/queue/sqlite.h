@@ -61,6 +61,7 @@ struct weir__sqlite {
 	weir_store *store;
 	char *path;
 	int lock; /* a descriptor, or < 0 */
+	char *lock_file;
 	sqlite3 *db;
 	sqlite3_stmt **sql; /* of the file that is written */
 	sqlite3_stmt *sets[2][WEIR__SQL_STATEMENTS];

@@ -329,7 +329,7 @@ static int arrange(struct weir__sqlite *q, bool current)
 static int lock(struct weir__sqlite *q)
 {
 	sqlite3_vfs *v = sqlite3_vfs_find(NULL);
-	char *file, *real, pid[WEIR__LOCKFILE_PID];
+	char *real, pid[WEIR__LOCKFILE_PID];
 	int n = -1;
 
 	if (strncmp(v->zName, "unix", 4) != 0)
@@ -338,20 +338,20 @@ static int lock(struct weir__sqlite *q)
 	if (!real)
 		return -ENOMEM;
 	if ((v->xFullPathname(v, q->path, v->mxPathname + 1, real) & 0xff) == SQLITE_OK)
-		n = asprintf(&file, "%s-lock", real);
+		n = asprintf(&q->lock_file, "%s-lock", real);
 	free(real);
 	if (n < 0) {
+		q->lock_file = NULL;
 		weir__log(WEIR__ERROR, "queue", "the store %s has no path that can be opened",
 		          q->path);
 		return -EIO;
 	}
-	q->lock = weir__lockfile(file, pid);
+	q->lock = weir__lockfile(q->lock_file, pid);
 	if (q->lock == -EBUSY)
 		weir__log(WEIR__ERROR, "queue", "the store %s is in use, by process %s", q->path,
 		          pid);
 	else if (q->lock < 0)
-		weir__log(WEIR__ERROR, "queue", "%s: %s", file, strerrordesc_np(-q->lock));
-	free(file);
+		weir__log(WEIR__ERROR, "queue", "%s: %s", q->lock_file, strerrordesc_np(-q->lock));
 	return q->lock < 0 ? q->lock : 0;
 }
 
@@ -403,7 +403,9 @@ void weir__sqlite_shut(struct weir__sqlite *q)
 	sqlite3_close(q->db); /* The last to close brings the log home. */
 	q->db = NULL;
 	weir__sqlite_more_remove(q);
-	if (q->lock >= 0)
-		close(q->lock);
+	if (q->lock >= 0) /* Also of a file that was refused: nothing is left beside it. */
+		weir__lockfile_remove(q->lock, q->lock_file);
+	free(q->lock_file);
+	q->lock_file = NULL;
 	q->lock = -1;
 }

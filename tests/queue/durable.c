@@ -499,6 +499,15 @@ TASK(what_is_done_with_leaves_the_file_again)
 	clean();
 }
 
+/* Is a lock left beside the file? */
+static bool locked(void)
+{
+	char name[128];
+
+	snprintf(name, sizeof name, "%s-lock", file);
+	return access(name, F_OK) == 0;
+}
+
 static void refused(const weir_ctx *ctx, const char *sql)
 {
 	char command[512];
@@ -512,6 +521,7 @@ static void refused(const weir_ctx *ctx, const char *sql)
 	CHECK_EQ(weir_store_open(ctx, url, NULL, &s), -EBADMSG);
 	CHECK_EQ(stat(file, &b), 0);
 	CHECK(a.st_size == b.st_size && a.st_mtim.tv_nsec == b.st_mtim.tv_nsec);
+	CHECK(!locked());
 	clean();
 }
 
@@ -542,6 +552,7 @@ TASK(a_damaged_file_is_refused)
 		fputc(0x5a, f);
 	fclose(f);
 	CHECK_EQ(weir_store_open(ctx, url, NULL, &s), -EBADMSG);
+	CHECK(!locked());
 	clean();
 }
 
