@@ -438,8 +438,10 @@ static int conn_task(const weir_ctx *ctx, void *arg)
 		weir__scope_adopt(c->scope, weir__current());
 		verdict = serve(c);
 		weir__scope_adopt(c->scope, NULL);
+		/* A session that begins behind a cancel would not hear of it. */
 		if (verdict == WEIR__UPGRADE &&
-		    weir__h2_server_start(c, c->stream.block->in, c->stream.block->in_len) < 0)
+		    (c->canceled ||
+		     weir__h2_server_start(c, c->stream.block->in, c->stream.block->in_len) < 0))
 			verdict = WEIR__CLOSE;
 		block_return(c);
 	}

@@ -19,7 +19,8 @@
  *
  * An answer may be whole before its request is. The stream then stays a moment (LATE_NS), so that
  * what is on its way is judged as ever, and a client that is about to end its request needs no
- * reset.
+ * reset. The answer at the handler limit may outlive the handler, since no task waits for it: who
+ * does not take it within write_ns is reset.
  */
 #include "http/h2_server.h"
 
@@ -53,6 +54,7 @@ struct weir__h2_server {
 	bool counted_idle, limited;
 	struct weir__h2_flood flood;
 	int64_t last_call_ns, idle_ns, age_ns;
+	int64_t cut_ns;             /* cancelled: when what is left is not waited for any more */
 	int64_t heard_ns, asked_ns; /* keepalive: when bytes last came; when it was asked, or 0 */
 	uint64_t heard, counted_in;
 };
@@ -69,7 +71,9 @@ struct request {
 	bool running;    /* a task has it */
 	bool handed_over;
 	int64_t begun_ns;
-	int64_t late_ns; /* answered before its end: when that is not waited for any more; or 0 */
+	/* Answered before its end, or by what has not left yet: when that is not waited for any
+	 * more; or 0. */
+	int64_t late_ns;
 	struct weir__buf said; /* the body of the answer at the handler limit */
 	struct iovec said_iov;
 };
@@ -170,7 +174,8 @@ void weir__h2_server_kept(struct weir__http_conn *c)
 		notice(c->h2);
 }
 
-/* Handlers hear it by their scopes. */
+/* Handlers hear it by their scopes. A client that begins what it does not end, or takes nothing, has
+ * one more second. */
 void weir__h2_server_cancel(struct weir__http_conn *c)
 {
 	struct weir__h2_server *s = c->h2;
@@ -186,6 +191,9 @@ void weir__h2_server_cancel(struct weir__http_conn *c)
 	if (s->stage == SERVING)
 		s->stage = NOTICED;
 	last_call(s);
+	if (s->cut_ns == WEIR_NEVER)
+		s->cut_ns = from(weir_now(), LAST_CALL_NS);
+	weir__h2_deadline(&s->h2, s->cut_ns);
 	weir__h2_flush(&s->h2);
 }
 
@@ -432,12 +440,12 @@ static void leave(struct request *q)
 {
 	struct weir__http_conn *c = q->server->c;
 
-	if (c->canceled || !q->h2.out_end || q->h2.in_end) {
+	if (c->canceled || !q->h2.out_end || (q->h2.out_ended && q->h2.in_end)) {
 		weir__h2_leave(&q->h2, c->canceled ? NGHTTP2_CANCEL : NGHTTP2_INTERNAL_ERROR);
 		return;
 	}
 	weir__h2_discard(&q->h2);
-	q->late_ns = from(weir_now(), LATE_NS);
+	q->late_ns = from(weir_now(), q->h2.out_ended ? LATE_NS : c->server->limits.write_ns);
 	weir__h2_deadline(&q->server->h2, q->late_ns);
 }
 
@@ -590,7 +598,12 @@ static int64_t look_at(struct request *q, int64_t now)
 		if (q->late_ns > now)
 			return q->late_ns;
 		q->late_ns = 0;
-		weir__h2_leave(&q->h2, NGHTTP2_INTERNAL_ERROR);
+		if (q->h2.out_ended) {
+			weir__h2_leave(&q->h2, NGHTTP2_INTERNAL_ERROR);
+		} else {
+			weir__stat_add(s->c->worker, timeouts, 1);
+			weir__h2_reset(&q->h2, NGHTTP2_CANCEL);
+		}
 	}
 	if (!q->running || !q->stream.scope)
 		return WEIR_NEVER;
@@ -635,6 +648,8 @@ static int64_t tick(struct weir__h2 *h2, int64_t now)
 	struct weir__h2_server *s = server_of(h2);
 	int64_t next = keepalive(s, now);
 
+	if (s->cut_ns <= now)
+		weir__h2_die(h2, -ECANCELED);
 	if (h2->dead)
 		return WEIR_NEVER;
 	weir__list_each_safe (node, &h2->streams) {
@@ -649,7 +664,7 @@ static int64_t tick(struct weir__h2 *h2, int64_t now)
 	if (s->last_call_ns <= now)
 		last_call(s);
 	next = sooner(next, sooner(s->age_ns, s->idle_ns));
-	return sooner(next, s->last_call_ns);
+	return sooner(next, sooner(s->last_call_ns, s->cut_ns));
 }
 
 void weir__h2_server_deadline(struct weir__http_conn *c, int64_t at_ns)
@@ -755,9 +770,7 @@ int weir__h2_server_start(struct weir__http_conn *c, const void *bytes, size_t n
 	s->h2.write_ns = l->write_ns;
 	weir__h2_flood_init(&s->flood);
 	s->heard_ns = now;
-	s->last_call_ns = WEIR_NEVER;
-	s->counted_idle = true;
-	weir__stat_add(c->worker, idle, 1);
+	s->last_call_ns = s->cut_ns = WEIR_NEVER;
 	s->idle_ns = from(now, l->idle_ns);
 	s->age_ns = WEIR_NEVER;
 	if (l->age_ns != WEIR_NEVER)
@@ -777,6 +790,8 @@ int weir__h2_server_start(struct weir__http_conn *c, const void *bytes, size_t n
 		c->state = WEIR__RUNNING;
 		return r;
 	}
+	s->counted_idle = true;
+	weir__stat_add(c->worker, idle, 1);
 	weir__h2_deadline(&s->h2, sooner(s->idle_ns, s->age_ns));
 	weir__h2_start(&s->h2, bytes, n);
 	return 0;
