@@ -106,6 +106,9 @@ void weir__h2_unhold(struct weir__h2 *h2, size_t n)
  */
 static void note_end(struct weir__h2 *h2, int32_t id, bool by_us)
 {
+	/* Its reset is sent just before a stream is closed: one end, and ours. */
+	if (h2->ends && h2->ended_id[(h2->ends - 1) % WEIR__H2_ENDS] == -id)
+		return;
 	h2->ended_id[h2->ends++ % WEIR__H2_ENDS] = by_us ? -id : id;
 }
 

@@ -217,6 +217,17 @@ def frames_that_may_cross_a_closed_stream_are_ignored(c):
 
 
 @case()
+def what_crossed_a_reset_of_ours_is_ignored_whichever_end_of_the_ring_it_is(c):
+    closed_stream(c)
+    for stream in range(3, 90, 2):
+        c.headers(stream, post_head(('content-length', '1')), END_HEADERS)
+        c.send(frame(DATA, 0, stream, b'xy'))
+        c.refused_stream(stream, PROTOCOL_ERROR)
+        c.send(frame(DATA, 0, stream, b'on its way'))
+        c.ping()
+
+
+@case()
 def an_even_stream_is_refused(c):
     c.headers(2, head())
     c.refused(PROTOCOL_ERROR)
