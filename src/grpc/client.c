@@ -142,17 +142,18 @@ static int have_stream(const weir_ctx *ctx, struct client_call *cc)
 	weir__h2c *conn;
 	int r;
 
-	if (cc->stream)
-		return 0;
-	do {
+	/* While this task waits for a connection the call's other one may have opened the stream. */
+	while (!cc->stream) {
 		if (call->status >= 0)
 			return -EPIPE;
 		r = weir__grpc_connection(ctx, cc->channel, cc->wait_for_ready, &conn);
-		if (r == 0 && call->status < 0)
+		if (r == 0 && !cc->stream && call->status < 0)
 			r = open_stream(cc, conn);
-	} while (r == -ESHUTDOWN && weir_ctx_err(ctx) == 0);
-	if (r == 0)
-		return call->status >= 0 ? -EPIPE : 0;
+		if (r < 0 && (r != -ESHUTDOWN || weir_ctx_err(ctx) < 0))
+			break;
+	}
+	if (cc->stream)
+		return 0;
 	if (of_context(r))
 		return context_ended(cc, r);
 	if (r == -ENOMEM)

@@ -42,6 +42,36 @@ static int talk(const weir_ctx *ctx, void *arg)
 	return 0;
 }
 
+static int hear_one(const weir_ctx *ctx, void *arg)
+{
+	const void *msg;
+	size_t n;
+
+	CHECK_EQ(weir_grpc_recv(ctx, arg, &msg, &n), 1);
+	CHECK(n == 5 && !memcmp(msg, "hello", 5));
+	return 0;
+}
+
+/* Both find no stream yet, and wait for the same connection. */
+SIM(who_receives_may_begin_a_call_beside_who_sends, SEEDS)
+{
+	weir_grpc *call;
+	weir_group g;
+	struct demo d;
+
+	demo_new(&d);
+	demo_method(&d, "/t.T/Echo", echo, NULL);
+	demo_start(ctx, &d);
+	CHECK_EQ(weir_grpc_start(ctx, d.channel, "/t.T/Echo", NULL, &call), 0);
+	weir_group_init(&g, ctx);
+	CHECK_EQ(weir_group_go_on(&g, weir_worker(), hear_one, call), 0);
+	CHECK_EQ(weir_grpc_send(ctx, call, "hello", 5), 0);
+	CHECK_EQ(weir_group_wait(&g), 0);
+	CHECK_EQ(weir_grpc_finish(ctx, call), 0);
+	weir_grpc_free(call);
+	demo_stop(&d);
+}
+
 SIM(many_streams_share_a_connection, SEEDS)
 {
 	weir_group g;
