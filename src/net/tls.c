@@ -7,8 +7,8 @@
  * back to here but the context that OpenSSL itself counts. So a reload has nobody to wait for, and
  * one that fails changes nothing.
  *
- * One context is that of all connections of a set: options, trust, tickets, ALPN. The others only
- * lend certificate and key, chosen by the name the client asks for. X509_check_host() is asked of
+ * One context is that of all connections of a set: options, tickets, ALPN. The others only
+ * lend certificate and key, and trust whom it trusts, chosen by the name the client asks for. X509_check_host() is asked of
  * one certificate after the other: that is at most WEIR__TLS_PAIRS_MAX times some microseconds in a
  * handshake that costs a hundred, and the rules about wildcards are OpenSSL's.
  *
@@ -200,6 +200,13 @@ static int load(struct weir_tls *t, struct weir__tls_set **ret)
 	}
 	if (r == 0)
 		r = load_trust(set->ctx[0], t);
+	/* Clients are told of authorities, and looked up with them, by the context that lent its
+	 * certificate. */
+	for (size_t i = 1; i < set->n && r == 0; i++) {
+		SSL_CTX_set1_cert_store(set->ctx[i], SSL_CTX_get_cert_store(set->ctx[0]));
+		SSL_CTX_set_client_CA_list(
+			set->ctx[i], SSL_dup_CA_list(SSL_CTX_get_client_CA_list(set->ctx[0])));
+	}
 	if (r < 0) {
 		set_free(set);
 		return r;

@@ -234,6 +234,20 @@ def a_client_shows_a_certificate_of_the_authorities_or_is_not_served():
 
 
 @test
+def a_client_is_trusted_whichever_certificate_it_is_shown():
+    with Authority() as ca:
+        mine, pairs = ca.make('worker-7'), [ca.make('one.test'), ca.make('two.test')]
+        with Https(ca, '--tls-client-ca', ca.ca, pairs=pairs) as w:
+            for version in ('-tls1_2', '-tls1_3'):
+                for name in ('one.test', 'two.test'):
+                    request = f'GET /healthz HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n'.encode()
+                    said = s_client(w, version, '-servername', name, '-ign_eof', '-cert', mine[0], '-key', mine[1], input=request)
+                    check_in(f'subject=CN = {name}', said)
+                    check_in('Acceptable client certificate CA names\nCN = test authority', said)
+                    check_in('HTTP/1.1', said)
+
+
+@test
 def the_name_in_a_certificate_may_do_what_its_line_says():
     with Authority() as ca, tempfile.NamedTemporaryFile('w') as f:
         f.write('mailer cert:worker-7 take:mail\nroot 0123456789abcdef-root admin\n')
