@@ -45,10 +45,13 @@
 #include "rt/wait.h"
 
 enum {
-	RECORD = 16 << 10, /* bytes of plaintext at most (RFC 8446 §5.1) */
+	RECORD =
+		16
+		<< 10, /* bytes of plaintext at most (RFC 8446 §5.1), if the client wants no less */
 	GATHER = 4 << 10,  /* small pieces of a write share a record up to this */
 	FIRST = 5,         /* a record's head */
 	HANDSHAKE = 22,    /* its type */
+	BARREN = 48 << 10, /* bytes that may come in a read without one for its caller */
 };
 
 /* How long a client has once the server drains: without a word from it, and in mid-handshake. */
@@ -62,6 +65,8 @@ struct tls_conn {
 	/* Guarded by it: */
 	SSL *ssl;
 	size_t held;
+	size_t record; /* bytes of plaintext in one */
+	size_t barren; /* bytes that came in this read, and nothing of them for its caller yet */
 	int error, out_error;       /* fatal; only for writing */
 	int io_error[2];            /* what the one below said, by direction */
 	bool more, eof, dry, ended; /* ended: we said goodbye */
@@ -95,9 +100,15 @@ static int bio_read(BIO *b, char *buf, size_t n, size_t *ret)
 		t->first_at = (uint8_t)(t->first_at + *ret);
 		return 1;
 	}
+	/* Keys can be changed again and again, at the peer's pleasure and our cost. */
+	if (t->barren > BARREN && __atomic_load_n(&t->open, __ATOMIC_ACQUIRE)) {
+		t->io_error[WEIR__IN] = -ECONNRESET;
+		return 0;
+	}
 	got = t->io->ops->try_read(t->io, buf, n);
 	t->dry = got > 0 && (size_t)got < n;
 	if (got > 0) {
+		t->barren += (size_t)got;
 		*ret = (size_t)got;
 		return 1;
 	}
@@ -187,6 +198,7 @@ static ssize_t tls_try_read(weir_conn *c, void *buf, size_t n)
 		got = t->error;
 	} else {
 		while (sum < n && got == 0) {
+			t->barren = 0;
 			r = SSL_read_ex(t->ssl, (char *)buf + sum, n - sum, &one);
 			if (r != 1) {
 				got = verdict(t, WEIR__IN, r);
@@ -202,26 +214,27 @@ static ssize_t tls_try_read(weir_conn *c, void *buf, size_t n)
 	return sum ? (ssize_t)sum : got;
 }
 
-/* Takes the next piece of a write: of one part, or small parts gathered in buf. */
-static size_t next_piece(const struct iovec **iov, int *n, size_t *skip, char *buf,
+/* Takes the next piece of a write, at most a record: of one part, or small parts gathered in buf. */
+static size_t next_piece(const struct iovec **iov, int *n, size_t *skip, size_t record, char *buf,
                          const char **ret)
 {
+	const size_t gather = record < GATHER ? record : GATHER;
 	size_t sum = 0;
 
 	while (*n > 0) {
 		const char *at = (const char *)(*iov)->iov_base + *skip;
 		size_t left = (*iov)->iov_len - *skip;
 
-		if (sum == 0 && (left >= GATHER || *n == 1)) {
-			sum = left < RECORD ? left : RECORD;
+		if (sum == 0 && (left >= gather || *n == 1)) {
+			sum = left < record ? left : record;
 			*ret = at;
 			*skip += sum;
 			if (*skip == (*iov)->iov_len)
 				(*iov)++, (*n)--, *skip = 0;
 			return sum;
 		}
-		if (left > GATHER - sum)
-			left = GATHER - sum;
+		if (left > gather - sum)
+			left = gather - sum;
 		memcpy(buf + sum, at, left);
 		sum += left;
 		*skip += left;
@@ -260,16 +273,18 @@ static ssize_t write_all(struct tls_conn *t, const struct iovec *iov, int n)
 	sent = send_held(t);
 	if (sent < 0)
 		return sent;
-	for (skip = (size_t)sent; n > 0 && skip == iov->iov_len; iov++, n--)
-		skip = 0;
-	while ((len = next_piece(&iov, &n, &skip, buf, &piece)) > 0) {
+	for (skip = (size_t)sent; n > 0 && skip >= iov->iov_len; iov++, n--)
+		skip -= iov->iov_len;
+	while ((len = next_piece(&iov, &n, &skip, t->record, buf, &piece)) > 0) {
 		r = SSL_write_ex(t->ssl, piece, len, &one);
 		if (r == 1) {
 			sent += (ssize_t)len;
 			continue;
 		}
 		r = verdict(t, WEIR__OUT, (int)r);
-		if (r == -EAGAIN) {
+		/* Else it is the answer to a change of keys that found no room, and nothing of the
+		 * piece was encrypted. */
+		if (r == -EAGAIN && !SSL_in_init(t->ssl)) {
 			t->held = len;
 			sent += (ssize_t)len - 1;
 		}
@@ -454,25 +469,51 @@ weir_conn *weir__conn_below(weir_conn *c)
 
 /* ---- The handshake ---- */
 
+static bool is_shut(const weir_conn *io)
+{
+	return __atomic_load_n(&io->state, __ATOMIC_ACQUIRE) & WEIR__CONN_SHUT;
+}
+
 /* What a wait of it goes by: once the server drains, a shorter time. */
 struct patience {
 	weir_ctx ctx;
 	bool server, draining, begun;
 };
 
+static void lose_patience(struct patience *p)
+{
+	p->draining = true;
+	p->ctx = weir_ctx_timeout(&p->ctx, p->begun ? STARTED_NS : SILENT_NS);
+}
+
 static int wait_for(struct patience *p, weir_conn *io, enum weir__dir dir)
 {
 	weir_ctx live = weir_ctx_until_drain(&p->ctx);
 	int r;
 
+	/* One in memory is ready then, and says -EAGAIN all the same. */
+	if (is_shut(io))
+		return -EPIPE;
 	if (!p->server || p->draining)
 		return io->ops->wait(&p->ctx, io, dir, "tls handshake");
 	r = io->ops->wait(&live, io, dir, "tls handshake");
 	if (r != -ESHUTDOWN)
 		return r;
-	p->draining = true;
-	p->ctx = weir_ctx_timeout(&p->ctx, p->begun ? STARTED_NS : SILENT_NS);
+	lose_patience(p);
 	return 0; /* Not ready perhaps: the try that follows will say so. */
+}
+
+static int take_slot(struct patience *p, weir_sem *slots)
+{
+	weir_ctx live = weir_ctx_until_drain(&p->ctx);
+	int r = p->draining ? -ESHUTDOWN : weir_sem_take(&live, slots);
+
+	if (r == -ESHUTDOWN) {
+		if (!p->draining)
+			lose_patience(p);
+		r = weir_sem_take(&p->ctx, slots);
+	}
+	return r;
 }
 
 static int read_first(struct patience *p, struct tls_conn *t)
@@ -594,9 +635,10 @@ static int make_ssl(struct tls_conn *t, struct weir_tls *tls, struct weir__tls_s
 
 static void opened(struct tls_conn *t)
 {
+	unsigned n = SSL_SESSION_get_max_fragment_length(SSL_get_session(t->ssl));
 	const unsigned char *alpn;
-	unsigned n;
 
+	t->record = n ? (size_t)256 << n : RECORD; /* RFC 6066 §4 */
 	SSL_get0_alpn_selected(t->ssl, &alpn, &n);
 	if (n > 0 && n < sizeof t->alpn)
 		memcpy(t->alpn, alpn, n);
@@ -621,7 +663,7 @@ static int handshake(const weir_ctx *ctx, struct weir_tls *tls, const char *name
 	r = tls->server ? read_first(&p, t) : 0;
 	if (r < 0)
 		goto fail;
-	if (tls->server && (r = weir_sem_take(&p.ctx, &tls->slots)) < 0)
+	if (tls->server && (r = take_slot(&p, &tls->slots)) < 0)
 		goto fail;
 	set = weir__tls_get(tls);
 	r = make_ssl(t, tls, set, name);
@@ -640,7 +682,7 @@ static int handshake(const weir_ctx *ctx, struct weir_tls *tls, const char *name
 	return 0;
 fail:
 	free(t);
-	return r;
+	return is_shut(*io) ? -EPIPE : r;
 }
 
 int weir_tls_accept(const weir_ctx *ctx, weir_tls *t, weir_conn **io)

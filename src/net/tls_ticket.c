@@ -24,8 +24,9 @@ static bool refresh(struct weir__tickets *t)
 	struct weir__ticket_key *k = t->key;
 	int64_t now = weir_now();
 
-	for (int i = 1; i < WEIR__TICKET_KEYS; i++)
-		if (k[i].since_ns && now - k[i].since_ns > (i + 1) * HOUR_NS)
+	/* The one in use too, if nobody asked for it in all that time. */
+	for (int i = 0; i < WEIR__TICKET_KEYS; i++)
+		if (k[i].since_ns && now - k[i].since_ns > WEIR__TICKET_KEYS * HOUR_NS)
 			OPENSSL_cleanse(&k[i], sizeof k[i]);
 	if (k->since_ns && now - k->since_ns < HOUR_NS)
 		return true;
