@@ -288,9 +288,10 @@ int weir__h2_request(const weir_ctx *ctx, struct weir__h2_shared *h, weir__h2_di
 			*ret = s;
 			return 0;
 		}
+		/* Of its own connection: the slot may have the next one by now. */
 		again = r == -ESHUTDOWN || (s && weir__h2s_refused(s)) ||
 		        (kept && repeats && (r == -ECONNRESET || r == -EPIPE) &&
-		         weir__h2c_state(slot->conn) < 0);
+		         (s ? weir__h2s_state(s) : weir__h2c_state(slot->conn)) < 0);
 		if (s)
 			weir__h2s_close(s, WEIR__H2_CANCEL);
 		if (!again || weir_ctx_err(ctx) < 0)

@@ -515,6 +515,11 @@ int weir__h2c_state(const weir__h2c *c)
 	return c->lost ? c->lost : c->goaway ? -ESHUTDOWN : 0;
 }
 
+int weir__h2s_state(const weir__h2s *s)
+{
+	return weir__h2c_state(s->conn);
+}
+
 bool weir__h2c_settled(const weir__h2c *c)
 {
 	return c->settled;

@@ -45,6 +45,8 @@ bool weir__h2c_settled(const weir__h2c *c);
 /* Has the server ended it because it was asked too often whether it is there (gRPC's A8)? */
 bool weir__h2c_too_many_pings(const weir__h2c *c);
 const char *weir__h2c_peer(const weir__h2c *c);
+/* The same of a stream's connection. */
+int weir__h2s_state(const weir__h2s *s);
 /* A second descriptor for the connection of a stream, as weir_http_client_dup(). */
 int weir__h2s_dup(const weir__h2s *s);
 
