@@ -26,6 +26,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 			HOLDS(!(p.segment[i].len == 2 && !memcmp(s, "..", 2)));
 			HOLDS(!(p.segment[i].len == 1 && s[0] == '.'));
 		}
+		HOLDS(!strstr(p.text, "/../") && !strstr(p.text, "/./"));
+		HOLDS(p.len < 3 || strcmp(p.text + p.len - 3, "/..") != 0);
 	}
 	free(raw);
 	free(out);

@@ -54,6 +54,21 @@ ssize_t weir__unescape(const char *raw, size_t n, char *out, int plus)
 	return (ssize_t)made;
 }
 
+/* In the text the slash of "..%2F" is as any other, and so whoever opens what {path...} names would
+ * climb. */
+static bool climbs(const char *s)
+{
+	for (const char *end; (end = strchrnul(s, '/')); s = end + 1) {
+		size_t n = (size_t)(end - s);
+
+		if ((n == 1 && s[0] == '.') || (n == 2 && s[0] == '.' && s[1] == '.'))
+			return true;
+		if (!*end)
+			return false;
+	}
+	return false;
+}
+
 int weir__path_parse(struct weir__path *p, const char *raw, size_t n, char *out)
 {
 	const char *at = raw, *end = raw + n;
@@ -79,6 +94,8 @@ int weir__path_parse(struct weir__path *p, const char *raw, size_t n, char *out)
 			made = weir__unescape(from, (size_t)(stop - from), out + len + 1, 0);
 		if (made < 0)
 			return (int)made;
+		if (!plain && memchr(out + len + 1, '/', (size_t)made) && climbs(out + len + 1))
+			return -400;
 		dots = made > 0 && made <= 2 && out[len + 1] == '.' ? strspn(out + len + 1, ".") :
 		                                                      0;
 		if (dots == 0 || dots != (size_t)made) {

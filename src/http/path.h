@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A request's path: cut at its slashes, then each segment decoded, then dot segments resolved. In
- * this order, so that "%2F" stays inside its segment and "%2e%2e" cannot climb.
+ * this order, so that "%2F" stays inside its segment and "%2e%2e" cannot climb; nor can "..%2F", which is refused.
  */
 #ifndef WEIR_HTTP_PATH_H
 #define WEIR_HTTP_PATH_H
@@ -22,7 +22,7 @@ struct weir__path {
 };
 
 /* raw starts with '/'. out has room for n + 2 bytes. 0, or minus the status: -400 for a bad escape,
- * a NUL, or ".." above the root, -414 for too many segments. */
+ * a NUL, ".." above the root or beside a "%2F", -414 for too many segments. */
 int weir__path_parse(struct weir__path *p, const char *raw, size_t n, char *out);
 
 /* Undo percent-encoding (and, in a query, '+'): the length in out, which has room for n + 1 bytes;
