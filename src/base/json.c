@@ -158,13 +158,17 @@ static bool read_number(struct reader *r, int64_t *ret)
 
 	r->at += minus;
 	start = r->at;
-	if (!digits(r))
+	if (!digits(r) || (*start == '0' && r->at - start > 1))
 		return false;
 	*ret = 0;
-	for (char *p = start; p < r->at && p - start < 18; p++)
-		*ret = *ret * 10 + (*p - '0');
-	if (minus)
-		*ret = -*ret;
+	for (char *p = start; p < r->at; p++)
+		if (__builtin_mul_overflow(*ret, (int64_t)10, ret) ||
+		    __builtin_sub_overflow(*ret, (int64_t)(*p - '0'), ret)) {
+			*ret = INT64_MIN;
+			break;
+		}
+	if (!minus)
+		*ret = *ret == INT64_MIN ? INT64_MAX : -*ret;
 	if (r->at < r->end && *r->at == '.') {
 		r->at++;
 		if (!digits(r))

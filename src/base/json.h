@@ -19,7 +19,7 @@ enum weir__json_kind {
 struct weir__json_member {
 	const char *key, *text; /* decoded, NUL-terminated, in the caller's buffer; key: or NULL */
 	enum weir__json_kind kind;
-	int64_t number; /* its whole part */
+	int64_t number; /* its whole part, without an exponent; beyond int64_t the end of that */
 	bool yes;
 	unsigned depth; /* 1: a member of the outermost object */
 };

@@ -68,11 +68,45 @@ TEST(what_is_no_object_is_refused)
 		                           "{\"a\":1}x",
 		                           "{\"a\":{]}",
 		                           "{,}",
-		                           "{\"a\":\"\\u0000\"}" };
+		                           "{\"a\":\"\\u0000\"}",
+		                           "{\"a\":01}",
+		                           "{\"a\":-00.5}" };
 	struct seen s;
 
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
 		CHECK_EQ(read_with(weir__json_walk, bad[i], &s), -EINVAL);
+}
+
+static void note(const struct weir__json_member *m, void *arg)
+{
+	*(int64_t *)arg = m->number;
+}
+
+TEST(a_number_is_whole_or_the_end_of_its_range)
+{
+	static const struct {
+		const char *text;
+		int64_t is;
+	} of[] = {
+		{ "{\"a\":0}", 0 },
+		{ "{\"a\":-0.5}", 0 },
+		{ "{\"a\":-12.9}", -12 },
+		{ "{\"a\":1234567890123456789}", 1234567890123456789 },
+		{ "{\"a\":9223372036854775807}", INT64_MAX },
+		{ "{\"a\":-9223372036854775808}", INT64_MIN },
+		{ "{\"a\":9223372036854775808}", INT64_MAX },
+		{ "{\"a\":-99999999999999999999}", INT64_MIN },
+		{ "{\"a\":99999999999999999999}", INT64_MAX },
+	};
+
+	for (size_t i = 0; i < sizeof of / sizeof *of; i++) {
+		char text[64];
+		int64_t n = 7;
+
+		snprintf(text, sizeof text, "%s", of[i].text);
+		CHECK_EQ(weir__json_object(text, strlen(text), note, &n), 0);
+		CHECK_EQ(n, of[i].is);
+	}
 }
 
 TEST(levels_are_bounded)
