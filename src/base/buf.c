@@ -100,8 +100,7 @@ void weir__buf_consume(struct weir__buf *b, size_t n)
 	b->data[b->len] = 0;
 }
 
-/* The length of the UTF-8 sequence at p, or 0 if it is not one (RFC 3629 §4). */
-static size_t utf8(const unsigned char *p, size_t n)
+size_t weir__utf8_len(const unsigned char *p, size_t n)
 {
 	size_t len = p[0] < 0x80 ? 1 :
 	             p[0] < 0xc2 ? 0 :
@@ -130,7 +129,7 @@ bool weir__utf8_valid(const void *data, size_t n)
 			len = 8;
 			continue;
 		}
-		len = p[i] < 0x80 ? 1 : utf8(p + i, n - i);
+		len = p[i] < 0x80 ? 1 : weir__utf8_len(p + i, n - i);
 		if (!len)
 			return false;
 	}
@@ -172,7 +171,7 @@ void weir__buf_json(struct weir__buf *b, const char *s, size_t n)
 			weir__buf_add(b, p + i, len);
 			continue;
 		}
-		len = utf8(p + i, n - i);
+		len = weir__utf8_len(p + i, n - i);
 		if (!len)
 			weir__buf_str(b, "\xef\xbf\xbd");
 		else if (p[i] == '"' || p[i] == '\\')

@@ -56,6 +56,8 @@ void weir__buf_vprintf(struct weir__buf *b, const char *fmt, va_list ap)
 void weir__buf_consume(struct weir__buf *b, size_t n); /* drop the first n bytes */
 /* as a quoted JSON string; invalid UTF-8 becomes U+FFFD */
 void weir__buf_json(struct weir__buf *b, const char *s, size_t n);
+/* the length of the UTF-8 sequence at p, of n > 0 bytes, or 0 if it is none */
+size_t weir__utf8_len(const unsigned char *p, size_t n);
 /* is it UTF-8 throughout (RFC 3629 §4)? */
 bool weir__utf8_valid(const void *p, size_t n);
 

@@ -22,6 +22,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/buf.h"
+
 static _Atomic int least_level = WEIR__INFO;
 static _Atomic int log_form = WEIR__LOG_TEXT;
 
@@ -52,23 +54,28 @@ bool weir__log_allow(struct weir__log_limit *l)
 	                                   __ATOMIC_RELAXED);
 }
 
-/* Copies text and escapes what could break a line or a JSON string. */
+/* Copies text and escapes what could break a line or a JSON string: of what is no UTF-8 each byte
+ * (in JSON as the letter of that number). */
 static size_t escape(char *out, size_t cap, const char *text, bool json)
 {
 	static const char hex[] = "0123456789abcdef";
-	size_t n = 0;
+	const unsigned char *p = (const unsigned char *)text, *end = p + strlen(text);
+	size_t n = 0, len;
 
-	for (const unsigned char *p = (const unsigned char *)text; *p && n + 7 < cap; p++) {
-		if (*p < 0x20 || *p == 0x7f) {
+	for (; p < end && n + 7 < cap; p += len) {
+		len = weir__utf8_len(p, (size_t)(end - p));
+		if (!len || *p < 0x20 || *p == 0x7f) {
 			memcpy(out + n, json ? "\\u00" : "\\x", json ? 4 : 2);
 			n += json ? 4 : 2;
 			out[n++] = hex[*p >> 4];
 			out[n++] = hex[*p & 15];
-		} else {
-			if (json && (*p == '"' || *p == '\\'))
-				out[n++] = '\\';
-			out[n++] = (char)*p;
+			len = 1;
+			continue;
 		}
+		if (json && (*p == '"' || *p == '\\'))
+			out[n++] = '\\';
+		memcpy(out + n, p, len);
+		n += len;
 	}
 	return n;
 }

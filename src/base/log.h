@@ -2,7 +2,7 @@
 /*
  * The log: one event a line on standard error, as text or JSON. Lines are written whole and never
  * interleave. Text: "2026-01-01T00:00:00.000Z warn http: client too slow peer=…". Control bytes
- * are escaped. Where nobody reads, a line is given up after a second at most and counted; the count
+ * are escaped, and what is no UTF-8. Where nobody reads, a line is given up after a second at most and counted; the count
  * is logged when there is a reader again.
  */
 #ifndef WEIR_BASE_LOG_H

@@ -35,6 +35,37 @@ TEST(a_text_into_a_pipe_that_nobody_reads_is_given_up_and_goes_whole_when_somebo
 	close(p[1]);
 }
 
+/* What one line of the log says, from its last ':' or "msg" on. */
+static const char *logged(enum weir__log_form form, const char *text)
+{
+	static char got[8192];
+	int p[2], err = dup(STDERR_FILENO);
+	ssize_t n;
+
+	CHECK(err >= 0);
+	CHECK_EQ(pipe2(p, O_CLOEXEC), 0);
+	CHECK(dup2(p[1], STDERR_FILENO) >= 0);
+	weir__log_set(WEIR__INFO, form);
+	weir__log(WEIR__INFO, "test", "%s", text);
+	weir__log_set(WEIR__INFO, WEIR__LOG_TEXT);
+	CHECK(dup2(err, STDERR_FILENO) >= 0);
+	close(err);
+	close(p[1]);
+	n = read(p[0], got, sizeof got - 1);
+	CHECK(n > 0);
+	got[n] = 0;
+	close(p[0]);
+	return strstr(got, form == WEIR__LOG_JSON ? "\"msg\"" : "weir: ");
+}
+
+TEST(a_line_holds_neither_control_bytes_nor_what_is_no_utf_8)
+{
+	CHECK_STR(logged(WEIR__LOG_PLAIN, "a\nb\x1b \xc3\xa9 \xff\xc3"),
+	          "weir: a\\x0ab\\x1b \xc3\xa9 \\xff\\xc3\n");
+	CHECK_STR(logged(WEIR__LOG_JSON, "a\nb\" \xc3\xa9 \xff\xc3"),
+	          "\"msg\":\"a\\u000ab\\\" \xc3\xa9 \\u00ff\\u00c3\"}\n");
+}
+
 TEST(a_text_into_a_terminal_that_nobody_reads_is_given_up)
 {
 	int reader = posix_openpt(O_RDWR | O_NOCTTY), terminal;
