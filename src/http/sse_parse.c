@@ -163,13 +163,13 @@ ssize_t weir__sse_feed(struct weir__sse_parser *p, const char *bytes, size_t n, 
 		len = until_line_end(bytes + i, n - i);
 		add_to_line(p, bytes + i, len);
 		i += len;
+		r = check(p); /* Before half a line is taken for one. */
+		if (r < 0)
+			return r;
 		if (i < n) {
 			p->skip_lf = bytes[i++] == '\r';
 			event = end_line(p);
 		}
-		r = check(p);
-		if (r < 0)
-			return r;
 	}
 	*ret_event = event;
 	return (ssize_t)i;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "test.h"
 
+#include <errno.h>
+
 #include "http/sse_parse.h"
 
 /* All events of a stream as "type|id|data;", fed in pieces of `step` bytes. */
@@ -90,6 +92,18 @@ TEST(retry_takes_digits_only)
 	CHECK_EQ(p.retry_ns, 20000000);
 	CHECK_EQ(weir__sse_feed(&p, "retry: 99999999999999999999999999\n", 34, &event), 34);
 	CHECK_EQ(p.retry_ns, 86400000000000);
+	weir__sse_fini(&p);
+}
+
+TEST(a_line_that_memory_did_not_suffice_for_is_no_line)
+{
+	struct weir__sse_parser p;
+	bool event;
+
+	weir__sse_init(&p);
+	CHECK_EQ(weir__sse_feed(&p, "data: a", 7, &event), 7);
+	p.line.failed = true; /* As when it could not grow. */
+	CHECK_EQ(weir__sse_feed(&p, "bc\n\n", 4, &event), -ENOMEM);
 	weir__sse_fini(&p);
 }
 
