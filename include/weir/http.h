@@ -16,12 +16,13 @@
  * A handler returns 0 (answered; with nothing written an empty 200), a status from 200 to 599
  * ("answer that"), or -errno: -ETIMEDOUT 504, -ECANCELED no answer and the connection closes,
  * -EAGAIN and -ESHUTDOWN 503 with Retry-After, -EMSGSIZE 413, -EINVAL 400, -ENOENT 404, -EACCES
- * 403, else 500 and a line in the log. Its context ends when the client leaves, when its limit
- * passes, or when the server stops. At its limit (limits.handler_ns) the server itself writes the
- * 503, even if the handler never returns; the handler's context ends with cause -ETIMEDOUT, and
- * later writes return -ETIMEDOUT. Once the first byte of an answer is written the limit is off
- * and only progress counts. Using an exchange after its handler returned aborts, naming the
- * route.
+ * 403, else 500 and a line in the log; what it had set of the answer that failed (its coding, its
+ * ETag, how long it may be kept) is not said with the error. Its context ends when the client
+ * leaves, when its limit passes, or when the server stops. At its limit (limits.handler_ns) the
+ * server itself writes the 503, even if the handler never returns; the handler's context ends with
+ * cause -ETIMEDOUT, and later writes return -ETIMEDOUT. Once the first byte of an answer is written
+ * the limit is off and only progress counts. Using an exchange after its handler returned aborts,
+ * naming the route.
  */
 #ifndef WEIR_HTTP_H
 #define WEIR_HTTP_H

@@ -245,7 +245,7 @@ static int push(const weir_ctx *ctx, weir_http *x, const void *data, size_t n, b
 
 int weir__answer_finish(const weir_ctx *ctx, weir_http *x)
 {
-	if (x->sized && !x->no_body && x->sent != x->length) {
+	if (x->sized && !weir__answer_silent(x) && x->sent != x->length) {
 		weir__log_rare(WEIR__ERROR, "http",
 		               "route \"%s\" set content-length %llu and wrote %llu bytes",
 		               x->route ? x->route->pattern : "none", (unsigned long long)x->length,
@@ -470,6 +470,17 @@ static bool has_field(const weir_http *x, const char *name)
 	return false;
 }
 
+/* What was said of an answer that does not come: its error is to be neither unpacked nor kept in its
+ * place. */
+static void forget(weir_http *x)
+{
+	static const char *const of[] = { "content-encoding", "content-range", "etag",
+		                          "last-modified",    "cache-control", "expires" };
+
+	for (size_t i = 0; i < sizeof of / sizeof *of; i++)
+		unset(x, of[i], strlen(of[i]));
+}
+
 /* The context may have ended: what fits into the socket is still said. */
 int weir__answer_error(const weir_ctx *ctx, weir_http *x, int status, const char *detail)
 {
@@ -479,6 +490,7 @@ int weir__answer_error(const weir_ctx *ctx, weir_http *x, int status, const char
 	x->status = status;
 	x->sized = false;
 	x->out_len = x->out_lent;
+	forget(x);
 	if (status == 503 && !x->head_sent && !has_field(x, "retry-after"))
 		add_field(x, "retry-after", "1", true);
 	r = add_field(x, "content-type", "application/problem+json", true);

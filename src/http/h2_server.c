@@ -565,7 +565,6 @@ static void limit(struct request *q, int64_t now)
 		{ (uint8_t *)"retry-after", (uint8_t *)"1", 11, 1, NGHTTP2_NV_FLAG_NONE },
 	};
 	struct weir__h2_send what = { .head = head, .head_n = 4, .n = 1, .end = true };
-	static const char *const text = "The handler took too long.";
 
 	if ((was & WEIR__CLAIM_MASK) != WEIR__NOBODY ||
 	    __atomic_load_n(&q->stream.limit_ns, __ATOMIC_ACQUIRE) > now ||
@@ -573,7 +572,7 @@ static void limit(struct request *q, int64_t now)
 	                                 __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
 		return;
 	__atomic_add_fetch(&c->server->limited, 1, __ATOMIC_RELAXED);
-	weir__problem(&q->said, 503, text);
+	weir__problem(&q->said, 503, WEIR__HTTP_TOO_LATE);
 	q->said_iov = (struct iovec){ q->said.data, q->said.len };
 	what.iov = &q->said_iov;
 	what.n = q->stream.block->x.no_body ? 0 : 1;

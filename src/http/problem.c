@@ -118,12 +118,16 @@ size_t weir__answer_limit(char *out, size_t cap)
 {
 	static const char body[] =
 		"{\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,"
-		"\"detail\":\"The handler did not answer within its limit.\"}\n";
-	int n = snprintf(
-		out, cap,
-		"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\n"
-		"Content-Length: %zu\r\nConnection: close\r\n\r\n%s",
-		sizeof body - 1, body);
+		"\"detail\":\"" WEIR__HTTP_TOO_LATE "\"}\n";
+	char date[32];
+	int n;
+
+	weir__http_date_of(date, (time_t)(weir_wall() / WEIR_SEC(1)));
+	n = snprintf(out, cap,
+	             "HTTP/1.1 503 Service Unavailable\r\nDate: %s\r\n"
+	             "Content-Type: application/problem+json\r\nRetry-After: 1\r\n"
+	             "Content-Length: %zu\r\nConnection: close\r\n\r\n%s",
+	             date, sizeof body - 1, body);
 
 	return n > 0 && (size_t)n < cap ? (size_t)n : 0;
 }

@@ -217,12 +217,22 @@ static void look(struct weir__tick *t)
 }
 
 /* RFC 9110 §5.6.7. Not strftime(), which speaks the program's language. */
-const char *weir__http_date(struct weir__http_worker *w)
+void weir__http_date_of(char out[32], time_t s)
 {
 	static const char days[] = "SunMonTueWedThuFriSat",
 			  months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
-	struct timespec now;
 	struct tm tm;
+
+	gmtime_r(&s, &tm);
+	snprintf(out, 32, "%.3s, %02u %.3s %04u %02u:%02u:%02u GMT", days + 3 * tm.tm_wday,
+	         (unsigned)tm.tm_mday % 100, months + 3 * tm.tm_mon,
+	         (unsigned)(tm.tm_year + 1900) % 10000, (unsigned)tm.tm_hour % 100,
+	         (unsigned)tm.tm_min % 100, (unsigned)tm.tm_sec % 100);
+}
+
+const char *weir__http_date(struct weir__http_worker *w)
+{
+	struct timespec now;
 
 	/* It may be a tick late, and costs a fifth of the exact time. */
 	if (weir__simulating)
@@ -230,11 +240,7 @@ const char *weir__http_date(struct weir__http_worker *w)
 	else
 		clock_gettime(CLOCK_REALTIME_COARSE, &now);
 	if (now.tv_sec != w->date_s || !w->date[0]) {
-		gmtime_r(&now.tv_sec, &tm);
-		snprintf(w->date, sizeof w->date, "%.3s, %02u %.3s %04u %02u:%02u:%02u GMT",
-		         days + 3 * tm.tm_wday, (unsigned)tm.tm_mday % 100, months + 3 * tm.tm_mon,
-		         (unsigned)(tm.tm_year + 1900) % 10000, (unsigned)tm.tm_hour % 100,
-		         (unsigned)tm.tm_min % 100, (unsigned)tm.tm_sec % 100);
+		weir__http_date_of(w->date, now.tv_sec);
 		w->date_s = now.tv_sec;
 	}
 	return w->date;

@@ -260,10 +260,12 @@ int weir__http_send(const weir_ctx *ctx, weir_http *x, struct iovec *iov, int n)
 /* problem.c */
 void weir__problem(struct weir__buf *b, int status, const char *detail); /* detail may be NULL */
 void weir__problem_keep(weir_http *x, const char *detail);               /* for the guest */
-size_t weir__answer_limit(char *out, size_t cap); /* the whole answer at the handler limit */
+#define WEIR__HTTP_TOO_LATE "The handler did not answer within its limit."
+size_t weir__answer_limit(char *out, size_t cap); /* the whole answer then; any thread */
 
 /* server.c */
-const char *weir__http_date(struct weir__http_worker *w);
+const char *weir__http_date(struct weir__http_worker *w); /* now, on that worker */
+void weir__http_date_of(char out[32], time_t s);          /* any thread */
 
 #define weir__stat_add(worker, field, n)                                                  \
 	__atomic_store_n(&(worker)->stats.field,                                          \

@@ -232,6 +232,8 @@ SIM(a_handler_that_sleeps_past_its_limit_is_answered_for_and_cancelled, 100)
 	got = hear(ctx, c, NULL);
 	HAS(got, "HTTP/1.1 503 Service Unavailable\r\n");
 	HAS(got, "\r\nConnection: close\r\n");
+	HAS(got, "\r\nRetry-After: 1\r\n");
+	HAS(got, "\r\nDate: ");
 	HAS(got, "\"status\":503");
 	LACKS(got, "too late");
 	took(from, 1.99, 2.1);

@@ -484,6 +484,57 @@ TASK(a_length_that_the_handler_sets_is_held_to)
 	site_stop(&s);
 }
 
+static int unchanged(const weir_ctx *ctx, weir_http *x, void *arg)
+{
+	(void)ctx;
+	(void)arg;
+	CHECK_EQ(weir_http_set(x, "content-length", "10"), 0);
+	return 304;
+}
+
+TASK(a_length_of_what_is_not_sent_is_no_promise)
+{
+	struct site s;
+	const char *got;
+
+	site_new(&s, NULL);
+	site_route(&s, "GET /", unchanged, NULL);
+	site_start(ctx, &s);
+	got = ask(ctx, GET_CLOSE("/"));
+	HAS(got, "HTTP/1.1 304 ");
+	LACKS(got, "Content-Length");
+	site_stop(&s);
+}
+
+static int fails_late(const weir_ctx *ctx, weir_http *x, void *arg)
+{
+	(void)arg;
+	CHECK_EQ(weir_http_set(x, "Cache-Control", "public, max-age=31536000"), 0);
+	CHECK_EQ(weir_http_set(x, "Content-Encoding", "gzip"), 0);
+	CHECK_EQ(weir_http_set(x, "ETag", "\"1\""), 0);
+	CHECK_EQ(weir_http_set(x, "X-Trace", "7"), 0);
+	CHECK_EQ(weir_http_write(ctx, x, "half", 4), 0);
+	return -EIO;
+}
+
+TASK(an_error_takes_nothing_over_from_the_answer_that_failed)
+{
+	struct site s;
+	const char *got;
+
+	site_new(&s, NULL);
+	site_route(&s, "GET /", fails_late, NULL);
+	site_start(ctx, &s);
+	got = ask(ctx, GET_CLOSE("/"));
+	HAS(got, "HTTP/1.1 500 ");
+	HAS(got, "\r\nX-Trace: 7\r\n");
+	LACKS(got, "gzip");
+	LACKS(got, "max-age");
+	LACKS(got, "ETag");
+	LACKS(got, "half");
+	site_stop(&s);
+}
+
 static int late_length(const weir_ctx *ctx, weir_http *x, void *arg)
 {
 	(void)arg;
