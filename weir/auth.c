@@ -62,32 +62,12 @@ struct principal {
 };
 
 /* ---- Patterns ---- */
-/* Does pattern a match every subject that pattern b matches? */
-static bool subject_covers(const char *a, const char *b)
-{
-	for (;;) {
-		size_t n = strcspn(a, "."), m = strcspn(b, ".");
-		bool tail = m == 1 && *b == '>', any = m == 1 && *b == '*';
-
-		if (n == 1 && *a == '>')
-			return true;
-		if (tail || (any && !(n == 1 && *a == '*')))
-			return false;
-		if (!(n == 1 && *a == '*') && (n != m || strncmp(a, b, n)))
-			return false;
-		if (!a[n] || !b[m])
-			return !a[n] && !b[m];
-		a += n + 1;
-		b += m + 1;
-	}
-}
-
 static bool grant_covers(const struct grant *g, const char *what)
 {
 	if (!what || !g->pattern)
 		return true;
 	return g->right & (MAY_PUT | MAY_TAKE) ? weir__glob_match(g->pattern, what) :
-	                                         subject_covers(g->pattern, what);
+	                                         weir__subject_covers(g->pattern, what);
 }
 
 /* ---- The file ---- */
@@ -575,7 +555,7 @@ bool auth_may(struct auth *a, weir_http *x, unsigned rights, const char *what)
 	if (!find(a, x, &who))
 		return false;
 	if (who.subscribe)
-		may = rights & MAY_SUBSCRIBE && what && subject_covers(who.subscribe, what) &&
+		may = rights & MAY_SUBSCRIBE && what && weir__subject_covers(who.subscribe, what) &&
 		      token_may(who.token, MAY_SUBSCRIBE, who.subscribe);
 	else
 		may = token_may(who.token, rights, what);

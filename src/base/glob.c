@@ -2,6 +2,7 @@
 #include "base/glob.h"
 
 #include <stddef.h>
+#include <string.h>
 
 bool weir__glob_match(const char *pattern, const char *text)
 {
@@ -24,4 +25,23 @@ bool weir__glob_match(const char *pattern, const char *text)
 	while (*pattern == '*')
 		pattern++;
 	return *pattern == '\0';
+}
+
+bool weir__subject_covers(const char *a, const char *b)
+{
+	for (;;) {
+		size_t n = strcspn(a, "."), m = strcspn(b, ".");
+		bool tail = m == 1 && *b == '>', any = m == 1 && *b == '*';
+
+		if (n == 1 && *a == '>')
+			return true;
+		if (tail || (any && !(n == 1 && *a == '*')))
+			return false;
+		if (!(n == 1 && *a == '*') && (n != m || memcmp(a, b, n)))
+			return false;
+		if (!a[n] || !b[m])
+			return !a[n] && !b[m];
+		a += n + 1;
+		b += m + 1;
+	}
 }

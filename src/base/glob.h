@@ -7,4 +7,7 @@
 
 bool weir__glob_match(const char *pattern, const char *text);
 
+/* Of subjects, "a.*.>": does pattern a match every one that pattern b matches? Both valid. */
+bool weir__subject_covers(const char *a, const char *b);
+
 #endif

@@ -92,32 +92,13 @@ void weir__rights_unref(struct weir__rights *r)
 	free(r);
 }
 
-bool weir__pattern_covers(const char *a, const char *b)
-{
-	for (;;) {
-		size_t n = strcspn(a, "."), m = strcspn(b, ".");
-		bool tail = m == 1 && *b == '>', any = m == 1 && *b == '*';
-
-		if (n == 1 && *a == '>')
-			return true;
-		if (tail || (any && !(n == 1 && *a == '*')))
-			return false;
-		if (!(n == 1 && *a == '*') && (n != m || memcmp(a, b, n)))
-			return false;
-		if (!a[n] || !b[m])
-			return !a[n] && !b[m];
-		a += n + 1;
-		b += m + 1;
-	}
-}
-
 static bool listed(const struct weir__rights *r, unsigned what, enum weir__right_kind kind,
                    const char *subject)
 {
 	for (size_t i = 0; i < r->n; i++)
 		if ((r->rights[i].what & what) && r->rights[i].kind == kind &&
 		    (kind == WEIR__OPENED ? weir__glob_match :
-		                            weir__pattern_covers)(r->rights[i].pattern, subject))
+		                            weir__subject_covers)(r->rights[i].pattern, subject))
 			return true;
 	return false;
 }

@@ -37,7 +37,4 @@ bool weir__rights_subscribe(const struct weir__rights *r, const char *pattern);
 /* A message for a pattern that is allowed: is its subject denied? */
 bool weir__rights_hidden(const struct weir__rights *r, const char *subject);
 
-/* Does pattern a match every subject that pattern b matches? Both valid. */
-bool weir__pattern_covers(const char *a, const char *b);
-
 #endif
