@@ -111,7 +111,7 @@ static char *put(char *p, const char *s, size_t n)
 }
 #define PUT(p, text) put((p), (text), sizeof(text) - 1)
 
-static char *put_number(char *p, uint64_t v)
+char *weir__put_number(char *p, uint64_t v)
 {
 	char text[20];
 	size_t n = 0;
@@ -154,7 +154,7 @@ static char *compose(weir_http *x, int64_t length, size_t *ret_len)
 	}
 	if (length >= 0 && x->status != 204 && x->status != 304) {
 		p = PUT(p, "\r\nContent-Length: ");
-		p = put_number(p, (uint64_t)length);
+		p = weir__put_number(p, (uint64_t)length);
 	}
 	if (x->chunked)
 		p = PUT(p, "\r\nTransfer-Encoding: chunked");
@@ -298,11 +298,31 @@ static void unset(weir_http *x, const char *name, size_t n)
 	x->fields_last = at;
 }
 
+struct weir__out_field *weir__out_field(weir_http *x, const char *name, const char *value)
+{
+	size_t name_len = strlen(name), value_len = strlen(value);
+	struct weir__out_field *f = weir_http_alloc(x, sizeof *f + name_len + value_len + 2);
+	char *text;
+
+	if (!f)
+		return NULL;
+	text = (char *)(f + 1);
+	*f = (struct weir__out_field){ .name = text,
+		                       .value = text + name_len + 1,
+		                       .name_len = name_len,
+		                       .value_len = value_len };
+	memcpy(text, name, name_len + 1);
+	memcpy(text + name_len + 1, value, value_len + 1);
+	for (char *p = text; x->stream->h2 && *p; p++)
+		if (*p >= 'A' && *p <= 'Z')
+			*p = (char)(*p | 32);
+	return f;
+}
+
 static int add_field(weir_http *x, const char *name, const char *value, bool replace)
 {
 	size_t name_len = strlen(name), value_len = strlen(value);
 	struct weir__out_field *f;
-	char *text;
 
 	if (x->head_sent || too_late(x))
 		return -EALREADY;
@@ -326,22 +346,13 @@ static int add_field(weir_http *x, const char *name, const char *value, bool rep
 			return -EINVAL;
 		break;
 	}
-	f = weir_http_alloc(x, sizeof *f + name_len + value_len + 2);
+	f = weir__out_field(x, name, value);
 	if (!f)
 		return -ENOMEM;
-	text = (char *)(f + 1);
-	*f =
-		(struct weir__out_field){ NULL,     text,      text + name_len + 1,
-		                          name_len, value_len, false };
-	memcpy(text, name, name_len + 1);
-	memcpy(text + name_len + 1, value, value_len + 1);
 	if (replace)
 		unset(x, name, name_len);
 	if (name_len == 12 && !strcasecmp(name, "content-type"))
 		x->has_type = true;
-	for (char *p = text; x->stream->h2 && *p; p++)
-		if (*p >= 'A' && *p <= 'Z')
-			*p = (char)(*p | 32);
 	*x->fields_last = f;
 	x->fields_last = &f->next;
 	return 0;

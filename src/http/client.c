@@ -25,6 +25,7 @@
 
 #include "base/assert.h"
 #include "base/buf.h"
+#include "http/h1.h"
 #include "http/h2_call.h"
 #include "http/sse_parse.h"
 #include "net/conn.h"
@@ -331,22 +332,6 @@ void weir_http_client_free(struct weir_http_client *c)
 
 /* ---- The request ---- */
 
-static bool is_token(const char *s, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		if (!isalnum((unsigned char)s[i]) && (!s[i] || !strchr("!#$%&'*+-.^_`|~", s[i])))
-			return false;
-	return n > 0;
-}
-
-static bool is_value(const char *s)
-{
-	for (; *s; s++)
-		if ((unsigned char)*s < 0x20 && *s != '\t')
-			return false;
-	return true;
-}
-
 static bool is_target(const char *s)
 {
 	if (*s != '/' && strcmp(s, "*") != 0)
@@ -367,7 +352,7 @@ static bool has_body(const weir_http_req *req)
 static int make_head(const struct weir_http_client *c, const weir_http_req *req,
                      struct weir__buf *b)
 {
-	if (!is_token(req->method, strlen(req->method)) || !is_target(req->target))
+	if (!weir__h1_is_token(req->method, strlen(req->method)) || !is_target(req->target))
 		return -EINVAL;
 	weir__buf_printf(b, "%s %s HTTP/1.1\r\nHost: %s\r\n", req->method, req->target, c->host);
 	if (has_body(req))
@@ -375,7 +360,8 @@ static int make_head(const struct weir_http_client *c, const weir_http_req *req,
 	for (const char *const *h = req->headers; h && *h; h++) {
 		const char *colon = strchr(*h, ':');
 
-		if (!colon || !is_token(*h, (size_t)(colon - *h)) || !is_value(*h))
+		if (!colon || !weir__h1_is_token(*h, (size_t)(colon - *h)) ||
+		    !weir__h1_is_value(*h, strlen(*h)))
 			return -EINVAL;
 		weir__buf_str(b, *h);
 		weir__buf_str(b, "\r\n");

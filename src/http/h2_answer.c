@@ -34,19 +34,6 @@ static bool is_of_connections(const struct weir__out_field *f)
 	       (f->name_len == 7 && !memcmp(f->name, "upgrade", 7));
 }
 
-static size_t put_number(char out[20], uint64_t v)
-{
-	char text[20];
-	size_t n = 0, at = 0;
-
-	do
-		text[n++] = (char)('0' + v % 10);
-	while (v /= 10);
-	while (n)
-		out[at++] = text[--n];
-	return at;
-}
-
 /* The room for a head: fields, and numbers as text. */
 struct head {
 	char status[20], length[20];
@@ -66,14 +53,15 @@ static struct head *compose(weir_http *x, int64_t length, size_t *ret_n)
 	if (!h)
 		return NULL;
 	n = 0;
-	put_number(h->status, (uint64_t)x->status);
+	weir__put_number(h->status, (uint64_t)x->status);
 	h->field[n++] = nv(NAME, ":status", 7, h->status, 3);
 	h->field[n++] = nv(NAME, "date", 4, weir__http_date(x->conn->worker), 29);
 	if (!x->has_type && length != 0 && !empty)
 		h->field[n++] = nv(BOTH, "content-type", 12, type, sizeof type - 1);
 	if (length >= 0 && !empty)
-		h->field[n++] = nv(NAME, "content-length", 14, h->length,
-		                   put_number(h->length, (uint64_t)length));
+		h->field[n++] =
+			nv(NAME, "content-length", 14, h->length,
+		           (size_t)(weir__put_number(h->length, (uint64_t)length) - h->length));
 	for (struct weir__out_field *f = x->fields; f; f = f->next)
 		if (!is_of_connections(f))
 			h->field[n++] = nv_of(f);
@@ -277,22 +265,14 @@ bool weir__http_is_h2(const weir_http *x)
 
 int weir__http_trailer(weir_http *x, const char *name, const char *value)
 {
-	size_t name_len = strlen(name), value_len = strlen(value);
 	struct weir__out_field *f;
-	char *text;
 
 	weir__http_live(x, __func__);
-	if (!weir__h1_is_token(name, name_len) || !weir__h1_is_value(value, value_len))
+	if (!weir__h1_is_token(name, strlen(name)) || !weir__h1_is_value(value, strlen(value)))
 		return -EINVAL;
-	f = weir_http_alloc(x, sizeof *f + name_len + value_len + 2);
+	f = weir__out_field(x, name, value);
 	if (!f)
 		return -ENOMEM;
-	text = (char *)(f + 1);
-	*f =
-		(struct weir__out_field){ NULL,     text,      text + name_len + 1,
-		                          name_len, value_len, false };
-	memcpy(text, name, name_len + 1);
-	memcpy(text + name_len + 1, value, value_len + 1);
 	*x->trailers_last = f;
 	x->trailers_last = &f->next;
 	return 0;

@@ -103,6 +103,12 @@ struct weir__out_field {
 	bool fixed; /* both texts are constants of the program */
 };
 
+/* In decimal, at most 20 digits: the end. answer.c. */
+char *weir__put_number(char *p, uint64_t v);
+
+/* A copy in the exchange's memory, its name in lower case for HTTP/2. NULL without memory. answer.c. */
+struct weir__out_field *weir__out_field(weir_http *x, const char *name, const char *value);
+
 struct weir__arena_chunk {
 	struct weir__arena_chunk *next;
 	size_t used, size;
