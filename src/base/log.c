@@ -3,8 +3,9 @@
  * Who reads standard error may be slow, or stopped, or not there at all, and then write(2) on its
  * pipe never returns: no worker could get on, and the supervisor's thread could not even stop the
  * program. So a write first waits for room, a second at most; once that was in vain nothing waits
- * until there is room again, and how many lines were lost is said then. One thread at a time: room
- * for one is not room for two.
+ * until there is room again, and how many lines were lost is said then. A worker waits for some
+ * milliseconds only, for thousands of others wait for it: enough for a reader that is there, to whom
+ * a burst came that the pipe does not hold. One thread at a time: room for one is not room for two.
  *
  * Rejected: O_NONBLOCK on standard error, which is shared with whoever else has that file open. (Who
  * writes there too may take the room between our look and our write: that is left.)
@@ -27,7 +28,8 @@
 static _Atomic int least_level = WEIR__INFO;
 static _Atomic int log_form = WEIR__LOG_TEXT;
 
-enum { PATIENCE_MS = 1000, LINE_BYTES = 4096 };
+enum { LINE_BYTES = 4096 };
+static _Thread_local int patience_ms = WEIR__LOG_LAST_WORDS_MS;
 static pthread_mutex_t writing = PTHREAD_MUTEX_INITIALIZER;
 static bool taken;  /* atomic: somebody waited for `writing` in vain */
 static bool unread; /* under writing: the last write found no room */
@@ -39,6 +41,14 @@ void weir__log_set(enum weir__log_level least, enum weir__log_form form)
 {
 	least_level = (int)least;
 	log_form = (int)form;
+}
+
+int weir__log_patience(int ms)
+{
+	int before = patience_ms;
+
+	patience_ms = ms;
+	return before;
 }
 
 bool weir__log_allow(struct weir__log_limit *l)
@@ -119,7 +129,7 @@ static int write_piece(int fd, const char *p, size_t n)
 	int r, own;
 
 	do
-		r = poll(&room, 1, unread ? 0 : PATIENCE_MS);
+		r = poll(&room, 1, unread ? 0 : patience_ms);
 	while (r < 0 && errno == EINTR);
 	unread = r == 0;
 	if (r <= 0)
@@ -141,7 +151,9 @@ int weir__log_write(int fd, const char *p, size_t n)
 	int r = 0;
 
 	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += PATIENCE_MS / 1000;
+	until.tv_nsec += patience_ms % 1000 * 1000000L;
+	until.tv_sec += patience_ms / 1000 + until.tv_nsec / 1000000000;
+	until.tv_nsec %= 1000000000;
 	if (__atomic_load_n(&taken, __ATOMIC_RELAXED) ? pthread_mutex_trylock(&writing) :
 	                                                pthread_mutex_timedlock(&writing, &until)) {
 		__atomic_store_n(&taken, true, __ATOMIC_RELAXED);

@@ -2,8 +2,9 @@
 /*
  * The log: one event a line on standard error, as text or JSON. Lines are written whole and never
  * interleave. Text: "2026-01-01T00:00:00.000Z warn http: client too slow peer=…". Control bytes
- * are escaped, and what is no UTF-8. Where nobody reads, a line is given up after a second at most and counted; the count
- * is logged when there is a reader again.
+ * are escaped, and what is no UTF-8. Where nobody reads, a line is given up after a second at most
+ * (of a worker after some milliseconds) and counted; the count is logged when there is a reader
+ * again.
  */
 #ifndef WEIR_BASE_LOG_H
 #define WEIR_BASE_LOG_H
@@ -20,6 +21,11 @@ void weir__log(enum weir__log_level level, const char *area, const char *fmt, ..
 /* Text that is no line of the log, to a descriptor that may be a pipe: all of it, 0, or -errno, and
  * -EAGAIN where nobody reads. Any thread. */
 int weir__log_write(int fd, const char *p, size_t n);
+
+/* How long what this thread writes waits for room, from now on: a second where nothing is said. For
+ * threads that others wait for. What it was before. */
+enum { WEIR__LOG_LAST_WORDS_MS = 1000, WEIR__LOG_WORKER_MS = 10 };
+int weir__log_patience(int ms);
 
 /* At most one line a second for the place of the call; the others are left out. */
 #define weir__log_rare(level, area, ...)                     \

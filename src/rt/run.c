@@ -29,6 +29,7 @@ static void *worker_main(void *arg)
 
 	weir__self_tls = w;
 	w->error = &errno;
+	weir__log_patience(WEIR__LOG_WORKER_MS);
 	weir__fiber_init_thread(&w->fiber);
 	weir__fault_enter(&fault);
 	weir__worker_loop(w);

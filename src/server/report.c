@@ -161,9 +161,11 @@ int weir__server_report_end(weir_server *s, int result)
 	int64_t stop_at = __atomic_load_n(&s->stop_at, __ATOMIC_ACQUIRE);
 	char line[SERVICE_LINE_BYTES], took[WEIR__UNITS_MAX];
 	weir_http_stats now;
+	int patience;
 
 	if (!stop_at)
-		return result; /* It never served. */
+		return result;                                  /* It never served. */
+	patience = weir__log_patience(WEIR__LOG_LAST_WORDS_MS); /* Nobody is served any more. */
 	weir_http_server_stats(s->http, &now);
 	for (size_t i = s->services_n; i-- > 0;)
 		if (service_line(s, i, line, sizeof line))
@@ -179,5 +181,6 @@ int weir__server_report_end(weir_server *s, int result)
 		          took);
 	else
 		weir__log(WEIR__INFO, "report", "%s stopped cleanly after %s", s->opt.name, took);
+	weir__log_patience(patience);
 	return result == 0 && now.cut ? STATUS_FORCED : result;
 }

@@ -385,7 +385,8 @@ static int serve(const weir_ctx *ctx, weir_server *s)
 		__atomic_store_n(&s->ready, true, __ATOMIC_RELEASE);
 		step(s, "ready");
 		weir__notify("READY=1");
-		(void)weir_latch_wait(&live, &s->ended);
+		if (weir_latch_wait(&live, &s->ended) == -ETIMEDOUT)
+			weir__log(WEIR__INFO, "server", "the time it was to run for is over");
 		r = __atomic_load_n(&s->ended_by, __ATOMIC_ACQUIRE);
 	}
 	begin_stop(ctx, s);

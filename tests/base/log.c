@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "test.h"
@@ -64,6 +65,37 @@ TEST(a_line_holds_neither_control_bytes_nor_what_is_no_utf_8)
 	          "weir: a\\x0ab\\x1b \xc3\xa9 \\xff\\xc3\n");
 	CHECK_STR(logged(WEIR__LOG_JSON, "a\nb\" \xc3\xa9 \xff\xc3"),
 	          "\"msg\":\"a\\u000ab\\\" \xc3\xa9 \\u00ff\\u00c3\"}\n");
+}
+
+static int64_t now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000000000LL + ts.tv_nsec;
+}
+
+TEST(a_worker_gives_up_a_pipe_that_nobody_reads_long_before_a_second)
+{
+	static char much[100000];
+	int64_t least = INT64_MAX;
+	int p[2];
+
+	memset(much, 'x', sizeof much);
+	CHECK_EQ(weir__log_patience(WEIR__LOG_WORKER_MS), WEIR__LOG_LAST_WORDS_MS);
+	for (int i = 0; i < 5; i++) { /* Once of five the machine is not busy elsewhere. */
+		int64_t from;
+
+		CHECK_EQ(pipe2(p, O_CLOEXEC), 0);
+		CHECK_EQ(weir__log_write(p[1], "one\n", 4), 0);
+		from = now();
+		CHECK_EQ(weir__log_write(p[1], much, sizeof much), -EAGAIN);
+		least = now() - from < least ? now() - from : least;
+		close(p[0]);
+		close(p[1]);
+	}
+	CHECK_EQ(weir__log_patience(WEIR__LOG_LAST_WORDS_MS), WEIR__LOG_WORKER_MS);
+	CHECK(least < 900 * 1000000LL);
 }
 
 TEST(a_text_into_a_terminal_that_nobody_reads_is_given_up)
