@@ -17,7 +17,8 @@
  *
  * One timer serves all clients, whose lists are in order of time: `quiet` by when something last
  * left (heartbeat), `blocked` by when bytes last left (the progress limit). It is armed for the
- * earliest that may be due and looks again when it was too early.
+ * earliest that may be due, looks again when it was too early, and ends or pings a slice of them at
+ * a time: after a hold-up thousands may be due at once.
  */
 #include "http/hub.h"
 
@@ -28,7 +29,10 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-enum { SLICE = 32, IOV = 64 }; /* clients a message; writing to them takes 0.2 ms */
+enum { SLICE = 32, IOV = 64 }; /* clients a message; writing a short event to them takes 0.2 ms */
+
+/* … and after so long no other one: what is written may be large, and a stream's end takes 30 µs. */
+#define SLICE_NS WEIR_US(500)
 
 static void run(struct weir__msg *m);
 static void tick(struct weir__timer *t);
@@ -160,6 +164,11 @@ static int64_t after(int64_t at, int64_t ns)
 	int64_t sum;
 
 	return __builtin_add_overflow(at, ns, &sum) ? WEIR_NEVER : sum;
+}
+
+static int64_t later(int64_t a, int64_t b)
+{
+	return a > b ? a : b;
 }
 
 static void want(struct weir__hub_part *p, int64_t at_ns)
@@ -496,6 +505,7 @@ static void run(struct weir__msg *m)
 {
 	struct weir__hub_part *p = weir__container(m, struct weir__hub_part, msg);
 	weir_hub *h = p->hub;
+	int64_t until = weir_now() + SLICE_NS;
 	bool again;
 
 	weir__lock_acquire(&h->lock);
@@ -509,6 +519,8 @@ static void run(struct weir__msg *m)
 
 		p->cursor = p->cursor->next;
 		visit(c);
+		if (weir_now() > until)
+			break;
 	}
 	again = p->cursor != &p->all;
 	if (!again)
@@ -531,24 +543,28 @@ static void tick(struct weir__timer *t)
 	const weir_hub_options *o = &p->hub->opt;
 	struct weir__hub_client *c;
 	int64_t now = weir_now();
-	int beats = slice();
+	int left = slice();
 
 	weir__lock_acquire(&p->hub->lock);
 	p->hub->users++; /* With its last client the hub could go from under us. */
 	weir__lock_release(&p->hub->lock);
-	while ((c = first_of(&p->blocked)) && after(c->since_ns, o->write_ns) <= now) {
+	while ((c = first_of(&p->blocked)) && after(c->since_ns, o->write_ns) <= now &&
+	       left-- > 0 && weir_now() < now + SLICE_NS) {
 		weir__hub_count(p, closed_slow, 1);
 		client_end(c, false);
 	}
 	while ((c = first_of(&p->quiet)) && after(c->since_ns, o->heartbeat_ns) <= now &&
-	       beats-- > 0) {
+	       left-- > 0 && weir_now() < now + SLICE_NS) {
 		c->current = weir__hub_chunk_ref(p->hub->ping);
 		c->offset = 0;
 		pump(c, true);
 	}
+	/* Those that are due and were not come to have their turn after the worker's tasks: a timer
+	 * of the past would be run in this same look at the timers. */
+	now = weir_now() + 1;
 	if ((c = first_of(&p->blocked)))
-		want(p, after(c->since_ns, o->write_ns));
+		want(p, later(after(c->since_ns, o->write_ns), now));
 	if ((c = first_of(&p->quiet)))
-		want(p, after(c->since_ns, o->heartbeat_ns));
+		want(p, later(after(c->since_ns, o->heartbeat_ns), now));
 	weir__hub_leave(p->hub, 1, 0);
 }
