@@ -154,7 +154,7 @@ static int guarded(const weir_ctx *ctx, weir_http *x, void *arg)
 
 	if (!may(ctx, b->app, x, b->route))
 		return weir_http_problem(ctx, x, 403, "this token has no right to do that");
-	if (b->route->query != any_query && weir_http_query_name(x, &at))
+	if (b->route->query != any_query && (weir_http_query_name(x, &at) || weir_http_starved(x)))
 		return asked(ctx, x, b);
 	return b->route->fn(ctx, x, b->app);
 }

@@ -104,6 +104,8 @@ const char *param(struct params *p, const char *name)
 {
 	const char *text = p->x ? weir_http_query(p->x, name) : NULL;
 
+	if (!text && p->x && weir_http_starved(p->x))
+		wrong(p, "no memory");
 	return text ? text : member(p, name);
 }
 
@@ -117,7 +119,9 @@ static int place(struct params *p, const char *name, const char *const *known)
 			return i;
 	for (; *known; known++)
 		suggest_offer(&near, *known);
-	if (near.best)
+	if (!*name)
+		wrong(p, "there is a value without a name, or with one that cannot be read");
+	else if (near.best)
 		wrong(p, "%.40s is not known here; did you mean %s?", name, near.best);
 	else
 		wrong(p, "%.40s is not known here", name);
@@ -149,6 +153,8 @@ void refuse_query(struct params *p, const char *const *known)
 			wrong(p, "%s is there twice", name);
 		seen |= i >= 0 ? 1u << i : 0;
 	}
+	if (weir_http_starved(p->x))
+		wrong(p, "no memory");
 }
 
 void refuse_headers(struct params *p, const char *const *known)

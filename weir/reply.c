@@ -27,7 +27,7 @@ int reply_json(const weir_ctx *ctx, weir_http *x, int status, struct weir__buf *
 
 int reply_wrong(const weir_ctx *ctx, weir_http *x, const struct params *p)
 {
-	return weir_http_problem(ctx, x, 400, "%s", p->error);
+	return weir_http_problem(ctx, x, weir_http_starved(x) ? 507 : 400, "%s", p->error);
 }
 
 void retry_after(weir_http *x, int64_t ns)

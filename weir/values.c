@@ -280,11 +280,13 @@ static int store_rate(void *at, const char *text, struct weir__buf *why)
 	int r = weir__parse_rate(text, at);
 
 	if (r < 0)
-		weir__buf_printf(why,
-		                 r == -ERANGE ?
-		                         "\"%s\" is too large a rate; the most is 1e9/s" :
-		                         "\"%s\" is not a rate; write it like 10/s, 100/m or 5/h",
-		                 text);
+		weir__buf_printf(
+			why,
+			r == -ERANGE ? "\"%s\" is too large a rate; the most is 1e9/s" :
+			r == -EDOM   ? "\"%s\" would let no job run: pause the queue for that, "
+				       "or leave the rate away for no limit" :
+				       "\"%s\" is not a rate; write it like 10/s, 100/m or 5/h",
+			text);
 	return r < 0 ? -EINVAL : 0;
 }
 

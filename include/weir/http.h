@@ -137,7 +137,7 @@ WEIR_API const char *weir_http_header(const weir_http *x, const char *name);
 WEIR_API const char *weir_http_path(weir_http *x, const char *name);
 WEIR_API int weir_http_path_u64(weir_http *x, const char *name, uint64_t *ret);
 
-/* A query parameter, decoded; NULL if absent. */
+/* A query parameter, decoded; NULL if absent, or without memory. */
 WEIR_API const char *weir_http_query(weir_http *x, const char *name);
 /* The names of the query, decoded, one by one as they were sent, for who refuses those it does not
  * know: *at is 0 first. "" for one that is none; NULL after the last, or without memory. */
@@ -145,6 +145,8 @@ WEIR_API const char *weir_http_query_name(weir_http *x, size_t *at);
 
 /* Memory that lives as long as the exchange; NULL without. Bounded by 1 MiB + body_max. */
 WEIR_API void *weir_http_alloc(weir_http *x, size_t n);
+/* Was there once no memory for it? Then a parameter that seems absent may be there. */
+WEIR_API bool weir_http_starved(const weir_http *x);
 
 /* Body bytes: > 0, 0 at the end, -EMSGSIZE beyond body_max, -ETIMEDOUT without progress, or the
  * context's error. Sends "100 Continue" first when the client waits for it. Waits. */

@@ -126,8 +126,10 @@ int weir__parse_rate(const char *text, double *ret_per_second)
 		unit = end[1] ? strchr(units, end[1]) : NULL;
 		end += 2;
 	}
-	if (!unit || *end || n <= 0)
+	if (!unit || *end || n < 0)
 		return -EINVAL;
+	if (n == 0)
+		return -EDOM;
 	n /= seconds[unit - units];
 	if (n > 1e9)
 		return -ERANGE;

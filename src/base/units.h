@@ -20,8 +20,8 @@ int weir__parse_int(const char *text, int64_t *ret);
 int weir__parse_duration(const char *text, int64_t *ret_ns);
 /* Units B, KiB, MiB, GiB, TiB (1024) and kB, MB, GB, TB (1000); a bare number is bytes. */
 int weir__parse_bytes(const char *text, uint64_t *ret);
-/* So many in a time: "10/s", "100/m", "5/h"; a bare number is in a second. More than 0; -ERANGE
- * also beyond 1e9 a second. */
+/* So many in a time: "10/s", "100/m", "5/h"; a bare number is in a second. More than 0, which
+ * is -EDOM; -ERANGE also beyond 1e9 a second. */
 int weir__parse_rate(const char *text, double *ret_per_second);
 
 /* Room for any of the results below, with the NUL. */

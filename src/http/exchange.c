@@ -55,6 +55,7 @@ void weir__exchange_init(weir_http *x, struct weir__http_stream *s)
 	x->trailers_last = &x->trailers;
 	x->out_len = x->out_lent = 0;
 	x->arena_used = x->heap_used = 0;
+	x->starved = false;
 	x->heap = NULL;
 	__atomic_store_n(&s->claim,
 	                 (__atomic_load_n(&s->claim, __ATOMIC_RELAXED) | WEIR__CLAIM_MASK) + 1,
@@ -80,6 +81,18 @@ void weir__exchange_fini(weir_http *x)
 	x->charged = 0;
 }
 
+static void *starve(weir_http *x)
+{
+	x->starved = true;
+	return NULL;
+}
+
+bool weir_http_starved(const weir_http *x)
+{
+	weir__http_live(x, __func__);
+	return x->starved;
+}
+
 void *weir_http_alloc(weir_http *x, size_t n)
 {
 	struct weir__block *b = x->stream->block;
@@ -89,7 +102,7 @@ void *weir_http_alloc(weir_http *x, size_t n)
 
 	weir__http_live(x, __func__);
 	if (n > PTRDIFF_MAX / 2)
-		return NULL;
+		return starve(x);
 	n = (n + 15) & ~(size_t)15;
 	if (n <= sizeof b->arena - x->arena_used) {
 		p = b->arena + x->arena_used;
@@ -101,10 +114,10 @@ void *weir_http_alloc(weir_http *x, size_t n)
 		if (__builtin_add_overflow((size_t)1024 * 1024, x->limits->body_max, &bound))
 			bound = SIZE_MAX;
 		if (size > bound - x->heap_used)
-			return NULL;
+			return starve(x);
 		k = malloc(sizeof *k + size);
 		if (!k)
-			return NULL;
+			return starve(x);
 		*k = (struct weir__arena_chunk){ .next = x->heap, .size = size };
 		x->heap = k;
 		x->heap_used += size;

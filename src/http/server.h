@@ -153,6 +153,7 @@ struct weir_http {
 
 	/* Memory. */
 	size_t arena_used, heap_used;
+	bool starved; /* there was no memory for something */
 	struct weir__arena_chunk *heap;
 };
 

@@ -91,13 +91,15 @@ TEST(rates_are_read_in_every_unit)
 		double per_second;
 	} good[] = { { "10/s", 10 }, { "120/m", 2 },  { "5400/h", 1.5 },
 		     { "10", 10 },   { "0.25", .25 }, { "1e-05", 1e-05 } };
-	static const char *const bad[] = { "",     "/s",    "0",   "0/s",  "-1",   "10/",
-		                           "10/d", "10/ss", "ten", "0x10", "0X10", "10 /s",
-		                           "10s",  " 10",   "nan", "inf" };
+	static const char *const bad[] = { "",     "/s",   "-1",    "10/", "10/d", "10/ss", "ten",
+		                           "0x10", "0X10", "10 /s", "10s", " 10",  "nan",   "inf" };
+	static const char *const zero[] = { "0", "0/s", "0.0/h" };
 	double d = 42;
 
 	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
 		CHECK_EQ(weir__parse_rate(bad[i], &d), -EINVAL);
+	for (size_t i = 0; i < sizeof zero / sizeof zero[0]; i++)
+		CHECK_EQ(weir__parse_rate(zero[i], &d), -EDOM);
 	CHECK_EQ(weir__parse_rate("2e9", &d), -ERANGE);
 	CHECK_EQ(weir__parse_rate("1e999", &d), -ERANGE);
 	CHECK(d == 42);

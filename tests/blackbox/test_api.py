@@ -448,6 +448,7 @@ def a_queues_settings_are_written_as_in_weir_yaml():
     a = w.put('/v1/queues/form', {'rate': 0, 'max': 0, 'max_attempts': 0, 'timeout': '0', 'max_bytes': '64KiB'}).json['settings']
     check_eq((a.get('rate'), a['max'], a['max_attempts'], a['max_bytes']), (None, 100000, 10, 65536))
     for bad, why in ({'rate': '10/d'}, 'rate: "10/d" is not a rate; write it like 10/s, 100/m or 5/h'), \
+            ({'rate': '0/s'}, 'rate: "0/s" would let no job run: pause the queue for that, or leave the rate away for no limit'), \
             ({'lease': 30}, 'lease: "30" is not a duration'), \
             ({'max': -1}, 'max: "-1" is too small; the least is 1'), \
             ({'durability': 'fsnc'}, 'did you mean "fsync"?'), \

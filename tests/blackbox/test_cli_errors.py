@@ -109,6 +109,7 @@ FILES = [
     ('listen:\n  - :0\n  - nowhere\n', ':3:5: listen: "nowhere" is not an address'),
     ('queues:\n  mail:\n    lese: 30s\n', ':3:5: unknown key "lese" in queues.mail; did you mean "lease"?'),
     ('queues:\n  mail: {rate: 10/d}\n', ':2:16: queues.mail.rate: "10/d" is not a rate; write it like 10/s'),
+    ('queues:\n  mail: {rate: 0/s}\n', ':2:16: queues.mail.rate: "0/s" would let no job run: pause the queue for that, or leave the rate away'),
     ('queues:\n  mail: {burst: 10}\n', 'queues.mail: burst, but no rate'),
     ('queues:\n  mail: {webhook: "ftp://x"}\n', 'queues.mail.webhook: "ftp://x" is not a URL such as https://HOST/PATH'),
     ('queues:\n  mail: {}\n  mail: {}\n', ':3:3: queues.mail is here for the second time'),

@@ -439,6 +439,7 @@ static int headers(const weir_ctx *ctx, weir_http *x, void *arg)
 	CHECK_STR(weir_http_query_name(x, &at), "empty");
 	CHECK(!weir_http_query_name(x, &at));
 	CHECK(!weir_http_query_name(x, &at));
+	CHECK(!weir_http_starved(x));
 	CHECK_STR(weir_http_query(x, "a b"), "=");
 	CHECK_EQ(weir_http_flush(ctx, x), 0);
 	CHECK_EQ(weir_http_set(x, "x-c", "1"), -EALREADY);
