@@ -21,7 +21,8 @@ static int echo(const weir_ctx *ctx, void *arg)
 	return 0;
 }
 
-/* apart: a millisecond between two turns, in which the other's worker falls asleep, is not counted. */
+/* apart: a millisecond between two turns, in which the other's worker falls asleep, is not
+ * counted. */
 static int64_t ping(const weir_ctx *ctx, int64_t n, int worker, bool apart)
 {
 	struct end e = { weir_chan_new(8, 0), weir_chan_new(8, 0), n };

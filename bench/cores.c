@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What two threads pay to answer each other without any runtime, each on a processor of its own: by
- * spinning on a word, which is what the machine takes to move a line of its cache there and back, and
- * by futex(2), asleep each time: the bound of chan-pingpong-across, and with a millisecond between,
- * the measure of chan-pingpong-asleep.
+ * spinning on a word, which is what the machine takes to move a line of its cache there and back,
+ * and by futex(2), asleep each time: the bound of chan-pingpong-across, and with a millisecond
+ * between, the measure of chan-pingpong-asleep.
  */
 #include <linux/futex.h>
 #include <pthread.h>

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Puts into SQS by one producer, through Weir and through libcurl alone: one at a time, and 256 in
- * flight. Both send the same messages with the same attributes, ten in a request, over at most eight
- * connections that are kept, signed by the same code, wait for all 256, and look at the service's
- * answer for each message. libcurl's user is a careful one: a multi handle with eight easy handles
- * that are set up once, and get their body and the headers that change for each request. They take
- * turns of half a second in one run, ABBA.
+ * flight. Both send the same messages with the same attributes, ten in a request, over at most
+ * eight connections that are kept, signed by the same code, wait for all 256, and look at the
+ * service's answer for each message. libcurl's user is a careful one: a multi handle with eight
+ * easy handles that are set up once, and get their body and the headers that change for each
+ * request. They take turns of half a second in one run, ABBA.
  *
  *	bench-engines_sqs sqs+http://127.0.0.1:9324    as bench-engines, "name weir|libcurl n"
  */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A bus of its own for NATS clients, with the rights that `weir serve --nats` gives where nobody signs in. */
+/* A bus of its own for NATS clients, with the rights that `weir serve --nats` gives where nobody
+ * signs in. */
 #include <weir/server.h>
 
 #include "bench.h"

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Load for a NATS server, in its protocol and without a client library, so that the server is what is
- * measured: `natsload PORT PID`. Prints "NAME NANOSECONDS" with the server's CPU time for each message
- * (publish only), delivery (one to one, one to ten) and request; and "idle-bytes" for a connection with
- * one subscription.
+ * Load for a NATS server, in its protocol and without a client library, so that the server is what
+ * is measured: `natsload PORT PID`. Prints "NAME NANOSECONDS" with the server's CPU time for each
+ * message (publish only), delivery (one to one, one to ten) and request; and "idle-bytes" for a
+ * connection with one subscription.
  */
 #include <arpa/inet.h>
 #include <errno.h>

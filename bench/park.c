@@ -94,7 +94,8 @@ static void limits(const weir_ctx *ctx, int64_t n)
 		weir__timer_stop(&one);
 	}
 	printf("timer-start-stop-beside-100k %.2f\n", (double)(weir_now() - from) / (double)n);
-	/* The same where each is later than half of the others, and a thousand are armed at once. */
+	/* The same where each is later than half of the others, and a thousand are armed at
+	 * once. */
 	from = weir_now();
 	for (int64_t i = 0; i < n; i++) {
 		struct weir__timer *t = &pending[(i * 7919) % 1000];

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A library with threads of its own and callbacks, bridged into tasks. Its callbacks must not wait, so
- * they use only what never does: a try_send into a channel made for foreign threads, which is bounded
- * and counts what found no place, and the start of a task in a group that they hold.
+ * A library with threads of its own and callbacks, bridged into tasks. Its callbacks must not wait,
+ * so they use only what never does: a try_send into a channel made for foreign threads, which is
+ * bounded and counts what found no place, and the start of a task in a group that they hold.
  *	build/examples/example-bridge          # sums 1000 readings, handles an alarm in a task of its own
  */
 #include <pthread.h>
@@ -82,7 +82,8 @@ static void alarm_raised(void *arg, int value)
 		fprintf(stderr, "an alarm found no memory or a stopped program\n");
 }
 
-/* In the library's thread: its last word. The release comes last: after it the bridge may be gone. */
+/* In the library's thread: its last word. The release comes last: after it the bridge may be
+ * gone. */
 static void ended(void *arg)
 {
 	struct bridge *b = arg;
@@ -112,8 +113,8 @@ static int app(const weir_ctx *ctx, void *arg)
 			weir_group_release(&b.alarms);
 	}
 	started = r == 0;
-	/* Until the library closes the channel. Should the wait end before, by a stop, the library's
-	 * readings find no place, and it ends all the same. */
+	/* Until the library closes the channel. Should the wait end before, by a stop, the
+	 * library's readings find no place, and it ends all the same. */
 	while (r >= 0 && (r = weir_chan_recv(ctx, b.readings, &value)) > 0) {
 		sum += value;
 		n++;

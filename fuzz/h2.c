@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Whatever frames a client sends, the server goes on serving others, and stops clean: no handler and
- * no connection is left. In simulated time, over memory. */
+/* Whatever frames a client sends, the server goes on serving others, and stops clean: no handler
+ * and no connection is left. In simulated time, over memory. */
 #include "fuzz.h"
 
 #include <weir/grpc.h>
@@ -57,8 +57,8 @@ static void discard(const weir_ctx *ctx, weir_conn *c, int64_t ns)
 		;
 }
 
-/* Type, flags, stream and length of a frame in four bytes, then what it holds: so that what is made up
- * is a frame more often than not. A type of 255 waits for the server. */
+/* Type, flags, stream and length of a frame in four bytes, then what it holds: so that what is made
+ * up is a frame more often than not. A type of 255 waits for the server. */
 static void talk(const weir_ctx *ctx, weir_conn *c, const struct input *in)
 {
 	static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0";

@@ -43,7 +43,8 @@ static void put_frame(struct weir__buf *out, const struct weir__nats_frame *f)
 		                 weir__json_object(f->args.at, f->args.len, member, out));
 }
 
-/* As a connection does: what is not there as a whole stays, and is looked at again when `need` are. */
+/* As a connection does: what is not there as a whole stays, and is looked at again when `need`
+ * are. */
 static void parse(const uint8_t *data, size_t n, size_t step, struct weir__buf *out)
 {
 	struct weir__nats_limits limits = { .line = 64, .payload = 256 };

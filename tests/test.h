@@ -38,11 +38,11 @@ void test_add(struct test *t);
 _Noreturn void test_fail(const char *file, int line, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* For tests that expect the process to abort with some texts on stderr, the last of which is NULL: runs
- * fn in a child of its own. */
+/* For tests that expect the process to abort with some texts on stderr, the last of which is NULL:
+ * runs fn in a child of its own. */
 void test_dies(const char *file, int line, void (*fn)(void), const char *const *texts);
-/* A constructor may set this to beginnings of names, ended by NULL: tests whose names begin so run one
- * after the other, beside those of the other lanes. For tests that mostly wait. */
+/* A constructor may set this to beginnings of names, ended by NULL: tests whose names begin so run
+ * one after the other, beside those of the other lanes. For tests that mostly wait. */
 extern const char *const *test_lanes;
 /* Is this a --long run? Shrink what takes over 30 s otherwise. */
 extern bool test_long;

@@ -167,8 +167,8 @@ static int send_stop(const weir_ctx *ctx, weir_http *x, struct app *app, size_t 
 	return r;
 }
 
-/* How a stop goes on, from its begin until those who watch it are alone. Nothing waits for a watcher:
- * it ends by itself then, or with what cuts the others. */
+/* How a stop goes on, from its begin until those who watch it are alone. Nothing waits for a
+ * watcher: it ends by itself then, or with what cuts the others. */
 static int drain_events(const weir_ctx *ctx, weir_http *x, struct app *app)
 {
 	int64_t until = weir_now() + STOP_SOON;

@@ -159,8 +159,8 @@ static int read_held(const weir_ctx *ctx, weir_http *x, struct held *h, const ch
 	return 0;
 }
 
-/* cancel_member: the run goes on, and r says whether it is to end. `state` is that of a job whose run
- * is over, or NULL: then it is looked at. */
+/* cancel_member: the run goes on, and r says whether it is to end. `state` is that of a job whose
+ * run is over, or NULL: then it is looked at. */
 static int finish(const weir_ctx *ctx, weir_http *x, struct app *app, struct held *h, int r,
                   const char *cancel_member, const char *state)
 {

@@ -45,8 +45,8 @@ struct app {
  * exit status. */
 weir_task_fn serve;
 
-/* events.c: every change of a job becomes a message on weir.jobs.{queue}.{id}, with the queue's name
- * as one token that no other queue has. */
+/* events.c: every change of a job becomes a message on weir.jobs.{queue}.{id}, with the queue's
+ * name as one token that no other queue has. */
 enum { JOB_SUBJECT_MAX = 11 + 1 + 64 + 1 + WEIR_JOB_ID_LEN + 1 };
 void job_subject(char buf[JOB_SUBJECT_MAX], const char *queue, const char *id);
 weir_job_listener events_listen;
@@ -65,8 +65,8 @@ int streams_join(const weir_ctx *ctx, weir_http *x, struct app *app, const char 
                  bool json);
 void streams_stats_get(struct streams *s, struct streams_stats *ret);
 
-/* serve_tls.c: what --tls-… ask for; *ret NULL when nothing does. 0 or an error, after it said what is
- * wrong. Before tasks run. */
+/* serve_tls.c: what --tls-… ask for; *ret NULL when nothing does. 0 or an error, after it said what
+ * is wrong. Before tasks run. */
 int serve_tls_open(const struct options *o, weir_tls **ret);
 /* The files once more; one that is wrong changes nothing. Waits. */
 void serve_tls_reload(const weir_ctx *ctx, weir_tls *t);
@@ -80,7 +80,8 @@ extern const weir_service bus_work_service;
 void reload_block(void);
 extern const weir_service reload_service;
 
-/* runners.c: the server's own workers. Made before there are tasks: 0 or -Exxx after it said why. */
+/* runners.c: the server's own workers. Made before there are tasks: 0 or -Exxx after it said
+ * why. */
 int runners_new(struct app *app);
 void runners_free(struct app *app);
 extern const weir_service runners_service;

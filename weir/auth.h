@@ -44,7 +44,8 @@ struct auth {
 struct table *auth_table(struct auth *a);
 void auth_table_unref(struct table *t);
 
-/* By what stands in the place of the token; and by a token, which a public key is not. NULL: none. */
+/* By what stands in the place of the token; and by a token, which a public key is not. NULL:
+ * none. */
 const struct token *auth_find_line(const struct table *a, const char *text);
 const struct token *auth_find_token(const struct table *a, const char *text);
 

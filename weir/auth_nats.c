@@ -17,7 +17,8 @@ static int deny_own(weir_nats_user *u)
 	return r < 0 ? r : weir_nats_user_deny(u, WEIR_NATS_PUBLISH, "weir.>");
 }
 
-/* Workers ask the server for jobs; what they do with a job asks for its lease, which is a secret. */
+/* Workers ask the server for jobs; what they do with a job asks for its lease, which is a
+ * secret. */
 static int open_take(weir_nats_user *u, const char *queues)
 {
 	static const char *const verbs[] = { "ack", "nack", "return", "extend", "progress" };

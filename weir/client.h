@@ -38,7 +38,8 @@ int show_engines(const struct options *o);
 /* Is --server a NATS cluster? publish, request, subscribe and reply can speak to one. */
 bool client_is_nats(const struct options *o);
 
-/* Is it a weir that this command asks over gRPC? enqueue, publish, request, subscribe and work can. */
+/* Is it a weir that this command asks over gRPC? enqueue, publish, request, subscribe and work
+ * can. */
 bool client_is_grpc(const struct options *o);
 
 typedef int client_fn(const weir_ctx *ctx, struct client *c);

@@ -4,9 +4,10 @@
  * follow jobs as they follow anything.
  *
  * The store tells its listener from wherever the change happened, perhaps between tasks or on the
- * store's own thread, where nothing may wait; so the listener only writes the message down and hands it to a task over a
- * channel. When more comes at once than the channel holds, changes are lost to the bus and counted;
- * a stream of one job looks at the job itself from time to time and so never misses its end.
+ * store's own thread, where nothing may wait; so the listener only writes the message down and
+ * hands it to a task over a channel. When more comes at once than the channel holds, changes are
+ * lost to the bus and counted; a stream of one job looks at the job itself from time to time and so
+ * never misses its end.
  *
  * While nobody subscribes to anything nothing is written at all; over a cluster others may.
  */
@@ -21,7 +22,8 @@ enum { PENDING = 8192 };
 
 void job_subject(char buf[JOB_SUBJECT_MAX], const char *queue, const char *id)
 {
-	/* What workers ask for stands under "take", so a queue of that name stands under ":take". */
+	/* What workers ask for stands under "take", so a queue of that name stands under
+	 * ":take". */
 	int n = snprintf(buf, JOB_SUBJECT_MAX, "weir.jobs.%s%s", strcmp(queue, "take") ? "" : ":",
 	                 queue);
 

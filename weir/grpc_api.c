@@ -5,10 +5,11 @@
  *
  * A worker's stream has two tasks, both on the stream's worker: this one takes jobs and sends them,
  * the other receives what became of them. What the worker holds is a list that only these two
- * touch, between waits; a place for each job that may be held is a semaphore's. Beside each job that
- * is held waits a guard, which tells the worker when it is cancelled or its lease is lost; it uses
- * the job's handle, so it is over before that is given up. When the worker has gone its jobs are back at once, with their attempts ended, since the job may be what killed it;
- * when it ended its sending, or this server ends the stream, they are returned as if never taken.
+ * touch, between waits; a place for each job that may be held is a semaphore's. Beside each job
+ * that is held waits a guard, which tells the worker when it is cancelled or its lease is lost; it
+ * uses the job's handle, so it is over before that is given up. When the worker has gone its jobs
+ * are back at once, with their attempts ended, since the job may be what killed it; when it ended
+ * its sending, or this server ends the stream, they are returned as if never taken.
  *
  * On drain no more is taken, what is held may still be finished, and the stream ends when that is
  * done.

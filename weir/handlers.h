@@ -28,7 +28,8 @@ struct route {
 	unsigned rights; /* any one of them is enough; admin always is */
 	enum route_of of;
 	weir_http_limits limits;
-	/* What its query may have; NULL: nothing. "token" and the like of who asks are not named. */
+	/* What its query may have; NULL: nothing. "token" and the like of who asks are not
+	 * named. */
 	const char *const *query;
 };
 #define NAMES(...) ((const char *const[]){ __VA_ARGS__, NULL })
@@ -102,7 +103,8 @@ bool shares_jobs(const struct app *app);
 int far_job_get(const weir_ctx *ctx, weir_http *x, struct app *app);
 int far_job_events(const weir_ctx *ctx, weir_http *x, struct app *app);
 
-/* The name of the store's kind, for people. That it lacks `what`, a word of weir queues --engines. */
+/* The name of the store's kind, for people. That it lacks `what`, a word of weir queues
+ * --engines. */
 const char *store_name(const struct app *app);
 void lacks_text(char *buf, size_t n, const struct app *app, const char *what);
 /* The problem for what a store, bus or hub returned (< 0); stop codes are handed back to the HTTP

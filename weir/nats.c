@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The bus for NATS clients (--nats), with the users of the token file, and what there is to see of it:
- * /varz, /connz and /subsz, as nats-server has them on its monitoring port. Subjects under weir. are the
- * server's own: clients may hear them, and not pretend to be it.
+ * The bus for NATS clients (--nats), with the users of the token file, and what there is to see of
+ * it: /varz, /connz and /subsz, as nats-server has them on its monitoring port. Subjects under
+ * weir. are the server's own: clients may hear them, and not pretend to be it.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * SIGHUP: the token file and the certificates are read again. The signal is blocked from before the first thread is made,
- * so that it can only be heard here, by a descriptor on which a task waits; without any of them it
- * is heard and nothing is done, since a terminal that closes should not end a server half-way.
+ * SIGHUP: the token file and the certificates are read again. The signal is blocked from before the
+ * first thread is made, so that it can only be heard here, by a descriptor on which a task waits;
+ * without any of them it is heard and nothing is done, since a terminal that closes should not end
+ * a server half-way.
  */
 #include <errno.h>
 #include <signal.h>

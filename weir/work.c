@@ -3,11 +3,11 @@
  * weir work: a command for each job.
  *
  * Every slot (--jobs N) is a task with a connection of its own, on which it takes one job after the
- * other, over HTTP with lease=connection or over a stream of gRPC. So a lease lives exactly as long as the slot's connection: when weir
- * is killed, its command dies with it (die_with_parent), and the server gives the job back at once.
- * The kernel would close our end a moment before the command has gone; so the command's guard holds
- * the connection too (hold_fd), and the server sees its end only when both are dead. There is no
- * moment in which a job runs beside an orphan of ours.
+ * other, over HTTP with lease=connection or over a stream of gRPC. So a lease lives exactly as long
+ * as the slot's connection: when weir is killed, its command dies with it (die_with_parent), and
+ * the server gives the job back at once. The kernel would close our end a moment before the command
+ * has gone; so the command's guard holds the connection too (hold_fd), and the server sees its end
+ * only when both are dead. There is no moment in which a job runs beside an orphan of ours.
  *
  * While a command runs, its slot looks once a second whether the lease is still good and the job
  * still wanted. When it is not, or when the server cannot be reached any
@@ -15,8 +15,8 @@
  *
  * A stop (SIGTERM) ends the waiting for jobs at once; what runs may finish. At the end of two
  * thirds of --grace the runtime cancels it: the command is ended, and the job is given back without
- * counting the attempt. A connection that just closes ends the attempt, as nobody knows then whether
- * it was the job that killed its worker.
+ * counting the attempt. A connection that just closes ends the attempt, as nobody knows then
+ * whether it was the job that killed its worker.
  */
 #include "work.h"
 

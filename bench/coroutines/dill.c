@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* libdill's side of `script/bench runtime`: the same work as ../chan.c, ../select.c and ../spawn.c. */
+/* libdill's side of `script/bench runtime`: the same work as ../chan.c, ../select.c and
+ * ../spawn.c. */
 #include <libdill.h>
 
 #include "bench.h"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Gives a target every file of its corpus, for compilers without libFuzzer: fuzz-corpus-NAME DIRECTORY. */
+/* Gives a target every file of its corpus, for compilers without libFuzzer: fuzz-corpus-NAME
+ * DIRECTORY. */
 #include <dirent.h>
 #include <sys/stat.h>
 

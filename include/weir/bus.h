@@ -103,7 +103,7 @@ WEIR_API int weir_bus_publish_msg(const weir_ctx *ctx, weir_bus *b, const weir_m
 typedef struct weir_bus_receipt {
 	size_t found;     /* subscriptions that match, each member of a queue group counted */
 	size_t delivered; /* queues that took it */
-	size_t dropped; /* messages lost to full queues by it: itself, or older ones in its favour */
+	size_t dropped;   /* messages lost to full queues by it: itself, or older for its sake */
 } weir_bus_receipt;
 /* The same, for who wants to know. 0 or as above; *ret is set unless the message was refused. */
 WEIR_API int weir_bus_publish_told(const weir_ctx *ctx, weir_bus *b, const weir_msg *m,
@@ -192,8 +192,8 @@ WEIR_API int weir_bus_each_sub(weir_bus *b, int (*fn)(const weir_sub_info *info,
                                void *arg);
 
 WEIR_API void weir_bus_stats_get(const weir_bus *b, weir_bus_stats *ret);
-/* May anybody hear what is published: is there a cluster, or more than `ours` subscriptions? Takes no
- * lock, for who asks often. */
+/* May anybody hear what is published: is there a cluster, or more than `ours` subscriptions? Takes
+ * no lock, for who asks often. */
 WEIR_API bool weir_bus_heard(const weir_bus *b, size_t ours);
 
 WEIR_END

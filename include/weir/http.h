@@ -49,12 +49,12 @@ typedef struct weir_http_limits {
 	unsigned requests_max; /* at a time, per route; beyond: 503. Default 10000 */
 	/* connections of the server; beyond it the listener waits. Default 100000 */
 	unsigned conns_max;
-	/* Of the server: bytes of bodies and of gRPC's messages that wait in memory to be whole, all
-	 * requests together, but for the first 16 KiB of each; beyond: 503. Default 256 MiB. */
+	/* Of the server: bytes of bodies and of gRPC's messages that wait in memory to be whole,
+	 * all requests together, but for the first 16 KiB of each; beyond: 503. Default 256 MiB. */
 	size_t bodies_max;
-	/* Of an HTTP/2 connection: streams at a time (100); how long it may live before it is told to
-	 * go, give or take a tenth (WEIR_NEVER); how long a client with open streams may be silent
-	 * before it is asked whether it is still there (60 s; it has 20 s to say so). */
+	/* Of an HTTP/2 connection: streams at a time (100); how long it may live before it is told
+	 * to go, give or take a tenth (WEIR_NEVER); how long a client with open streams may be
+	 * silent before it is asked whether it is still there (60 s; it has 20 s to say so). */
 	unsigned streams_max;
 	int64_t age_ns, keepalive_ns;
 } weir_http_limits;
@@ -90,8 +90,8 @@ WEIR_API void weir_http_filter(weir_http_server *s, weir_http_fn *fn, void *arg)
  */
 WEIR_API int weir_http_serve(const weir_ctx *ctx, weir_http_server *s, weir_listener *l);
 
-/* The same over TLS: each connection begins with a handshake, in its own task. Borrowed: t, which is
- * a server's. */
+/* The same over TLS: each connection begins with a handshake, in its own task. Borrowed: t, which
+ * is a server's. */
 WEIR_API int weir_http_serve_tls(const weir_ctx *ctx, weir_http_server *s, weir_listener *l,
                                  weir_tls *t);
 

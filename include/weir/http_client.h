@@ -38,9 +38,9 @@ typedef struct weir_http_res {
 /* 0, -ENOMEM, -EINVAL (not such a URL). https trusts the system's authorities. */
 WEIR_API int weir_http_client_new(const char *base, weir_http_client **ret);
 
-/* Another client of the same server, for another task: in HTTP/2 both use the same connections, which
- * end with the last of them. Of one worker at a time each, from its request to the end of its answer.
- * 0, -ENOMEM, -EINVAL for a client of HTTP/1.1. */
+/* Another client of the same server, for another task: in HTTP/2 both use the same connections,
+ * which end with the last of them. Of one worker at a time each, from its request to the end of its
+ * answer. 0, -ENOMEM, -EINVAL for a client of HTTP/1.1. */
 WEIR_API int weir_http_client_share(const weir_http_client *c, weir_http_client **ret);
 
 /* Trust and certificates for https from the next connection on; borrowed, for a client. */

@@ -9,9 +9,9 @@
  *	r = weir_nats_serve(ctx, n, l, NULL);   // until drain: clients are told to go elsewhere
  *	weir_nats_server_free(n);
  *
- * Core NATS: headers, queue groups, no-responders, permissions; no JetStream, no clustering. A client
- * that takes too little is cut when it has max_pending bytes to get, or took nothing for write_ns; it
- * never holds up the others.
+ * Core NATS: headers, queue groups, no-responders, permissions; no JetStream, no clustering. A
+ * client that takes too little is cut when it has max_pending bytes to get, or took nothing for
+ * write_ns; it never holds up the others.
  */
 #ifndef WEIR_NATS_H
 #define WEIR_NATS_H
@@ -23,17 +23,17 @@ WEIR_BEGIN
 
 typedef struct weir_nats_server weir_nats_server;
 
-/* Who signed in and what that allows. Made by the sign-in function; immutable once it has been handed
- * over; freed with the last connection that has it. */
+/* Who signed in and what that allows. Made by the sign-in function; immutable once it has been
+ * handed over; freed with the last connection that has it. */
 typedef struct weir_nats_user weir_nats_user;
 
 enum { WEIR_NATS_PUBLISH = 1, WEIR_NATS_SUBSCRIBE = 2 };
 
 /* Nothing is allowed to a new user. NULL without memory. The name is copied. */
 WEIR_API weir_nats_user *weir_nats_user_new(const char *name);
-/* Allow, or deny whatever else allows it, one or both for all that a pattern matches. A subscription
- * to a pattern has to be covered as a whole; what a pattern covers only in part is denied when it
- * arrives. 0, -EINVAL (no pattern), -ENOMEM. */
+/* Allow, or deny whatever else allows it, one or both for all that a pattern matches. A
+ * subscription to a pattern has to be covered as a whole; what a pattern covers only in part is
+ * denied when it arrives. 0, -EINVAL (no pattern), -ENOMEM. */
 WEIR_API int weir_nats_user_allow(weir_nats_user *u, unsigned what, const char *pattern);
 WEIR_API int weir_nats_user_deny(weir_nats_user *u, unsigned what, const char *pattern);
 /* Publishing to these subjects is allowed though it may be denied. `*` stands for any characters,
@@ -41,8 +41,8 @@ WEIR_API int weir_nats_user_deny(weir_nats_user *u, unsigned what, const char *p
 WEIR_API int weir_nats_user_open(weir_nats_user *u, const char *glob);
 WEIR_API void weir_nats_user_free(weir_nats_user *u); /* one that was not handed over */
 
-/* What a client showed in its CONNECT; NULL: nothing of the kind. nkey is set only when its signature
- * over the server's nonce holds. */
+/* What a client showed in its CONNECT; NULL: nothing of the kind. nkey is set only when its
+ * signature over the server's nonce holds. */
 typedef struct weir_nats_login {
 	const char *user, *pass, *token, *nkey, *peer;
 } weir_nats_login;
@@ -78,16 +78,16 @@ WEIR_API int weir_nats_server_new(weir_bus *bus, const weir_nats_options *opt,
 WEIR_API void weir_nats_server_free(weir_nats_server *n);
 
 /*
- * Serves a listener until the context drains or is cancelled. Drain: closes the listener, serves who
- * got through, tells every client to leave (INFO with ldm), waits for those who do, then delivers what
- * has arrived and closes the rest, a few at a time. With tls (borrowed; NULL for none) every client
- * has to speak it. 0 or the listener's error.
+ * Serves a listener until the context drains or is cancelled. Drain: closes the listener, serves
+ * who got through, tells every client to leave (INFO with ldm), waits for those who do, then
+ * delivers what has arrived and closes the rest, a few at a time. With tls (borrowed; NULL for
+ * none) every client has to speak it. 0 or the listener's error.
  */
 WEIR_API int weir_nats_serve(const weir_ctx *ctx, weir_nats_server *n, weir_listener *l,
                              weir_tls *tls);
 
-/* Rights have changed: asks `renew` for every connection; who is gone is cut, subscriptions that are
- * no longer allowed end, the rest stays as it is. Any thread; never waits. */
+/* Rights have changed: asks `renew` for every connection; who is gone is cut, subscriptions that
+ * are no longer allowed end, the rest stays as it is. Any thread; never waits. */
 WEIR_API void weir_nats_reload(weir_nats_server *n);
 
 typedef struct weir_nats_stats {
@@ -99,8 +99,8 @@ typedef struct weir_nats_stats {
 } weir_nats_stats;
 WEIR_API void weir_nats_stats_get(const weir_nats_server *n, weir_nats_stats *ret);
 
-/* The monitoring documents of a NATS server as JSON, malloc'd: "varz", "connz", "subsz". query: as in
- * a URL ("limit=10&subs=1"), may be NULL. 0, -ENOENT, -ENOMEM. Any task. */
+/* The monitoring documents of a NATS server as JSON, malloc'd: "varz", "connz", "subsz". query: as
+ * in a URL ("limit=10&subs=1"), may be NULL. 0, -ENOENT, -ENOMEM. Any task. */
 WEIR_API int weir_nats_monitor(weir_nats_server *n, const char *what, const char *query,
                                char **ret);
 

@@ -25,7 +25,7 @@ typedef struct weir_process_limits { /* 0: none */
 	size_t memory;  /* bytes of data, as RLIMIT_DATA has it: who asks for more gets ENOMEM */
 	int64_t cpu_ns; /* up to the next second: then SIGXCPU, and one more later SIGKILL */
 	size_t file;    /* bytes of a file that it writes: then SIGXFSZ, or EFBIG */
-	size_t output; /* bytes of stdout, where that is kept: then it is ended, as by its context */
+	size_t output;  /* bytes of stdout that is kept: then it is ended, as by its context */
 } weir_process_limits;
 
 typedef struct weir_process_spec {
@@ -39,8 +39,9 @@ typedef struct weir_process_spec {
 	int64_t kill_ns; /* between SIGTERM and SIGKILL; default 5 s */
 	/* its whole group is killed when this process dies, however it dies */
 	bool die_with_parent;
-	int hold_fd; /* with that: the peer of this connection sees its end only when the group is dead, should this process
-	                        * die. Still the caller's, to be closed after the call. 0: none */
+	/* with that: the peer of this connection sees its end only when the group is dead, should
+	 * this process die. Still the caller's, to be closed after the call. 0: none */
+	int hold_fd;
 } weir_process_spec;
 
 typedef struct weir_process_result {
@@ -52,14 +53,14 @@ typedef struct weir_process_result {
 } weir_process_result;
 
 /* Waits until the process and all readers have ended. 0 (see ret->code), -ENOENT and other errors
- * of its start (a limit above our own is lowered to it); or, after it was killed (ret is then filled
- * too), the context's error or -EFBIG: it wrote more than limits.output. */
+ * of its start (a limit above our own is lowered to it); or, after it was killed (ret is then
+ * filled too), the context's error or -EFBIG: it wrote more than limits.output. */
 WEIR_API int weir_process_run(const weir_ctx *ctx, const weir_process_spec *spec,
                               weir_process_result *ret);
 
 /* What it came to, for people: "exit status 3", "signal 9 (Killed)", "used more than its 10s of CPU
- * time"; r is what weir_process_run() gave. What a command makes of a refused byte of memory or of a
- * file is its own: where such a limit may be why, it is named. */
+ * time"; r is what weir_process_run() gave. What a command makes of a refused byte of memory or of
+ * a file is its own: where such a limit may be why, it is named. */
 WEIR_API void weir_process_why(const weir_process_spec *spec, const weir_process_result *res, int r,
                                char *text, size_t cap);
 

@@ -2,8 +2,8 @@
 /*
  * Jobs: work that is put into a named queue, taken under a lease, and acknowledged. At least once:
  * a job whose worker vanished or whose lease ran out is run again, until its attempts are used up;
- * then it is dead. A durable store writes a take within 40 ms, since nobody waits for it: if the program
- * or the machine dies before that, the run is not counted as an attempt.
+ * then it is dead. A durable store writes a take within 40 ms, since nobody waits for it: if the
+ * program or the machine dies before that, the run is not counted as an attempt.
  *
  *	r = weir_store_open(ctx, "mem:", NULL, &store);
  *	r = weir_job_put(ctx, store, "mail", &(weir_job_spec){ .data = "hi", .len = 2 }, id);
@@ -76,8 +76,8 @@ WEIR_API int weir_store_open(const weir_ctx *ctx, const char *url, const weir_st
  * leases that run by time: they go on when it opens again); the spool is written (through a
  * temporary file, fsync, rename). 0, the error of the spool, or -EIO: the disk did not take all (it
  * was said what that means). Consumes the store. *ret_spooled: jobs that the next start will find;
- * may be NULL. By the task that opened it. Handles that are still held stay usable: what they say is
- * -ESTALE. */
+ * may be NULL. By the task that opened it. Handles that are still held stay usable: what they say
+ * is -ESTALE. */
 WEIR_API int weir_store_close(const weir_ctx *ctx, weir_store *s, size_t *ret_spooled);
 
 /*
@@ -97,9 +97,10 @@ WEIR_API void weir_store_drain(weir_store *s);
 
 /*
  * What is true of a job of a queue when its producer is answered, and of an ack when its worker is:
- * FSYNC it is on disk, and neither kill -9 nor a power loss takes it back; OS the system has it, and
- * only a power loss does; MEMORY only this process has it: a clean close keeps it, kill -9 loses it.
- * In a store in memory always MEMORY; a store over an engine has its own (weir_queue_info).
+ * FSYNC it is on disk, and neither kill -9 nor a power loss takes it back; OS the system has it,
+ * and only a power loss does; MEMORY only this process has it: a clean close keeps it, kill -9
+ * loses it. In a store in memory always MEMORY; a store over an engine has its own
+ * (weir_queue_info).
  */
 enum weir_durability { WEIR_DURABILITY_DEFAULT, WEIR_FSYNC, WEIR_OS, WEIR_MEMORY };
 WEIR_API const char *weir_durability_name(enum weir_durability d); /* "fsync", "os", "memory" */
@@ -164,9 +165,9 @@ typedef struct weir_redrive_left {
 	char why[192]; /* of the first, or what ended it; "" for nothing */
 } weir_redrive_left;
 /* Bring dead jobs back with fresh attempts: how many, or -ENOENT; -EAGAIN or -ENOMEM when not one
- * found room; of an engine's also -EOPNOTSUPP and -ENOTCONN. Waits for the disk or the engine. Those
- * for which there was no room stay dead, and so do an engine's that cannot be read or put again, and
- * the rest when it is cut off between two: *ret_left, which may be NULL. */
+ * found room; of an engine's also -EOPNOTSUPP and -ENOTCONN. Waits for the disk or the engine.
+ * Those for which there was no room stay dead, and so do an engine's that cannot be read or put
+ * again, and the rest when it is cut off between two: *ret_left, which may be NULL. */
 WEIR_API int64_t weir_queue_redrive(const weir_ctx *ctx, weir_store *s, const char *queue,
                                     weir_redrive_left *ret_left);
 
@@ -337,7 +338,8 @@ WEIR_API int weir_workers_start(weir_group *g, weir_store *s, const char *queue,
  * process group on cancel. Environment: WEIR_JOB_ID, WEIR_QUEUE, WEIR_ATTEMPT. */
 WEIR_API int weir_job_exec(const weir_ctx *ctx, weir_job *job, void *argv);
 
-/* The same with limits: arg is a weir_exec. A run over one fails, and its job's error says which. */
+/* The same with limits: arg is a weir_exec. A run over one fails, and its job's error says
+ * which. */
 typedef struct weir_exec {
 	char *const *argv;
 	weir_process_limits limits;

@@ -32,14 +32,16 @@ WEIR_API void weir_server_free(weir_server *s);
 WEIR_API weir_http_server *weir_server_http(weir_server *s);
 
 /* As weir_listen(), and "fd:3" takes over a listening socket; "nats://" before either is for NATS
- * clients, everything else for HTTP. Before running. The real address is in weir_server_addr(s, i). */
+ * clients, everything else for HTTP. Before running. The real address is in weir_server_addr(s,
+ * i). */
 WEIR_API int weir_server_listen(weir_server *s, const char *addr);
 
-/* What listens from now on speaks TLS, but Unix sockets and memory, whose peers are on this machine.
- * NULL: no more. Borrowed. */
+/* What listens from now on speaks TLS, but Unix sockets and memory, whose peers are on this
+ * machine. NULL: no more. Borrowed. */
 WEIR_API void weir_server_tls(weir_server *s, weir_tls *t);
 
-/* Who serves the "nats://" listeners. Not taken over. Before running, or in the `open` of a service. */
+/* Who serves the "nats://" listeners. Not taken over. Before running, or in the `open` of a
+ * service. */
 WEIR_API void weir_server_nats(weir_server *s, weir_nats_server *n);
 
 /* Take over what systemd passed (LISTEN_PID, LISTEN_FDS): how many, 0 for none. */

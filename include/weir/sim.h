@@ -29,13 +29,13 @@ WEIR_API uint32_t weir_random(uint32_t n);
  * only. */
 WEIR_API void weir_sim_wall_step(int64_t ns);
 
-/* From now on one in so many of the library's allocations fails, as the oracle chooses; 0, as at the
- * beginning: none. What then returns -ENOMEM or NULL has changed nothing. */
+/* From now on one in so many of the library's allocations fails, as the oracle chooses; 0, as at
+ * the beginning: none. What then returns -ENOMEM or NULL has changed nothing. */
 WEIR_API void weir_sim_refuse_memory(uint32_t one_in);
 
 /* From now on one in so many of the places where the library writes files ends the process with
- * status 86, as a crash would; 0, as at the beginning: none. For a test that forks, and looks at what
- * the files hold. */
+ * status 86, as a crash would; 0, as at the beginning: none. For a test that forks, and looks at
+ * what the files hold. */
 WEIR_API void weir_sim_crash(uint32_t one_in);
 
 /* A hash of every choice made in the last weir_sim(): equal for equal seeds. */

@@ -42,7 +42,8 @@ typedef struct weir_options {
 	bool signals;
 	void (*report)(int fd,
 	               void *arg); /* called by a hard stop before the list of tasks; NULL for none.
-	                                    * Runs on the supervisor's thread while workers may still run. */
+	                                    * Runs on the supervisor's thread while workers may
+	                                    * still run. */
 	void *report_arg;
 	/* at the end of the budget end the process (3) as weir_main; else abort() */
 	bool forced_ok;
@@ -88,9 +89,9 @@ WEIR_API int weir_worker_info_get(int worker, weir_worker_info *ret);
 WEIR_API size_t weir_task_count(void);
 
 /*
- * Print every task: name, place of its start, state, what it waits on, how long, its deadline; then,
- * for each place where tasks were started, how deep the stacks of those that ended went. Any thread;
- * never waits for a task.
+ * Print every task: name, place of its start, state, what it waits on, how long, its deadline;
+ * then, for each place where tasks were started, how deep the stacks of those that ended went. Any
+ * thread; never waits for a task.
  */
 WEIR_API void weir_dump(int fd);
 

@@ -38,15 +38,16 @@ typedef struct weir_tls_pair {
 typedef struct weir_tls_options {
 	bool server;
 	/* A server answers with the first pair whose certificate names what the client asks for
-	 * (SNI), else with the first; it needs one at least. A client shows the first. At most 64. */
+	 * (SNI), else with the first; it needs one at least. A client shows the first. At most
+	 * 64. */
 	const weir_tls_pair *pairs;
 	size_t pairs_n;
-	/* PEM file of authorities. A client's default is the system's. A server that is given one asks
-	 * clients for a certificate and refuses who has none of these. */
+	/* PEM file of authorities. A client's default is the system's. A server that is given one
+	 * asks clients for a certificate and refuses who has none of these. */
 	const char *ca;
 	bool insecure; /* client: whoever answers is taken for the right one */
-	/* Protocols for ALPN, the best first, NULL at the end; or NULL. A server refuses a client that
-	 * offers protocols but none of these. */
+	/* Protocols for ALPN, the best first, NULL at the end; or NULL. A server refuses a client
+	 * that offers protocols but none of these. */
 	const char *const *alpn;
 	int64_t handshake_ns; /* for a whole handshake; default 10 s */
 	unsigned

@@ -17,9 +17,9 @@
  * fails with that delay, and the queue's others are not sent before. Anything else failed. A
  * redirect is not followed: it failed.
  *
- * Addresses that are not of the public internet (loopback, private, link-local …) are refused unless
- * allowed. The address is judged when the connection is made, so a name that changes its address
- * after a first look does not help.
+ * Addresses that are not of the public internet (loopback, private, link-local …) are refused
+ * unless allowed. The address is judged when the connection is made, so a name that changes its
+ * address after a first look does not help.
  *
  * Built without libcurl, weir_webhook_new() returns -ENOSYS.
  */

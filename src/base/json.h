@@ -26,8 +26,8 @@ struct weir__json_member {
 typedef void weir__json_fn(const struct weir__json_member *m, void *arg);
 
 /* Calls fn for each member of the object; n bytes, which are overwritten. What is in objects and
- * lists inside is skipped. 0, or -EINVAL for what is no JSON object (RFC 8259), for a NUL in a text,
- * and for more than 16 levels inside it. */
+ * lists inside is skipped. 0, or -EINVAL for what is no JSON object (RFC 8259), for a NUL in a
+ * text, and for more than 16 levels inside it. */
 int weir__json_object(char *text, size_t n, weir__json_fn *fn, void *arg);
 
 /* The same for what is in objects and lists inside too, in its order. Keys and texts stay valid. */

@@ -4,11 +4,12 @@
  * pipe never returns: no worker could get on, and the supervisor's thread could not even stop the
  * program. So a write first waits for room, a second at most; once that was in vain nothing waits
  * until there is room again, and how many lines were lost is said then. A worker waits for some
- * milliseconds only, for thousands of others wait for it: enough for a reader that is there, to whom
- * a burst came that the pipe does not hold. One thread at a time: room for one is not room for two.
+ * milliseconds only, for thousands of others wait for it: enough for a reader that is there, to
+ * whom a burst came that the pipe does not hold. One thread at a time: room for one is not room for
+ * two.
  *
- * Rejected: O_NONBLOCK on standard error, which is shared with whoever else has that file open. (Who
- * writes there too may take the room between our look and our write: that is left.)
+ * Rejected: O_NONBLOCK on standard error, which is shared with whoever else has that file open.
+ * (Who writes there too may take the room between our look and our write: that is left.)
  */
 #include "base/log.h"
 
@@ -109,8 +110,8 @@ static size_t head(char out[128], enum weir__log_level level, const char *area, 
 	                        tm.tm_sec, ts.tv_nsec / 1000000, names[level], area);
 }
 
-/* A terminal that has room may have less than a line of it. Not to wait there is asked of an open file
- * of our own. -1: none. */
+/* A terminal that has room may have less than a line of it. Not to wait there is asked of an open
+ * file of our own. -1: none. */
 static int own_description(int fd)
 {
 	char path[32];

@@ -6,7 +6,8 @@
  *
  * Sizes are rounded up to multiples of WEIR__POOL_STEP; larger than WEIR__POOL_MAX goes to malloc()
  * and back. At most WEIR__POOL_KEPT pieces of a size are kept, so a pool that has nothing out holds
- * half a megabyte at the most. Simulated refusals of memory do not reach it. Under AddressSanitizer nothing is kept, so that it sees every use after free.
+ * half a megabyte at the most. Simulated refusals of memory do not reach it. Under AddressSanitizer
+ * nothing is kept, so that it sees every use after free.
  */
 #ifndef WEIR_BASE_POOL_H
 #define WEIR_BASE_POOL_H

@@ -26,8 +26,8 @@ static uint32_t ror(uint32_t x, int n)
 	return x >> n | x << (32 - n);
 }
 
-/* One round. What the standard calls a to h moves on by a place from one round to the next: here the
- * names do, so nothing is copied. */
+/* One round. What the standard calls a to h moves on by a place from one round to the next: here
+ * the names do, so nothing is copied. */
 #define ROUND(a, b, c, d, e, f, g, h, i)                                                       \
 	do {                                                                                   \
 		uint32_t t = h + (ror(e, 6) ^ ror(e, 11) ^ ror(e, 25)) + (g ^ (e & (f ^ g))) + \
@@ -84,8 +84,8 @@ static void plain_blocks(uint32_t to[8], const unsigned char *p, size_t n)
 		w = _mm_sha256msg2_epu32(w, z);                                          \
 	} while (0)
 
-/* By the processor's own instructions, which do four rounds in two. They want the state as (a, b, e, f)
- * and (c, d, g, h), the first of each in the highest place. */
+/* By the processor's own instructions, which do four rounds in two. They want the state as (a, b,
+ * e, f) and (c, d, g, h), the first of each in the highest place. */
 __attribute__((target("sha,sse4.1"))) static void sha_blocks(uint32_t to[8], const unsigned char *p,
                                                              size_t n)
 {

@@ -6,7 +6,8 @@
  * reference on each), and delivers after letting it go, to one queue after the other in the
  * publisher's own task: so order per publisher holds, a publish that has returned has delivered,
  * and a flush has nothing to do (route.c). A bus whose broker is elsewhere hands messages and
- * subscriptions to its remote (remote.h), and has the broker here for its inboxes and counters only.
+ * subscriptions to its remote (remote.h), and has the broker here for its inboxes and counters
+ * only.
  *
  * A bus has one group for the tasks of its handlers. The bus holds it open, so that any task may
  * subscribe; the group, and so the bus, is closed by the task that opened it.

@@ -157,9 +157,9 @@ int weir__sub_push(const weir_ctx *ctx, weir_sub *s, struct weir__bus_msg *m, bo
 /* Take the oldest; the caller gets its reference. 1, 0 (ended), -EBUSY or the context's error. */
 int weir__sub_take(const weir_ctx *ctx, weir_sub *s, struct weir__bus_msg **ret);
 
-/* Wait until `want` messages are queued (no more than half of what it may hold), and take up to `max`
- * of what is there, which count as handled; the caller gets the references. When the wait ends
- * early, those that had come. How many; 0 (ended), -EBUSY or the context's error. */
+/* Wait until `want` messages are queued (no more than half of what it may hold), and take up to
+ * `max` of what is there, which count as handled; the caller gets the references. When the wait
+ * ends early, those that had come. How many; 0 (ended), -EBUSY or the context's error. */
 int weir__sub_gather(const weir_ctx *ctx, weir_sub *s, size_t want, struct weir__bus_msg **ret,
                      size_t max);
 

@@ -26,7 +26,8 @@ void weir__cluster_on_message(natsConnection *nc, natsSubscription *ns, natsMsg 
 	int got;
 
 	(void)nc, (void)ns;
-	/* As in process: neither marks, nor word that a message with a reply address found nobody. */
+	/* As in process: neither marks, nor word that a message with a reply address found
+	 * nobody. */
 	if (is_mark(natsMsg_GetSubject(m)) || natsMsg_IsNoResponders(m)) {
 		natsMsg_Destroy(m);
 		return;

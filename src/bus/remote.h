@@ -19,7 +19,8 @@ struct weir__remote {
 struct weir__remote_ops {
 	/* Takes a reference on m. Waits for room while connected. 0; -ENOBUFS: not connected, and
 	 * what is kept meanwhile is full; -EMSGSIZE; -EPIPE; the context's error.
-	 * `more`: others follow at once, and it may wait for some of them, or the kick, to begin. */
+	 * `more`: others follow at once, and it may wait for some of them, or the kick, to
+	 * begin. */
 	int (*publish)(const weir_ctx *ctx, struct weir__remote *r, struct weir__bus_msg *m,
 	               bool more);
 	void (*kick)(struct weir__remote *r);

@@ -4,8 +4,8 @@
  *
  * The stream is opened by the first message, or the first wait for one; until then a lost
  * connection costs nothing, since the next one is taken. After that only a call whose one message
- * is still at hand is repeated (weir_grpc_unary): by itself when the server cannot have seen it, else
- * as often as its maker allows, since then it may have run.
+ * is still at hand is repeated (weir_grpc_unary): by itself when the server cannot have seen it,
+ * else as often as its maker allows, since then it may have run.
  *
  * A call is over once its status is known: the trailers say it, or what ended it does (a reset, a
  * lost connection, the deadline, weir_grpc_cancel). The stream stays until weir_grpc_free(), since
@@ -477,7 +477,8 @@ static int once(const weir_ctx *ctx, weir_grpc *call, const void *msg, size_t n,
 	return call->status;
 }
 
-/* What the server asks for (gRPC's A6): 0 and the pause, -ENOENT if nothing, -ECANCELED: no more. */
+/* What the server asks for (gRPC's A6): 0 and the pause, -ENOENT if nothing, -ECANCELED: no
+ * more. */
 static int pushback(struct client_call *cc, int64_t *ret_ns)
 {
 	int64_t ms;

@@ -50,7 +50,8 @@ bool weir__stream_chunked(const weir__stream *s);
 
 /*
  * Gives the stream back, once, on its worker; no watch of the owner may be left. clean: every frame
- * was written whole; the last chunk or END_STREAM follows and the connection serves on or lingers. Otherwise it is cut.
+ * was written whole; the last chunk or END_STREAM follows and the connection serves on or lingers.
+ * Otherwise it is cut.
  */
 void weir__stream_end(weir__stream *s, bool clean);
 
@@ -67,7 +68,8 @@ bool weir__http_field(const weir_http *x, size_t i, const char **ret_name, const
 int weir__http_trailer(weir_http *x, const char *name, const char *value);
 
 /* A field of the answer, or one behind its body, of HTTP/2: both texts are constants of the program
- * that are valid and in lower case, so they are neither looked at nor copied. As weir_http_set(). */
+ * that are valid and in lower case, so they are neither looked at nor copied. As
+ * weir_http_set(). */
 int weir__http_fixed(weir_http *x, bool trailer, const char *name, const char *value);
 
 /* As weir_http_flush(), but in HTTP/2 what was written leaves when the handler waits or returns:

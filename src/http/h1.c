@@ -187,8 +187,8 @@ static int connection(struct weir__h1_head *h, const char *v, size_t n)
 	return 0;
 }
 
-/* The fields that decide where the request ends and who may read it. `tab`: there is one in or beside
- * the value. */
+/* The fields that decide where the request ends and who may read it. `tab`: there is one in or
+ * beside the value. */
 static int framing(struct weir__h1_head *h, const struct weir__h1_field *f, bool tab)
 {
 	const char *v = f->value;

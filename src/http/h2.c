@@ -100,9 +100,9 @@ void weir__h2_unhold(struct weir__h2 *h2, size_t n)
 
 /*
  * nghttp2 passes over frames of streams that it has forgotten, and letting it remember them would
- * cost an idle connection 20 KB. So the last ends are kept here: what comes on a stream behind its end is an
- * error (RFC 9113 §5.1), unless we reset the stream, since then it may have crossed that; and of an
- * older stream nobody knows.
+ * cost an idle connection 20 KB. So the last ends are kept here: what comes on a stream behind its
+ * end is an error (RFC 9113 §5.1), unless we reset the stream, since then it may have crossed that;
+ * and of an older stream nobody knows.
  */
 static void note_end(struct weir__h2 *h2, int32_t id, bool by_us)
 {

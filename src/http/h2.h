@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The server's side of HTTP/2 (RFC 9113): a session of nghttp2 over a connection, its streams, and
- * the waits of the tasks that use them. h2_server.c makes exchanges of streams. (The client's side is
- * h2_client.h.)
+ * the waits of the tasks that use them. h2_server.c makes exchanges of streams. (The client's side
+ * is h2_client.h.)
  *
  * A session belongs to one worker and is touched there only, in tasks, watches, timers and
  * messages; it holds no task of its own. The calls below that take a context may come from any

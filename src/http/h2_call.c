@@ -225,8 +225,8 @@ static int connect_slot(const weir_ctx *ctx, struct slot *slot, weir__h2_dial_fn
 	return 0;
 }
 
-/* Until the slot has a connection: 1 if it had, 0 if it is new, or an error. What went wrong for who
- * dialled, and not by its own context's end, goes wrong for all who waited. */
+/* Until the slot has a connection: 1 if it had, 0 if it is new, or an error. What went wrong for
+ * who dialled, and not by its own context's end, goes wrong for all who waited. */
 static int have_connection(const weir_ctx *ctx, struct slot *slot, weir__h2_dial_fn *dial,
                            void *arg)
 {

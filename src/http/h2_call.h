@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Requests of the HTTP client over HTTP/2, on connections that several clients share: one per worker
- * that asks, since a connection is its worker's alone.
+ * Requests of the HTTP client over HTTP/2, on connections that several clients share: one per
+ * worker that asks, since a connection is its worker's alone.
  */
 #ifndef WEIR_HTTP_H2_CALL_H
 #define WEIR_HTTP_H2_CALL_H
@@ -34,9 +34,9 @@ void weir__h2_shared_unref(struct weir__h2_shared *h);
 typedef int weir__h2_dial_fn(const weir_ctx *ctx, void *arg, weir_conn **ret);
 
 /*
- * Connects if need be, sends the request whole and waits for the head of the answer. What the server
- * has not begun is sent once more on a new connection; so is what may be repeated when a kept
- * connection turns out to be lost. The stream is then this worker's, to be closed there.
+ * Connects if need be, sends the request whole and waits for the head of the answer. What the
+ * server has not begun is sent once more on a new connection; so is what may be repeated when a
+ * kept connection turns out to be lost. The stream is then this worker's, to be closed there.
  */
 int weir__h2_request(const weir_ctx *ctx, struct weir__h2_shared *h, weir__h2_dial_fn *dial,
                      void *arg, const char *scheme, const char *host, const weir_http_req *req,

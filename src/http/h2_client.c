@@ -12,8 +12,8 @@
  * (nghttp2 bounds them only as they are packed).
  *
  * Who keeps what: the connection lives while its owner, a stream or a message on its way needs it
- * (`refs`). A stream belongs to its task until weir__h2s_close(); nghttp2 knows it by its user data,
- * which is taken away then, so a late frame meets nobody.
+ * (`refs`). A stream belongs to its task until weir__h2s_close(); nghttp2 knows it by its user
+ * data, which is taken away then, so a late frame meets nobody.
  *
  * A lost connection is closed at once, so that it holds no descriptor until somebody looks; its
  * record stays for those who still have a stream.

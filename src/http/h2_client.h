@@ -58,8 +58,8 @@ int weir__h2c_open(weir__h2c *c, const struct weir__h2_field *fields, size_t n, 
  * reset), why the connection was lost, or the context's. */
 int weir__h2s_send(const weir_ctx *ctx, weir__h2s *s, const struct iovec *iov, int n, bool end);
 
-/* Waits for the head of the answer. 0, -ECONNRESET (weir__h2s_error()), -EBADMSG (its heads have more
- * than 64 KiB), why the connection was lost, or the context's. */
+/* Waits for the head of the answer. 0, -ECONNRESET (weir__h2s_error()), -EBADMSG (its heads have
+ * more than 64 KiB), why the connection was lost, or the context's. */
 int weir__h2s_head(const weir_ctx *ctx, weir__h2s *s);
 
 extern int weir__h2c_reads; /* in a row, before others have their turn; tests make it few */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The fields of a message that HTTP/2 brought: its head and its trailer, of which the texts are copied
- * into a few pieces of memory, and bounded together.
+ * The fields of a message that HTTP/2 brought: its head and its trailer, of which the texts are
+ * copied into a few pieces of memory, and bounded together.
  */
 #ifndef WEIR_HTTP_H2_FIELDS_H
 #define WEIR_HTTP_H2_FIELDS_H

@@ -75,8 +75,8 @@ static void begun_elsewhere(struct weir__msg *m)
 
 /*
  * Begins an operation where it belongs: the result, or -EINPROGRESS, when the caller has to park on
- * op->wait. A task that waited for this first, as by weir__h2_at_home(), could be woken twice, since
- * the operation may end before it parks.
+ * op->wait. A task that waited for this first, as by weir__h2_at_home(), could be woken twice,
+ * since the operation may end before it parks.
  */
 static ssize_t op_begin(int worker, struct weir__h2_op *op, void (*begin)(struct weir__h2_op *op))
 {
@@ -91,8 +91,8 @@ static ssize_t op_begin(int worker, struct weir__h2_op *op, void (*begin)(struct
 	return -EINPROGRESS;
 }
 
-/* Until it has withdrawn its operation, here, the waiter is there. It takes the result also when its
- * context's end was faster. */
+/* Until it has withdrawn its operation, here, the waiter is there. It takes the result also when
+ * its context's end was faster. */
 static void complete(struct weir__h2_op **op, ssize_t r)
 {
 	struct weir__h2_op *o = *op;

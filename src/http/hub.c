@@ -318,8 +318,8 @@ static int catch_up(const weir_ctx *ctx, weir_http *x, struct weir__hub_part *p,
 	}
 }
 
-/* Where the client's events begin, if it names no place with those from `now` on. *ret_gap: it comes
- * from an earlier life, and nobody knows what it missed. */
+/* Where the client's events begin, if it names no place with those from `now` on. *ret_gap: it
+ * comes from an earlier life, and nobody knows what it missed. */
 static uint64_t resume_at(weir_http *x, weir_hub *h, uint64_t now, bool *ret_gap)
 {
 	const char *id = weir_http_header(x, "last-event-id");
@@ -339,8 +339,8 @@ static uint64_t resume_at(weir_http *x, weir_hub *h, uint64_t now, bool *ret_gap
 	return 0;
 }
 
-/* A place among the clients, kept while the head and the replay are written. *ret_now: the event that
- * is next; who has read the head may count on all from then on. */
+/* A place among the clients, kept while the head and the replay are written. *ret_now: the event
+ * that is next; who has read the head may count on all from then on. */
 static int take_place(weir_hub *h, uint64_t *ret_now)
 {
 	int r = 0;

@@ -31,7 +31,8 @@
 
 enum { SLICE = 32, IOV = 64 }; /* clients a message; writing a short event to them takes 0.2 ms */
 
-/* … and after so long no other one: what is written may be large, and a stream's end takes 30 µs. */
+/* … and after so long no other one: what is written may be large, and a stream's end takes 30
+ * µs. */
 #define SLICE_NS WEIR_US(500)
 
 static void run(struct weir__msg *m);

@@ -2,18 +2,18 @@
 /*
  * The life of a connection. Its task starts on the worker it was given to, says INFO, and reads and
  * obeys until there is nothing more to read: a turn. Then the task ends, and the connection is a
- * record with a watch, until bytes come. So an idle client costs no stack and no buffer, and a turn may
- * still wait: for a subscription of this process that makes publishers wait, or for a subscriber that
- * lags behind.
+ * record with a watch, until bytes come. So an idle client costs no stack and no buffer, and a turn
+ * may still wait: for a subscription of this process that makes publishers wait, or for a
+ * subscriber that lags behind.
  *
- * A turn reads into a block of its worker's; what is left of a frame that is not there as a whole stays
- * behind: a few bytes in a piece of memory of their size, more in a block of twice theirs, which grows as
- * bytes arrive and not as they are announced.
+ * A turn reads into a block of its worker's; what is left of a frame that is not there as a whole
+ * stays behind: a few bytes in a piece of memory of their size, more in a block of twice theirs,
+ * which grows as bytes arrive and not as they are announced.
  *
- * The end has three forms. A cut (weir__nats_cut) comes from anywhere and ends the connection at once.
- * A leave, after an error or in a drain, writes what is there, shuts the sending side, and discards
- * what still comes for a moment, so that the client can read the last line. An end of stream from the
- * client ends it. A connection that is in a turn is ended by the turn.
+ * The end has three forms. A cut (weir__nats_cut) comes from anywhere and ends the connection at
+ * once. A leave, after an error or in a drain, writes what is there, shuts the sending side, and
+ * discards what still comes for a moment, so that the client can read the last line. An end of
+ * stream from the client ends it. A connection that is in a turn is ended by the turn.
  *
  * The timer is lazy: armed for the earliest of its deadlines, and again when that has moved.
  */
@@ -115,7 +115,8 @@ static void close_block(struct weir__nats_conn *c)
 	block_put(c->worker, b);
 }
 
-/* The rest of a frame to the front, and room behind it: at least a little, at most for `need` bytes. */
+/* The rest of a frame to the front, and room behind it: at least a little, at most for `need`
+ * bytes. */
 static bool make_room(struct weir__nats_conn *c, size_t need)
 {
 	struct weir__nats_block *b = c->block, *more;
@@ -607,7 +608,8 @@ static void discard(weir_conn *io, void *arg)
 	char buf[4096];
 	ssize_t r = 1;
 
-	/* Who sends faster than this reads would have the worker to itself, and is not listening. */
+	/* Who sends faster than this reads would have the worker to itself, and is not
+	 * listening. */
 	for (int i = 0; r > 0 && i < DISCARD_READS; i++)
 		r = weir__conn_try_read(io, buf, sizeof buf);
 	if (r != -EAGAIN || weir__conn_watch(io, WEIR__IN, discard, c) < 0)

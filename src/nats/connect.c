@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What the two sides say about themselves: the server's INFO, the client's CONNECT, and signing in. */
+/* What the two sides say about themselves: the server's INFO, the client's CONNECT, and signing
+ * in. */
 #include "nats/server.h"
 
 #include <stdlib.h>

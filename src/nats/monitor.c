@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What nats-server answers on /varz, /connz and /subsz, with its names for things, so that its tools
- * can read it. Looks at the connections from outside of their workers: under a worker's list lock none
- * of them goes away.
+ * What nats-server answers on /varz, /connz and /subsz, with its names for things, so that its
+ * tools can read it. Looks at the connections from outside of their workers: under a worker's list
+ * lock none of them goes away.
  */
 #include "nats/server.h"
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * An nkey is base32 (RFC 4648 §6, no padding) of: a prefix byte (20 << 3 for a user's public key, which
- * shows as "U"), the 32 bytes of the key, and a CRC-16 (CCITT, XMODEM) over both, low byte first.
+ * An nkey is base32 (RFC 4648 §6, no padding) of: a prefix byte (20 << 3 for a user's public key,
+ * which shows as "U"), the 32 bytes of the key, and a CRC-16 (CCITT, XMODEM) over both, low byte
+ * first.
  */
 #include "nats/nkey.h"
 

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The way out of a connection: a list of chunks that any worker adds to, under the connection's lock,
- * and that its own worker writes.
+ * The way out of a connection: a list of chunks that any worker adds to, under the connection's
+ * lock, and that its own worker writes.
  *
- * Many messages, one write: a turn of reading (conn.c) collects the connections it put something into
- * and flushes them when it ends, or before it waits; one that belongs to another worker is handed to
- * that by a message. `queued` says that somebody is going to flush, `blocked` that the socket is full
- * and its watch goes on; without either whoever adds has to see to it. Writing goes on in a list of its
- * own (`writing`), so that no lock is held over a system call.
+ * Many messages, one write: a turn of reading (conn.c) collects the connections it put something
+ * into and flushes them when it ends, or before it waits; one that belongs to another worker is
+ * handed to that by a message. `queued` says that somebody is going to flush, `blocked` that the
+ * socket is full and its watch goes on; without either whoever adds has to see to it. Writing goes
+ * on in a list of its own (`writing`), so that no lock is held over a system call.
  *
- * Bounds: `pending` counts what is in both lists; beyond max_pending the connection is cut as a slow
- * consumer, and what it did not take is dropped; so is one with more than a little when all together
- * hold max_pending_all. A publisher that is faster than a subscriber would
- * bring every one there, so at half of it the publisher's turn waits, but only for one whose socket
- * took something a moment ago: one that stands still holds nobody up.
+ * Bounds: `pending` counts what is in both lists; beyond max_pending the connection is cut as a
+ * slow consumer, and what it did not take is dropped; so is one with more than a little when all
+ * together hold max_pending_all. A publisher that is faster than a subscriber would bring every one
+ * there, so at half of it the publisher's turn waits, but only for one whose socket took something
+ * a moment ago: one that stands still holds nobody up.
  */
 #include "nats/server.h"
 
@@ -141,8 +141,8 @@ bool weir__nats_room(struct weir__nats_conn *c, struct weir__nats_worker *w, siz
 	return true;
 }
 
-/* Behind what weir__nats_room() made sure of; more than a chunk holds goes on in the next. False when
- * there is no memory for that: the connection is cut. */
+/* Behind what weir__nats_room() made sure of; more than a chunk holds goes on in the next. False
+ * when there is no memory for that: the connection is cut. */
 bool weir__nats_put(struct weir__nats_conn *c, struct weir__nats_worker *w, const void *p, size_t n)
 {
 	const char *from = p;

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A control line ends with a line feed, with or without a carriage return before it; operations are
- * read without regard to case, arguments are separated by blanks and tabs. A payload must be followed
- * by CR LF. That is what nats-server accepts.
+ * read without regard to case, arguments are separated by blanks and tabs. A payload must be
+ * followed by CR LF. That is what nats-server accepts.
  *
  * The line is looked at again when more of its payload has come: it is short, and *ret_need keeps
- * that from happening before all of it can be there. Rejected: a state machine a byte at a time as in
- * nats-server; memchr() and whole words are several times faster, and there is no state to get wrong.
+ * that from happening before all of it can be there. Rejected: a state machine a byte at a time as
+ * in nats-server; memchr() and whole words are several times faster, and there is no state to get
+ * wrong.
  */
 #include "nats/parse.h"
 

@@ -54,9 +54,10 @@ struct weir__nats_limits {
 };
 
 /*
- * The frame that buf begins with. Bytes it takes, or 0 when it is not there as a whole: then at least
- * *ret_need bytes are needed to go on, and the buffer is as it was; or what is wrong. Of a whole frame
- * the white space behind each argument becomes a NUL, but not behind a reply address (its `len` tells).
+ * The frame that buf begins with. Bytes it takes, or 0 when it is not there as a whole: then at
+ * least *ret_need bytes are needed to go on, and the buffer is as it was; or what is wrong. Of a
+ * whole frame the white space behind each argument becomes a NUL, but not behind a reply address
+ * (its `len` tells).
  */
 ssize_t weir__nats_parse(const struct weir__nats_limits *limits, char *buf, size_t n,
                          struct weir__nats_frame *ret, size_t *ret_need);

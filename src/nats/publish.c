@@ -2,14 +2,14 @@
 /*
  * From a PUB to those who get it.
  *
- * A worker remembers what the last subjects found (256 of them, up to 1024 subscriptions each); that
- * holds as long as the index has not changed, which one number tells. So a message costs no lock of
- * the broker, no hash of its tokens and no memory: its bytes go from the block they were read into
- * straight into the out queues of clients. Only a subscription of this process makes a message of the
- * bus out of it.
+ * A worker remembers what the last subjects found (256 of them, up to 1024 subscriptions each);
+ * that holds as long as the index has not changed, which one number tells. So a message costs no
+ * lock of the broker, no hash of its tokens and no memory: its bytes go from the block they were
+ * read into straight into the out queues of clients. Only a subscription of this process makes a
+ * message of the bus out of it.
  *
- * What is remembered holds references, so a closed subscription's memory, and its connection's record,
- * may stay until the place is used for something else.
+ * What is remembered holds references, so a closed subscription's memory, and its connection's
+ * record, may stay until the place is used for something else.
  */
 #include "nats/server.h"
 
@@ -188,8 +188,8 @@ struct publishing {
 	const struct weir__nats_frame *frame;
 };
 
-/* The lines of the headers without the version before and the empty line behind them. Who subscribes in
- * this process was promised well-formed subjects: NULL for others. */
+/* The lines of the headers without the version before and the empty line behind them. Who
+ * subscribes in this process was promised well-formed subjects: NULL for others. */
 static struct weir__bus_msg *message_of(const struct weir__nats_frame *f)
 {
 	weir_msg m = { .subject = f->subject.at,

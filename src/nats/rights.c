@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Rights as nats-server has them: allow and deny lists per direction, deny wins. A subscription is
- * checked once, as a whole: one allowing pattern must cover it. What a denied pattern covers only in
- * part ("foo.*" with "foo.secret" denied) is let in, and its messages are looked at one by one.
+ * checked once, as a whole: one allowing pattern must cover it. What a denied pattern covers only
+ * in part ("foo.*" with "foo.secret" denied) is let in, and its messages are looked at one by one.
  *
  * Beyond that, subjects may be open for publishing whatever the lists say: the server's own doors,
  * with patterns as the token file has them for queues.

@@ -9,9 +9,9 @@
  *	who is still there is closed, some at a time so that not all come back to a cluster at once:
  *	  what it has sent is dealt with, what it has yet to get is written, then the stream ends
  *
- * What is to be done with every connection goes to the workers as messages (orders), since connections
- * without a task hear nothing else; the cancel comes by a hook and is such an order, too. An order holds
- * the group, so what it works on cannot go away.
+ * What is to be done with every connection goes to the workers as messages (orders), since
+ * connections without a task hear nothing else; the cancel comes by a hook and is such an order,
+ * too. An order holds the group, so what it works on cannot go away.
  */
 #include "nats/server.h"
 

@@ -6,8 +6,8 @@
  * into its out queue, under its lock. It holds a task and a block of memory only while something is
  * read (conn.c); an idle one is this record, a watch and a timer.
  *
- * Locks, none taken under another, but for a connection's under a worker's list (monitor): a worker's
- * list of connections, a connection's, the broker's.
+ * Locks, none taken under another, but for a connection's under a worker's list (monitor): a
+ * worker's list of connections, a connection's, the broker's.
  */
 #ifndef WEIR_NATS_SERVER_H
 #define WEIR_NATS_SERVER_H
@@ -200,8 +200,8 @@ void weir__nats_conn_unref(struct weir__nats_conn *c);
 
 /* conn.c */
 void weir__nats_conn_start(struct weir__nats_serving *sv, weir_conn *io);
-/* On its worker, by who holds a reference: tell the client to leave; or end it, after what has arrived
- * is dealt with. */
+/* On its worker, by who holds a reference: tell the client to leave; or end it, after what has
+ * arrived is dealt with. */
 void weir__nats_conn_lame(struct weir__nats_conn *c);
 void weir__nats_conn_leave(struct weir__nats_conn *c);
 void weir__nats_conn_end(struct weir__nats_conn *c);
@@ -210,8 +210,8 @@ void weir__nats_conn_half_close(struct weir__nats_conn *c); /* all is written */
 void weir__nats_conn_renew(struct weir__nats_conn *c, struct weir__rights *rights);
 void weir__nats_deadline(struct weir__nats_conn *c);
 
-/* out.c: the out queue. With the lock, w being the caller's worker: make sure that a frame of n bytes
- * may go into it, then put its pieces. False when it takes no more: it is cut. */
+/* out.c: the out queue. With the lock, w being the caller's worker: make sure that a frame of n
+ * bytes may go into it, then put its pieces. False when it takes no more: it is cut. */
 bool weir__nats_room(struct weir__nats_conn *c, struct weir__nats_worker *w, size_t n);
 bool weir__nats_put(struct weir__nats_conn *c, struct weir__nats_worker *w, const void *p,
                     size_t n);
@@ -269,8 +269,8 @@ struct weir__nats_sub {
 
 extern const struct weir__target_ops weir__nats_target_ops;
 
-/* A message on its way to subscriptions: its texts and the pieces of its body, the last of which ends
- * with "\r\n". The payload begins with pieces[first_data]. */
+/* A message on its way to subscriptions: its texts and the pieces of its body, the last of which
+ * ends with "\r\n". The payload begins with pieces[first_data]. */
 struct weir__nats_view {
 	struct weir__nats_text subject, reply;
 	const struct weir__nats_conn *from; /* NULL: not a client of ours */

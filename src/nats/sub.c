@@ -2,10 +2,10 @@
 /*
  * A client's subscriptions: a table by sid in the connection, and a target each in the bus's index.
  *
- * References: one of the table, one of the index, those of publishers and of what a worker remembers
- * of a subject. Each holds its connection's memory. Whoever takes it out of the table (UNSUB, the last
- * of `max` messages on any worker, the connection's end) drops the table's reference; `closed` makes
- * what was found before that refuse the message.
+ * References: one of the table, one of the index, those of publishers and of what a worker
+ * remembers of a subject. Each holds its connection's memory. Whoever takes it out of the table
+ * (UNSUB, the last of `max` messages on any worker, the connection's end) drops the table's
+ * reference; `closed` makes what was found before that refuse the message.
  */
 #include "nats/server.h"
 
@@ -206,8 +206,9 @@ struct place {
 	size_t chain, cap;
 };
 
-/* The next that the connection's rights do not cover any more, with a reference. One at a time, since
- * the table changes meanwhile; from the chain of the last one on, unless the table has shrunk. */
+/* The next that the connection's rights do not cover any more, with a reference. One at a time,
+ * since the table changes meanwhile; from the chain of the last one on, unless the table has
+ * shrunk. */
 static struct weir__nats_sub *denied(struct weir__nats_conn *c, struct place *at)
 {
 	struct weir__nats_sub *found = NULL;

@@ -31,8 +31,8 @@ static struct fd_conn *of_fd(struct weir__fd *f)
 }
 
 /*
- * glibc makes each of these calls a point of cancellation, which costs two atomic operations in a process
- * with threads, and nobody cancels a worker. The sanitizers look into glibc's calls only.
+ * glibc makes each of these calls a point of cancellation, which costs two atomic operations in a
+ * process with threads, and nobody cancels a worker. The sanitizers look into glibc's calls only.
  */
 #if defined(WEIR__ASAN) || defined(WEIR__TSAN)
 #define sys_recv(fd, buf, n) recv((fd), (buf), (n), 0)

@@ -3,10 +3,10 @@
  * A courier is one thread with a curl multi handle. Everything of libcurl happens on it: OpenSSL
  * needs more stack than a task has, and a thread of one's own keeps TLS sessions and connections
  * together. A task hands an errand over, which is some parcels and one wait, under a short lock,
- * wakes the thread and waits; the thread claims that wait when the last parcel is back. A task whose
- * context ends asks for its parcels and waits for them without a way out, which is a matter of
- * microseconds: nothing on the thread blocks, since names are looked up before (offloaded) and curl
- * is told the addresses.
+ * wakes the thread and waits; the thread claims that wait when the last parcel is back. A task
+ * whose context ends asks for its parcels and waits for them without a way out, which is a matter
+ * of microseconds: nothing on the thread blocks, since names are looked up before (offloaded) and
+ * curl is told the addresses.
  *
  * Where a parcel may go is checked when its socket is opened, by the very address that is about to
  * be connected to. So neither a name that changes its address between check and use nor anything
@@ -351,7 +351,8 @@ struct weir__courier *weir__courier_new(void)
 	pthread_once(&curl_once, start_curl);
 	if (!c || !curl_ready || !(c->multi = curl_multi_init()))
 		goto fail;
-	/* Else it keeps four for each request under way, and closes the others when that one is the last. */
+	/* Else it keeps four for each request under way, and closes the others when that one is the
+	 * last. */
 	(void)curl_multi_setopt(c->multi, CURLMOPT_MAXCONNECTS, (long)SPARE);
 	weir__list_init(&c->fresh);
 	weir__list_init(&c->under_way);

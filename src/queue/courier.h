@@ -55,9 +55,9 @@ struct weir__courier *weir__courier_new(void);
 /* Nothing is under way any more. Waits for its thread to end, which is soon. */
 void weir__courier_free(struct weir__courier *c);
 
-/* Carries n parcels at once and waits until each has its result; beyond the context's end for as long
- * as the first one's late_ns says. 0; or the context's error, when it has let go of all of them
- * (those that came back before have their results, the others -ECANCELED). */
+/* Carries n parcels at once and waits until each has its result; beyond the context's end for as
+ * long as the first one's late_ns says. 0; or the context's error, when it has let go of all of
+ * them (those that came back before have their results, the others -ECANCELED). */
 int weir__courier_carry(const weir_ctx *ctx, struct weir__courier *c, struct weir__parcel *p,
                         size_t n);
 

@@ -5,7 +5,8 @@
 
 #include "queue/inner.h"
 
-/* A job that is held here, and, once its record has let go of it, what is still to be said there. */
+/* A job that is held here, and, once its record has let go of it, what is still to be said
+ * there. */
 struct weir__hold {
 	struct weir__list link; /* far->held, or far->outbox */
 	struct weir__delivery *d;

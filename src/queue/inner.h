@@ -532,7 +532,8 @@ int weir__idem_room(weir_store *s, const struct weir__idem *i); /* 0 or -ENOSPC 
 void weir__idem_add(weir_store *s, struct weir__idem *i, const char *id, int64_t until_wall);
 /* It is over, or its job was not accepted after all. */
 void weir__idem_drop(weir_store *s, struct weir__idem *i);
-/* All that stand for jobs of this queue and are in memory only: to be written. Or this one again. */
+/* All that stand for jobs of this queue and are in memory only: to be written. Or this one
+ * again. */
 void weir__idem_keep(weir_store *s, const struct weir__queue *q);
 void weir__idem_again(weir_store *s, const char *text, size_t len);
 void weir__idem_due(weir_store *s, struct weir__due *d);

@@ -78,8 +78,8 @@ int weir__js_message(const weir_ctx *ctx, struct weir__js *js, const char *verb,
 int weir__js_verdict(const weir_msg *m);
 
 /* ---- jetstream_msg.c ---- */
-/* A job's headers, into an empty buffer. `again`: what makes the message another one than the first of
- * this job, or NULL. `why`: of a dead one, else NULL. */
+/* A job's headers, into an empty buffer. `again`: what makes the message another one than the first
+ * of this job, or NULL. `why`: of a dead one, else NULL. */
 void weir__js_headers(struct weir__buf *b, const struct weir__remote_job *job, const char *again,
                       const char *why);
 /* A header's value into buf; "" when it is not there. */

@@ -5,8 +5,8 @@
  * A server that is killed between two of its writes may come back with a consumer that waits for
  * the end of a message whose stream has forgotten it: the ack was written in one file and not in
  * the other. Seen of nats-server 2.9.10: with three to five of them nothing was given out any more,
- * with hundreds of jobs there and a request open, and it said that all unended ones were to be given
- * out again. So it seems to stumble over them at every turn; its source was not read.
+ * with hundreds of jobs there and a request open, and it said that all unended ones were to be
+ * given out again. So it seems to stumble over them at every turn; its source was not read.
  *
  * So when requests have brought nothing although something is there, whatever between the
  * consumer's floor and its last delivery is gone from the stream is acknowledged, once more. For

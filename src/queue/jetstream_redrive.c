@@ -3,9 +3,9 @@
  * The dead of a queue, back into it: each is read from the stream of the dead, published to the
  * queue, and deleted where it was when that was answered.
  *
- * JetStream drops doubles by a message's id, and the job's own has been there; so what comes back has
- * one made of it and of its number among the dead. Cut off between the two steps, the next redrive
- * publishes the same id, and it is dropped as the double that it is, within the window.
+ * JetStream drops doubles by a message's id, and the job's own has been there; so what comes back
+ * has one made of it and of its number among the dead. Cut off between the two steps, the next
+ * redrive publishes the same id, and it is dropped as the double that it is, within the window.
  */
 #include "queue/jetstream.h"
 

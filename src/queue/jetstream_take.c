@@ -214,8 +214,8 @@ int weir__js_nack(const weir_ctx *ctx, void *engine, const char *queue,
 	return tell(ctx, engine, d, text);
 }
 
-/* First it is among the dead, under its id and its number in the queue, so that a second try makes no
- * second one; then it leaves the queue. */
+/* First it is among the dead, under its id and its number in the queue, so that a second try makes
+ * no second one; then it leaves the queue. */
 int weir__js_bury(const weir_ctx *ctx, void *engine, const char *queue,
                   const struct weir__delivery *d, const char *why)
 {

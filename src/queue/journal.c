@@ -6,7 +6,8 @@
  * The engine's writer takes what is dirty at once, writes it as one transaction and says how
  * that went; meanwhile the next transaction's changes gather. So a record that changed twice
  * between two transactions is written once, and what was changed under one hold of the lock (a
- * cron's tick and its job) comes to disk together or not at all; but for what may be left, see below.
+ * cron's tick and its job) comes to disk together or not at all; but for what may be left, see
+ * below.
  *
  * A new job is pending until it is on disk: it counts against the bounds, but nobody can take it,
  * and if the disk refuses it, it is gone and its producer told. Everything else happens in memory
@@ -14,8 +15,9 @@
  * it, the change stays dirty and is tried again: memory is never behind the disk, and what was
  * not answered may happen again after a crash.
  *
- * A take and whatever else befalls a running job is waited for by nobody, and its end mostly follows
- * soon. So that is left for 10 to 20 ms while transactions go on, for its end to be written instead.
+ * A take and whatever else befalls a running job is waited for by nobody, and its end mostly
+ * follows soon. So that is left for 10 to 20 ms while transactions go on, for its end to be written
+ * instead.
  *
  * A queue may ask for less. In one of durability "os" what changed is written, but the transaction
  * is not synced unless something else in it has to be. Jobs of one of durability "memory" have no

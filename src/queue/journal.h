@@ -77,16 +77,16 @@ struct weir__batch {
 bool weir__journal_work(const weir_store *s);
 bool weir__journal_urgent(const weir_store *s);
 
-/* 1; 0: there is nothing that is to be written now; -ENOMEM. Of running jobs for which nobody waits,
- * with `all`, what is dirty as well; else only what has been so for a while. */
+/* 1; 0: there is nothing that is to be written now; -ENOMEM. Of running jobs for which nobody
+ * waits, with `all`, what is dirty as well; else only what has been so for a while. */
 int weir__journal_take(weir_store *s, struct weir__batch *b, bool all);
 size_t weir__journal_rows(weir_store *s, const struct weir__batch *b, size_t at,
                           struct weir__row *rows, size_t max);
 /* How it went with new jobs, and with the rest: 0 or -Exxx. Empties the batch. */
 void weir__journal_done(weir_store *s, struct weir__batch *b, int r_put, int r_rest);
 void weir__batch_free(struct weir__batch *b);
-/* There is no writer any more. 0, or -EIO: something was not written, and that was said; of held jobs
- * so many are nowhere else. */
+/* There is no writer any more. 0, or -EIO: something was not written, and that was said; of held
+ * jobs so many are nowhere else. */
 int weir__journal_end(weir_store *s, size_t *ret_lost);
 
 /* In cron.c: into a row that has room for its data. */

@@ -441,8 +441,8 @@ static int extend(const weir_ctx *ctx, void *engine, const char *queue,
 
 /* ---- Redrive ---- */
 
-/* Some of the dead: put anew, and acknowledged where they were when that was confirmed. 1; 0: none are
- * there; or what stopped it. */
+/* Some of the dead: put anew, and acknowledged where they were when that was confirmed. 1; 0: none
+ * are there; or what stopped it. */
 static int redrive_some(const weir_ctx *ctx, struct weir__rmq *rmq, const char *dead,
                         const char *main_name, size_t max, struct weir__redriven *d)
 {

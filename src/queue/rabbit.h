@@ -168,9 +168,9 @@ void weir__rmq_unref(struct weir__rmq *rmq);
 /* ---- rabbit_op.c ---- */
 struct weir__rmq_op *weir__rmq_op_new(enum weir__rmq_verb verb, const char *queue, size_t extra);
 void weir__rmq_op_unref(struct weir__rmq_op *op);
-/* An order to a line: what its result is, or the context's error, after which one that was begun may
- * still be at work. -ENOTCONN when there is no connection; -EAGAIN for a put that found no place in
- * the line, or was not begun in time. The op stays the caller's, to unref. */
+/* An order to a line: what its result is, or the context's error, after which one that was begun
+ * may still be at work. -ENOTCONN when there is no connection; -EAGAIN for a put that found no
+ * place in the line, or was not begun in time. The op stays the caller's, to unref. */
 int weir__rmq_call(const weir_ctx *ctx, struct weir__rmq_line *l, struct weir__rmq_op *op);
 /* Wakes the thread. */
 void weir__rmq_kick(struct weir__rmq_line *l);
@@ -187,8 +187,8 @@ void weir__rmq_end(struct weir__rmq_op *op, int result);
 /* ---- rabbit_line.c ---- */
 int weir__rmq_line_start(struct weir__rmq_line *l, struct weir__rmq *rmq,
                          const struct weir__rmq_role *role);
-/* Waits for the thread's end under the context, unless it is looking for its server without TLS: then
- * it ends by itself. */
+/* Waits for the thread's end under the context, unless it is looking for its server without TLS:
+ * then it ends by itself. */
 void weir__rmq_line_end(const weir_ctx *ctx, struct weir__rmq_line *l);
 /* When nobody uses it any more. */
 void weir__rmq_line_fini(struct weir__rmq_line *l);

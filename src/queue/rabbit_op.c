@@ -5,9 +5,9 @@
  *
  * An order's end and its task's leaving meet under op->lock, the inner one of the two: the one that
  * comes second sees the other. A task that leaves takes its order out of the line when it was not
- * begun, so that nothing is done for nobody; one that was begun stays at work, so an op holds copies
- * of all it needs. The end of a job is not taken back: it is true, whether somebody waits for the
- * answer or not.
+ * begun, so that nothing is done for nobody; one that was begun stays at work, so an op holds
+ * copies of all it needs. The end of a job is not taken back: it is true, whether somebody waits
+ * for the answer or not.
  */
 #include "queue/rabbit.h"
 

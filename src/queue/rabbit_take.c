@@ -10,11 +10,11 @@
  * worker comes back or not, and to give it back counts as an attempt.
  *
  * AMQP answers neither acknowledgement nor refusal. A question behind it on the same channel
- * (basic.qos) is answered when the server has read both; the barrier that is numbered `due`. A second
- * end of one delivery closes the channel, and all that is held over it runs again: so each is said
- * once. Until somebody has heard the answer to it, it is remembered (`said`), for who asks again: one
- * whose answer is late is waited for as long as the server is not silent, and one whose task had left
- * when the answer came is `unheard`.
+ * (basic.qos) is answered when the server has read both; the barrier that is numbered `due`. A
+ * second end of one delivery closes the channel, and all that is held over it runs again: so each
+ * is said once. Until somebody has heard the answer to it, it is remembered (`said`), for who asks
+ * again: one whose answer is late is waited for as long as the server is not silent, and one whose
+ * task had left when the answer came is `unheard`.
  */
 #include "queue/rabbit.h"
 

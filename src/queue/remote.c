@@ -142,8 +142,8 @@ static size_t takers(const struct weir__queue *q)
 	return n;
 }
 
-/* What was held under this id is another's now. False: it is ours yet, and what comes is a double of
- * it, put twice there. */
+/* What was held under this id is another's now. False: it is ours yet, and what comes is a double
+ * of it, put twice there. */
 static bool replace(weir_store *s, const char *id)
 {
 	struct weir__record *old = weir__job_find(s, id);
@@ -218,7 +218,8 @@ static int deliver(weir_store *s, const char *queue, struct weir__delivery *d)
 		weir__job_to_finished(s, j, WEIR_DEAD, "no attempts left");
 	} else {
 		weir__ready_dispatch(s, q);
-		/* Its taker has gone. Another may come soon, and giving it back costs an attempt. */
+		/* Its taker has gone. Another may come soon, and giving it back costs an
+		 * attempt. */
 		if (j->state == WEIR_QUEUED)
 			h->at_ns = weir_now() + LINGER;
 	}

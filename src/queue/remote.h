@@ -147,8 +147,8 @@ struct weir__remote_engine {
 	int (*put)(const weir_ctx *ctx, void *engine, const char *queue,
 	           const struct weir__remote_job *jobs, size_t n, int *ret);
 
-	/* 0, or -EMSGSIZE: a job that put would refuse for its size. Never waits; asked of what is put
-	 * later, and answered for now. */
+	/* 0, or -EMSGSIZE: a job that put would refuse for its size. Never waits; asked of what is
+	 * put later, and answered for now. */
 	int (*fits)(void *engine, const struct weir__remote_job *job);
 
 	/* Waits for the first, and takes up to max that are there. How many; 0: none yet, ask
@@ -176,18 +176,18 @@ struct weir__remote_engine {
 	int (*extend)(const weir_ctx *ctx, void *engine, const char *queue,
 	              const struct weir__delivery *d, int64_t *ret_until_ns);
 
-	/* Of an engine that does not take back by time what is held, and where until_ns is only when it
-	 * may be another's: whether it is held here yet, so that its end has to be said. Never waits.
-	 * NULL: the engine has it back by itself after until_ns. */
+	/* Of an engine that does not take back by time what is held, and where until_ns is only
+	 * when it may be another's: whether it is held here yet, so that its end has to be said.
+	 * Never waits. NULL: the engine has it back by itself after until_ns. */
 	bool (*held)(void *engine, const struct weir__delivery *d);
 
 	/* 0; or any error: they are not known now. */
 	int (*count)(const weir_ctx *ctx, void *engine, const char *queue,
 	             struct weir__remote_counts *ret);
 	/* The jobs that are dead now back to the queue, with fresh attempts; what cannot be read or
-	 * put is left where it is. 0, or what stopped it; *d, which comes as zeros, tells how far it
-	 * came. Cut off in the middle, some are in both places. NULL: WEIR__CAN_REDRIVE is not in
-	 * its row. */
+	 * put is left where it is. 0, or what stopped it; *d, which comes as zeros, tells how far
+	 * it came. Cut off in the middle, some are in both places. NULL: WEIR__CAN_REDRIVE is not
+	 * in its row. */
 	int (*redrive)(const weir_ctx *ctx, void *engine, const char *queue,
 	               struct weir__redriven *d);
 };

@@ -125,9 +125,9 @@ static void settle(const weir_ctx *ctx, weir_store *s, weir_job *j, int r)
 	}
 }
 
-/* Some of a queue's. What is there may have to be read from the disk first, or be held back: that is
- * waited for, or the forwarder would go round and round. 1: there may be more; 0: none, or none now;
- * or why not. */
+/* Some of a queue's. What is there may have to be read from the disk first, or be held back: that
+ * is waited for, or the forwarder would go round and round. 1: there may be more; 0: none, or none
+ * now; or why not. */
 static int forward(const weir_ctx *ctx, weir_store *s, const char *queue)
 {
 	static const weir_take_options opt = { .renew = true, .worker = "forward" };
@@ -187,8 +187,8 @@ static int note(const weir_queue_info *info, void *arg)
 	return ++to->n == NAMES;
 }
 
-/* Once through all queues: 1: there was something; 0: nothing is left; or why it is not now. A queue
- * that is full there, or refused, holds up no other. */
+/* Once through all queues: 1: there was something; 0: nothing is left; or why it is not now. A
+ * queue that is full there, or refused, holds up no other. */
 static int forward_each(const weir_ctx *ctx, weir_store *s, struct names *names)
 {
 	int r = 0, why = 0;

@@ -35,8 +35,8 @@ struct weir__sigv4 {
 /* Seconds since 1970 as a signature has them. */
 void weir__sigv4_time(int64_t at, char ret[WEIR__SIGV4_TIME]);
 
-/* What signs on the day of s->time with this secret, region and service; it is as secret as they are.
- * The rest of s is not looked at. False: no memory. */
+/* What signs on the day of s->time with this secret, region and service; it is as secret as they
+ * are. The rest of s is not looked at. False: no memory. */
 bool weir__sigv4_key(const struct weir__sigv4 *s, unsigned char ret[WEIR__SIGV4_KEY]);
 
 /* Appends the value of the header Authorization. */

@@ -2,10 +2,10 @@
 /*
  * Spans: which numbers the job of an id may have.
  *
- * The engine finds a job by its number, and those who ask know its id. Both rise with every job that
- * is put, so a search among the numbers finds an id. Except that a job of a queue "in memory" gets
- * its number late, when the queue is to be durable after all or the store closes, and one from a
- * spool when that is taken over: then ids begin anew, far back. So numbers are kept as spans over
+ * The engine finds a job by its number, and those who ask know its id. Both rise with every job
+ * that is put, so a search among the numbers finds an id. Except that a job of a queue "in memory"
+ * gets its number late, when the queue is to be durable after all or the store closes, and one from
+ * a spool when that is taken over: then ids begin anew, far back. So numbers are kept as spans over
  * which ids rise, each with its first and last id; only those in whose range an id lies are
  * searched, and an id that lies in none is known to be none without a look at the disk.
  *

@@ -15,8 +15,8 @@
  * Writing goes to PATH.tmp, then fsync, rename over PATH, fsync of the directory: there is either
  * the whole file or none. Reading checks everything before it believes it: a file that is foreign,
  * damaged, cut short or of a newer version is refused (-EBADMSG), said why, and left untouched.
- * When all was read the engine removes the file, for what it holds is now in the queues: a later crash
- * must not bring back jobs that have run since.
+ * When all was read the engine removes the file, for what it holds is now in the queues: a later
+ * crash must not bring back jobs that have run since.
  *
  * Runs on an offload thread. Reading takes the store's lock record by record; when writing, the
  * store is closed and still.

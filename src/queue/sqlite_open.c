@@ -229,7 +229,8 @@ static char *of(const char *text, const char *name)
 	return copy;
 }
 
-/* Runs `then` unless `count` finds something there. Both come from sqlite3_mprintf() and are freed. */
+/* Runs `then` unless `count` finds something there. Both come from sqlite3_mprintf() and are
+ * freed. */
 static int unless(struct weir__sqlite *q, char *count, char *then)
 {
 	static const char doing[] = "bringing it up to date";

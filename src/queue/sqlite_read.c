@@ -3,8 +3,8 @@
  * Cold jobs back into memory, by the writer, between two transactions: the next of a queue whose
  * window runs low, and single ones that somebody asks for by id.
  *
- * Ids rise with numbers over spans of them (spans.c), so a job is found by its id with a search that
- * halves the numbers of one.
+ * Ids rise with numbers over spans of them (spans.c), so a job is found by its id with a search
+ * that halves the numbers of one.
  */
 #include <errno.h>
 #include <string.h>

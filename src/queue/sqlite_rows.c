@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The rows that are to be written as two tables that SQLite reads, row_job and row_change: a batch
- * is one INSERT … SELECT. Bound and run row by row, each would open the table anew, look for its end
- * and allocate; that was more than half of what a put costs the writer.
+ * is one INSERT … SELECT. Bound and run row by row, each would open the table anew, look for its
+ * end and allocate; that was more than half of what a put costs the writer.
  *
  * A column is in the same place as in the table it is for. What SQLite is given is not copied: the
  * rows stay as they are until the statement has ended, and a history until the next row's.

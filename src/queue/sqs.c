@@ -19,9 +19,9 @@
  *	nack     ChangeMessageVisibilityBatch to the delay; to the lease: extend
  *	bury     sent to NAME-dead, then deleted
  *
- * The dead are put there by Weir and not by SQS's own RedrivePolicy: that counts receipts alone, for
- * the whole queue, when the next one is asked for; it does not know a job's own limit, nor a job
- * that no attempt will help, and cannot say why.
+ * The dead are put there by Weir and not by SQS's own RedrivePolicy: that counts receipts alone,
+ * for the whole queue, when the next one is asked for; it does not know a job's own limit, nor a
+ * job that no attempt will help, and cannot say why.
  *
  * Locks, none held while waiting: a lane's, before a latch's; s->lock; q->lock.
  */

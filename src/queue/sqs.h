@@ -136,8 +136,8 @@ int weir__sqs_send(const weir_ctx *ctx, struct weir__sqs_lane *l, struct weir__s
                    size_t n);
 
 /* ---- sqs_msg.c ---- */
-/* A job as an entry of SendMessageBatch. 0; -EMSGSIZE; -EOPNOTSUPP (its delay); -ENOMEM. `why`: of a
- * dead one, else NULL. */
+/* A job as an entry of SendMessageBatch. 0; -EMSGSIZE; -EOPNOTSUPP (its delay); -ENOMEM. `why`: of
+ * a dead one, else NULL. */
 int weir__sqs_entry_of(const struct weir__remote_job *job, const char *why,
                        struct weir__sqs_entry *e);
 /* The jobs in the answer to a ReceiveMessage, which is overwritten: how many, at most max. */

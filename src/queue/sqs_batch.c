@@ -2,8 +2,8 @@
 /*
  * Batches: what several tasks want of one queue at a time goes there in the same requests, ten
  * entries each. Nobody waits for a batch to fill up: who comes while few are sending sends at once;
- * who comes later waits in the lane until somebody who sends takes his entries along, or until it is
- * his turn to send (a leader).
+ * who comes later waits in the lane until somebody who sends takes his entries along, or until it
+ * is his turn to send (a leader).
  *
  * A leader sends up to WEIR__SQS_ROUND requests at a time until none of his own entries waits, then
  * hands his place to the first in the lane. Who has more than that calls one helper, a task that

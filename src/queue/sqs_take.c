@@ -4,8 +4,8 @@
  *
  * A poll cannot be called back: a message that the service gives to one whose client has gone is
  * hidden for its whole time, and that was an attempt. So a poll is short (`wait` of the URL, two
- * seconds), and a fetch whose takers have gone stays for the poll's time and LATE; what comes by then
- * is handed up. With a longer wait it is cut off.
+ * seconds), and a fetch whose takers have gone stays for the poll's time and LATE; what comes by
+ * then is handed up. With a longer wait it is cut off.
  *
  * A message is hidden from a moment that only the service knows. It is asked to hide it for the
  * lease and the poll's own time, and the time is counted from before the poll: so it is on the safe
@@ -253,9 +253,9 @@ static bool unfit(int r)
 	return r == -EIO || r == -EMSGSIZE;
 }
 
-/* Up to a batch of the dead: sent anew, and deleted where they were when that was answered. 1; 0: none
- * came; or what stopped it. StartMessageMoveTask would do it there, but only for a queue that a
- * RedrivePolicy names. */
+/* Up to a batch of the dead: sent anew, and deleted where they were when that was answered. 1; 0:
+ * none came; or what stopped it. StartMessageMoveTask would do it there, but only for a queue that
+ * a RedrivePolicy names. */
 static int redrive_some(const weir_ctx *ctx, struct weir__sqs *s, struct weir__sqs_queue *q,
                         size_t max, struct weir__redriven *d, struct stayed *stayed)
 {

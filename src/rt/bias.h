@@ -27,8 +27,8 @@
 /* No thread has the index -2 or -3, so they own nothing. */
 enum { WEIR__BIAS_STREAK = 32, WEIR__BIAS_NOBODY = -2, WEIR__BIAS_NEVER = -3 };
 
-/* To wait a moment for another processor pays, or does not: then the next chances are let pass, ever
- * more of them. */
+/* To wait a moment for another processor pays, or does not: then the next chances are let pass,
+ * ever more of them. */
 struct weir__patience {
 	uint16_t lost; /* chances to let pass */
 	uint8_t vain;  /* so often in a row it did not pay */
@@ -37,8 +37,8 @@ bool weir__patience_left(struct weir__patience *p);
 void weir__patience_learn(struct weir__patience *p, bool paid);
 void weir__patience_pause(int pauses); /* of 10 to 30 ns each */
 
-/* What hardly ever changes comes first, and may end a line of the cache of which the rest begins the
- * next: who looks at the owner and then takes the lock would move that line twice. */
+/* What hardly ever changes comes first, and may end a line of the cache of which the rest begins
+ * the next: who looks at the owner and then takes the lock would move that line twice. */
 struct weir__bias {
 	int16_t owner; /* atomic, relaxed: a worker; NOBODY yet; NEVER again */
 	bool keeps;    /* the owner gets the bias back */

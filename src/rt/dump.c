@@ -2,9 +2,9 @@
 /*
  * The list of tasks, and the last words of a wrong program.
  *
- * No list is kept: a task lies at the top of its stack, and stacks are never unmapped. So any thread
- * may look at all of them, whether a task lives there or not; its number, which is 0 between two
- * lives, tells whether what was read between two looks at it is of one task.
+ * No list is kept: a task lies at the top of its stack, and stacks are never unmapped. So any
+ * thread may look at all of them, whether a task lives there or not; its number, which is 0 between
+ * two lives, tells whether what was read between two looks at it is of one task.
  */
 #include <stdarg.h>
 #include <stdio.h>

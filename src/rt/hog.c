@@ -31,7 +31,8 @@ static struct {
 } answer;
 static bool works;
 
-/* The callers lie between the frame and the top of the task's stack, each above the one it called. */
+/* The callers lie between the frame and the top of the task's stack, each above the one it
+ * called. */
 static void walk(const weir__task *t, uintptr_t frame)
 {
 	uintptr_t low = (uintptr_t)weir__stack_bottom(t), high = (uintptr_t)t - 2 * sizeof frame;

@@ -44,19 +44,21 @@ static inline void weir__relax(void)
 #endif
 }
 
-/* Has the line fetched to be written: else a look takes it first for reading, and then once more. */
+/* Has the line fetched to be written: else a look takes it first for reading, and then once
+ * more. */
 static inline void weir__fetch_to_write(const void *at)
 {
 #if defined(__x86_64__)
-	/* The builtin says this only for processors named to the compiler; others take it for nothing. */
+	/* The builtin says this only for processors named to the compiler; others take it for
+	 * nothing. */
 	__asm__ volatile("prefetchw %0" : : "m"(*(const char *)at));
 #else
 	__builtin_prefetch(at, 1);
 #endif
 }
 
-/* The line will be wanted by another processor next, which finds it sooner in the cache that all share
- * than in this one's own. Processors that know no such hint take it for nothing. */
+/* The line will be wanted by another processor next, which finds it sooner in the cache that all
+ * share than in this one's own. Processors that know no such hint take it for nothing. */
 static inline void weir__give_away(const void *at)
 {
 #if defined(__x86_64__)

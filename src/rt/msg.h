@@ -14,8 +14,8 @@ struct weir__worker;
 void weir__post(int worker, struct weir__msg *m);
 void weir__post_to(struct weir__worker *w, struct weir__msg *m);
 
-/* To the own worker, for when no task of it is ready any more, or a few dozen have run: what several
- * tasks of one turn gather leaves together. On a worker only. */
+/* To the own worker, for when no task of it is ready any more, or a few dozen have run: what
+ * several tasks of one turn gather leaves together. On a worker only. */
 void weir__post_late(struct weir__msg *m);
 
 #endif

@@ -7,17 +7,17 @@
  * timers, run_next (the task readied last, so that a hand-off stays hot), its ready queue, its
  * fresh queue (new tasks, which others may steal), the others' fresh queues; then it sleeps in
  * epoll_wait. run_next inherits the budget of who readied it: after WEIR__RUN_NEXT_MAX in a row the
- * queue gets its turn. A task that leaves switches to the next one itself, unless there are messages;
- * after WEIR__DIRECT_MAX such switches the scheduler gets its turn and lets a fresh task come first.
- * A quarter of a millisecond after the last time it looks at timers and descriptors.
+ * queue gets its turn. A task that leaves switches to the next one itself, unless there are
+ * messages; after WEIR__DIRECT_MAX such switches the scheduler gets its turn and lets a fresh task
+ * come first. A quarter of a millisecond after the last time it looks at timers and descriptors.
  *
  * Spinning: a worker that has just had messages from others looks for the next for up to 50 µs
  * before it sleeps, since waking a sleeping processor takes about as long; and so does one that has
- * just woken another, for as much longer as a wake was seen to take, since no answer comes before (else
- * two that answer each other miss each other's answers by a little, and sleep each time). At most one
- * more than half of the workers at a time; not for 10 ms after three vain tries in a row of the same
- * kind (who asks, hears the answer and rests spins in vain after it, but not before), or after the
- * kernel took the processor away meanwhile; and see part_company().
+ * just woken another, for as much longer as a wake was seen to take, since no answer comes before
+ * (else two that answer each other miss each other's answers by a little, and sleep each time). At
+ * most one more than half of the workers at a time; not for 10 ms after three vain tries in a row
+ * of the same kind (who asks, hears the answer and rests spins in vain after it, but not before),
+ * or after the kernel took the processor away meanwhile; and see part_company().
  *
  * Sleeping: set `sleeping`, look once more at everything that a waker may have left, sleep.
  * Waking: publish, then exchange `sleeping`; the one who gets 1 writes the eventfd. So a burst of
@@ -321,9 +321,9 @@ static void note_wake(struct weir__worker *w)
 }
 
 /*
- * A spin was in vain. If another worker has the same processor, that is why: the kernel likes to wake
- * a thread where its waker runs, and there it waits until this one sleeps. Two who talk so much that
- * they spin do better on a processor each, so this one moves.
+ * A spin was in vain. If another worker has the same processor, that is why: the kernel likes to
+ * wake a thread where its waker runs, and there it waits until this one sleeps. Two who talk so
+ * much that they spin do better on a processor each, so this one moves.
  */
 static void part_company(struct weir__worker *w, int64_t now)
 {

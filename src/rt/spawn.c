@@ -54,7 +54,8 @@ void weir__bury(struct weir__worker *w)
 	bury(w);
 }
 
-/* Its group's tasks would use what is gone with it: they are told with their places, then itself. */
+/* Its group's tasks would use what is gone with it: they are told with their places, then
+ * itself. */
 static _Noreturn __attribute__((noinline)) void left_open(const weir__task *t)
 {
 	if (t->open_groups)
@@ -127,7 +128,8 @@ static __attribute__((noinline)) struct weir__worker *choose(int worker)
 	return &weir__rt.workers[worker];
 }
 
-/* Of a task on a stack that is free, by the worker w or (NULL) a foreign thread, for the worker `to`. */
+/* Of a task on a stack that is free, by the worker w or (NULL) a foreign thread, for the worker
+ * `to`. */
 static inline __attribute__((always_inline)) void init(weir__task *t, struct weir__worker *w,
                                                        struct weir__worker *to, const weir_ctx *ctx,
                                                        struct weir__part *part)

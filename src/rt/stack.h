@@ -21,8 +21,8 @@
 size_t weir__page_size(void);
 
 /*
- * A stack goes by its top, [top - WEIR__STACK_USABLE, top) at least; they begin at different lines of
- * their pages, or what lies at the tops would meet in a few sets of the caches.
+ * A stack goes by its top, [top - WEIR__STACK_USABLE, top) at least; they begin at different lines
+ * of their pages, or what lies at the tops would meet in a few sets of the caches.
  */
 enum {
 	WEIR__CACHE_LINE = 64,
@@ -39,8 +39,8 @@ static inline char *weir__stack_bottom(const void *at)
 	       WEIR__STACK_SIZE;
 }
 
-/* Tops of free stacks, the last one first; one cache a worker, used only by it. A worker that sleeps
- * keeps fewer, for a slab of which one is kept cannot give its pages back. */
+/* Tops of free stacks, the last one first; one cache a worker, used only by it. A worker that
+ * sleeps keeps fewer, for a slab of which one is kept cannot give its pages back. */
 enum { WEIR__STACKS_KEPT = 1024, WEIR__STACKS_ASLEEP = 128 };
 struct weir__stack_cache {
 	unsigned count;

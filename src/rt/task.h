@@ -29,8 +29,8 @@ enum {
 
 struct weir__worker;
 
-/* By lines of the cache: that of a switch, then that of a wait; the last is for tasks with a name. Who
- * wakes it from another worker touches none of them, only its wait. */
+/* By lines of the cache: that of a switch, then that of a wait; the last is for tasks with a name.
+ * Who wakes it from another worker touches none of them, only its wait. */
 struct weir__task {
 	struct weir__fiber fiber;
 	struct weir__worker *worker; /* its home, once it has run or was placed */
@@ -95,7 +95,8 @@ static inline const char *weir__task_name(const weir__task *t)
 /*
  * For who wakes very many tasks at once: their stacks are no longer in the caches, and each of them
  * would be waited for. So a task of a crowd knows one that will run a little later, in the message
- * that it does not need while it is ready, and the scheduler has that one's memory fetched meanwhile.
+ * that it does not need while it is ready, and the scheduler has that one's memory fetched
+ * meanwhile.
  */
 enum { WEIR__CROWD_AHEAD = 4 };
 struct weir__crowd {
@@ -146,7 +147,8 @@ struct weir__worker {
 	/* Written by others too: a cache line of their own. */
 	__attribute__((aligned(64))) struct weir__msg *inbox; /* atomic, newest first: messages,
 	                                                        * and waits that are over */
-	/* Apart, so that who has posted finds it in its own cache although the inbox has gone already. */
+	/* Apart, so that who has posted finds it in its own cache although the inbox has gone
+	 * already. */
 	__attribute__((aligned(64))) uint32_t sleeping; /* atomic */
 	uint32_t steal_any;   /* atomic: the supervisor saw an old task on somebody's queue */
 	int64_t sleeps_until; /* atomic: while sleeping */
@@ -159,8 +161,8 @@ struct weir__worker {
 	bool spins;              /* atomic, relaxed: it looks for messages before it sleeps */
 	weir_worker_info counts; /* relaxed; its own, but for hogs: the supervisor's */
 
-	/* Where idle ones look often, apart from what is written often: its own lock, seldom taken by
-	 * others; guards: */
+	/* Where idle ones look often, apart from what is written often: its own lock, seldom taken
+	 * by others; guards: */
 	__attribute__((aligned(64))) struct weir__bias fresh_lock;
 	weir__task *fresh_first, **fresh_last; /* new tasks that may be stolen */
 	uint32_t fresh_count;                  /* atomic too, for a look without the lock */
@@ -358,8 +360,8 @@ static inline bool weir__wait_at_once(weir__task *t, const weir_ctx *ctx)
 }
 
 /* Counts what can wake a task from outside the runtime (descriptors under epoll, offloaded calls,
- * foreign channels, holds of groups); with none, and all waiting, the supervisor reports a deadlock.
- * Not of the run: a channel may be older and younger than one. */
+ * foreign channels, holds of groups); with none, and all waiting, the supervisor reports a
+ * deadlock. Not of the run: a channel may be older and younger than one. */
 extern uint32_t weir__outsiders; /* atomic */
 static inline void weir__outside(int change)
 {

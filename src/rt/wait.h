@@ -38,8 +38,8 @@ typedef struct weir__task weir__task;
 
 #define WEIR__OPEN INT32_MIN
 
-/* Who wakes it from another worker touches nothing else of the task: the wait itself is put into the
- * inbox. */
+/* Who wakes it from another worker touches nothing else of the task: the wait itself is put into
+ * the inbox. */
 struct weir__wait {
 	weir__task *task;
 	struct weir__msg *next; /* in its worker's inbox */

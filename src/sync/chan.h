@@ -17,13 +17,13 @@ enum {
 };
 
 /*
- * What is only read is in the first line of the cache, with the lock's owner; all that changes of an
- * unbuffered channel is in the second, which two workers move once for an operation.
+ * What is only read is in the first line of the cache, with the lock's owner; all that changes of
+ * an unbuffered channel is in the second, which two workers move once for an operation.
  *
  * A buffered channel that nobody owns has two sides, so that a sender and a receiver on two
  * processors do not take turns: `lock` alone will do to send, `recv` alone to receive, while that
- * moves only the buffer (sides.c). All else takes both, in this order. So what either side relies on
- * does not change under it: nobody waits to receive and it is not closed; nobody waits to send.
+ * moves only the buffer (sides.c). All else takes both, in this order. So what either side relies
+ * on does not change under it: nobody waits to receive and it is not closed; nobody waits to send.
  */
 struct weir_chan {
 	__attribute__((aligned(WEIR__CACHE_LINE))) uint64_t key; /* what it is and the size of a
@@ -113,8 +113,8 @@ static inline void weir__chan_unlock(weir_chan *c)
 	weir__bias_release(&c->lock, weir__here());
 }
 
-/* sides.c: a step of a channel with two sides, if that needs one of them only; else -EAGAIN. `patient`:
- * may let the other side go on for a moment. */
+/* sides.c: a step of a channel with two sides, if that needs one of them only; else -EAGAIN.
+ * `patient`: may let the other side go on for a moment. */
 int weir__chan_send_aside(weir_chan *c, const void *v, bool patient);
 int weir__chan_recv_aside(weir_chan *c, void *v, bool patient);
 

@@ -13,8 +13,8 @@
  *
  * WAITERS is set and cleared only under the inner lock, and cleared only by who takes the mutex, so
  * that a slow unlocker's last touch is its leaving the inner lock, which the next holder passes
- * through: whoever has the mutex next may free it. After the owner's fast unlock a stranger waits in
- * the same way until the owner is out.
+ * through: whoever has the mutex next may free it. After the owner's fast unlock a stranger waits
+ * in the same way until the owner is out.
  *
  * No wake-up is lost: a waiter woken to try again first looks whether the mutex is free, then
  * queues (at the head, where it was) and only then can its context end it; until then the mutex is

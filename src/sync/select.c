@@ -45,8 +45,8 @@ static inline void exit_all(weir_case *cs, size_t n)
 			weir__bias_exit(&cs[i].chan->lock);
 }
 
-/* Locks all channels if they are this worker's own, which needs no order. *ret_ready: a bit for each
- * case that may be ready. Every case's result says first that it was not this one. */
+/* Locks all channels if they are this worker's own, which needs no order. *ret_ready: a bit for
+ * each case that may be ready. Every case's result says first that it was not this one. */
 static inline bool enter_all(weir_case *cs, size_t n, uint64_t *ret_ready)
 {
 	struct weir__worker *w = weir__self();
@@ -113,8 +113,8 @@ static inline void unlock_all(weir_case *cs, size_t n, const struct locked *l)
 			weir__chan_unlock(cs[l->order[i]].chan);
 }
 
-/* Of the ready cases, does one, each with the same chance. Its index with its result in *ret_result,
- * or -EAGAIN. */
+/* Of the ready cases, does one, each with the same chance. Its index with its result in
+ * *ret_result, or -EAGAIN. */
 static __attribute__((noinline)) int do_one(weir_case *cs, uint64_t ready, int *ret_result,
                                             struct weir__wait **ret_wake)
 {

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The two sides of a buffered channel that several workers use (chan.h). With one lock a sender and a
- * receiver on two processors take turns at it, and wait for each other most of the time.
+ * The two sides of a buffered channel that several workers use (chan.h). With one lock a sender and
+ * a receiver on two processors take turns at it, and wait for each other most of the time.
  *
- * Each side has what it changes in a line of the cache of its own, and keeps there how far it saw the
- * other come, so that it looks at the other's line only when that is used up. A value is written
- * before `sent` and read before `taken` is stored; the other side loads these with acquire. No
- * barrier is needed against a wait that begins meanwhile, since that takes both locks: either it comes
- * first, and this side finds somebody waiting, or it comes after, and finds the value.
+ * Each side has what it changes in a line of the cache of its own, and keeps there how far it saw
+ * the other come, so that it looks at the other's line only when that is used up. A value is
+ * written before `sent` and read before `taken` is stored; the other side loads these with acquire.
+ * No barrier is needed against a wait that begins meanwhile, since that takes both locks: either it
+ * comes first, and this side finds somebody waiting, or it comes after, and finds the value.
  */
 #include "sync/chan.h"
 

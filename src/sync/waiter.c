@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Waking all who wait for one thing, of whom there may be a million: each lies on a stack of its own
- * that is in no cache, so each is to be touched once by who wakes it and once by the worker it runs on,
- * and that one should know early who comes later.
+ * Waking all who wait for one thing, of whom there may be a million: each lies on a stack of its
+ * own that is in no cache, so each is to be touched once by who wakes it and once by the worker it
+ * runs on, and that one should know early who comes later.
  *
- * Those of another worker go to it in runs, each one message. Once claimed a node's link is of no more
- * use to its waiter: the first node's is the message; a later one's `prev` is the node that comes
- * WEIR__CROWD_AHEAD places after it. The order is kept by the waits' `next`, which leads from node to
- * node.
+ * Those of another worker go to it in runs, each one message. Once claimed a node's link is of no
+ * more use to its waiter: the first node's is the message; a later one's `prev` is the node that
+ * comes WEIR__CROWD_AHEAD places after it. The order is kept by the waits' `next`, which leads from
+ * node to node.
  */
 #include "sync/waiter.h"
 
@@ -65,7 +65,8 @@ void weir__waiter_claim_all(struct weir__list *queue, int add, bool early, struc
 	}
 }
 
-/* A node whose line has come: have that of its task fetched, and that of a node that comes later. */
+/* A node whose line has come: have that of its task fetched, and that of a node that comes
+ * later. */
 static void expect(const struct weir__waiter *n)
 {
 	if (!n)

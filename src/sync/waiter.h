@@ -82,9 +82,9 @@ static inline struct weir__waiter *weir__waiter_claim(struct weir__list *queue, 
 
 /*
  * Claims all. Those of this worker are readied at once, since none of them runs before the caller
- * waits or returns, and each of very many is touched once only; the others are gathered in `won`, in
- * runs of one worker, for weir__waiter_wake_all() after the unlock. `early`: a full run goes at once,
- * which is safe where who frees the object takes its lock before.
+ * waits or returns, and each of very many is touched once only; the others are gathered in `won`,
+ * in runs of one worker, for weir__waiter_wake_all() after the unlock. `early`: a full run goes at
+ * once, which is safe where who frees the object takes its lock before.
  */
 void weir__waiter_claim_all(struct weir__list *queue, int add, bool early, struct weir__list *won);
 void weir__waiter_wake_all(struct weir__list *won);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* examples/bridge.c, many times over: under ThreadSanitizer it shows that the library's thread and the
- * tasks do not race. */
+/* examples/bridge.c, many times over: under ThreadSanitizer it shows that the library's thread and
+ * the tasks do not race. */
 int example_main(void);
 #define main example_main
 #include "../../examples/bridge.c"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A line that goes dead without a word: between client and server stands a relay that from some
- * moment on passes nothing, as a cable that was cut or a firewall that forgot. Neither side hears an
- * end; keepalive has to find out, on both.
+ * moment on passes nothing, as a cable that was cut or a firewall that forgot. Neither side hears
+ * an end; keepalive has to find out, on both.
  */
 #include "demo.h"
 

@@ -495,7 +495,8 @@ SIM(streams_end_by_themselves_when_the_server_drains, 300)
 	site_join(&s);
 }
 
-/* nghttp2 answers no ping once it has heard GOAWAY and has no stream; the server would wait for that. */
+/* nghttp2 answers no ping once it has heard GOAWAY and has no stream; the server would wait for
+ * that. */
 SIM(a_client_without_streams_does_not_hold_up_the_drain, 100)
 {
 	weir__h2s *st;
@@ -515,7 +516,8 @@ SIM(a_client_without_streams_does_not_hold_up_the_drain, 100)
 	site_join(&s);
 	CHECK(weir_now() - began < WEIR_MS(500));
 	CHECK_EQ(weir__h2c_state(c), -ESHUTDOWN);
-	/* What had come is still there, and the stream's end is no stop: who saw one would ask again. */
+	/* What had come is still there, and the stream's end is no stop: who saw one would ask
+	 * again. */
 	CHECK_EQ(weir__h2s_read(ctx, st, buf, sizeof buf), 6);
 	CHECK_EQ(weir__h2s_read(ctx, st, buf, sizeof buf), 0);
 	CHECK_EQ(weir__h2s_send(ctx, st, &(struct iovec){ buf, 6 }, 1, false), -EPIPE);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A server of HTTP/2 that means no good, as our client meets it: what it sends is said here frame by
- * frame. */
+/* A server of HTTP/2 that means no good, as our client meets it: what it sends is said here frame
+ * by frame. */
 #include <arpa/inet.h>
 #include <weir/http_client.h>
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The biased lock (src/rt/bias.h) on a machine where a store may wait in a buffer while later loads are done: the owner's store of `in` reaches
- * memory at any later moment, at the latest at a barrier. membarrier(2) is the stranger making the owner pass one.
- * Owner and stranger are never inside together.
+ * The biased lock (src/rt/bias.h) on a machine where a store may wait in a buffer while later loads
+ * are done: the owner's store of `in` reaches memory at any later moment, at the latest at a
+ * barrier. membarrier(2) is the stranger making the owner pass one. Owner and stranger are never
+ * inside together.
  *
  * With -DBROKEN the stranger does not call membarrier.
  */
@@ -36,7 +37,7 @@ proctype owner()
 			inside++;
 			assert(inside == 1);
 			inside--;
-			flush();                   /* a release store: what was before it is visible first */
+			flush(); /* a release store: what was before it is visible first */
 			store_in(0)
 		:: else ->
 			flush();

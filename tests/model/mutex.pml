@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A mutex that one worker has without atomics (src/sync/mutex.c) until another comes, on a machine where stores reach memory later and in order
- * (a buffer per processor; only the owner's matters). The owner says `in`, looks at `revoked`, changes `state` by a plain store and is out. The
- * stranger takes the inner lock, sets `revoked`, makes the owner pass a barrier (membarrier) and waits until it is out; from then on both
- * change `state` by compare-and-set. The two never hold the mutex together, and nobody waits for ever.
+ * A mutex that one worker has without atomics (src/sync/mutex.c) until another comes, on a machine
+ * where stores reach memory later and in order (a buffer per processor; only the owner's matters).
+ * The owner says `in`, looks at `revoked`, changes `state` by a plain store and is out. The
+ * stranger takes the inner lock, sets `revoked`, makes the owner pass a barrier (membarrier) and
+ * waits until it is out; from then on both change `state` by compare-and-set. The two never hold
+ * the mutex together, and nobody waits for ever.
  *
- * With -DBROKEN the stranger does not wait until the owner is out: it may have looked at `revoked` before, and store after the barrier.
+ * With -DBROKEN the stranger does not wait until the owner is out: it may have looked at `revoked`
+ * before, and store after the barrier.
  */
 #define ROUNDS 3
 
@@ -50,7 +53,8 @@ active proctype owner()
 		seen = revoked;                    /* a load may pass stores on their way */
 		if
 		:: !seen ->
-			/* It has the bias, so nobody else writes: its last store, 0, is what it would read. */
+			/* It has the bias, so nobody else writes: its last store, 0, is what it
+			 * would read. */
 			stores!STATE, 1;
 			stores!IN, 0
 		:: else ->

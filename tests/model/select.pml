@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A select on two channels against a sender on each and a deadline (src/sync/select.c): at most one value is taken, it is the one that select
- * says, a sender whose value was not taken knows it, and the select always returns.
+ * A select on two channels against a sender on each and a deadline (src/sync/select.c): at most one
+ * value is taken, it is the one that select says, a sender whose value was not taken knows it, and
+ * the select always returns.
  *
  * With -DBROKEN the senders claim by look and set instead of one compare-and-set.
  */
@@ -28,7 +29,11 @@ proctype selecting()
 	release(0);
 	do
 	:: woken -> break
-	:: !woken && claim == OPEN -> d_step { won = (claim == OPEN); if :: won -> claim = DEADLINE; woken = 1 :: else fi }
+	:: !woken && claim == OPEN ->
+		d_step {
+			won = (claim == OPEN);
+			if :: won -> claim = DEADLINE; woken = 1 :: else fi
+		}
 	od;
 	result = claim;
 	if :: result != 0 -> acquire(0); linked[0] = 0; release(0) :: else fi;

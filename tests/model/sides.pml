@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A buffered channel with two sides (src/sync/sides.c): a sender puts a value under the senders' lock alone, a receiver takes one under the
- * receivers' alone, and who has to wait, or finds somebody waiting, takes both. Every value arrives once, in order, and nobody waits for ever.
- * Each store is a step of its own; what the other side may read meanwhile is `sent` and `taken`.
+ * A buffered channel with two sides (src/sync/sides.c): a sender puts a value under the senders'
+ * lock alone, a receiver takes one under the receivers' alone, and who has to wait, or finds
+ * somebody waiting, takes both. Every value arrives once, in order, and nobody waits for ever. Each
+ * store is a step of its own; what the other side may read meanwhile is `sent` and `taken`.
  *
  * With -DBROKEN a receiver that has to wait takes its own lock only.
  */
@@ -43,7 +44,7 @@ both:		send_lock = 0;
 		lock(recv_lock);
 		if
 		:: receiver_waits ->
-			assert(sent == taken);     /* a receiver waits only where there is nothing */
+			assert(sent == taken); /* a receiver waits only where there is nothing */
 			handed = i;
 			receiver_waits = 0;
 			recv_lock = 0;
@@ -112,7 +113,7 @@ both:		recv_lock = 0;
 			send_lock = 0
 #endif
 		:: else ->
-			assert(!sender_waits);             /* a sender waits only where it is full */
+			assert(!sender_waits); /* a sender waits only where it is full */
 			receiver_waits = 1;
 			recv_lock = 0;
 #ifndef BROKEN

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How a worker sleeps and is woken (src/rt/sched.c): no message is left behind while the worker sleeps for ever. Two wakers post a
- * message each. With -DBROKEN the worker does not look again after it has said that it sleeps.
+ * How a worker sleeps and is woken (src/rt/sched.c): no message is left behind while the worker
+ * sleeps for ever. Two wakers post a message each. With -DBROKEN the worker does not look again
+ * after it has said that it sleeps.
  */
 byte inbox, done;
 bit sleeping, event;
@@ -33,7 +34,7 @@ proctype worker()
 			:: else
 			fi;
 #endif
-			event == 1;                /* epoll_wait; an invalid end state if nobody writes */
+			event == 1; /* epoll_wait; an invalid end state if nobody writes */
 			event = 0;
 			sleeping = 0
 		fi

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A stop against a task that is started on a worker which has no part in the scope yet (src/rt/scope.c, weir__spawn() in spawn.c): the task
- * never sleeps through the stop. Whoever spawns pushes the worker's part, then hands the task over; the worker links it in, looks at the
+ * A stop against a task that is started on a worker which has no part in the scope yet
+ * (src/rt/scope.c, weir__spawn() in spawn.c): the task never sleeps through the stop. Whoever
+ * spawns pushes the worker's part, then hands the task over; the worker links it in, looks at the
  * state and parks; the stop's message may come before the task or after it.
  *
- * With -DBROKEN the spawner looks at the state before it pushes the part, and the worker trusts that.
+ * With -DBROKEN the spawner looks at the state before it pushes the part, and the worker trusts
+ * that.
  */
 bit state, part, message, task, member, ended;
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The NATS listener with time and the network in hand: pings, limits, slow clients, the stop, and both
- * sides of the bus. */
+/* The NATS listener with time and the network in hand: pings, limits, slow clients, the stop, and
+ * both sides of the bus. */
 #include <weir/nats.h>
 
 #include "test.h"

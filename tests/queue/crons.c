@@ -392,7 +392,8 @@ SIM(a_clock_set_between_two_lives_neither_repeats_nor_silences, 20)
 	unlink(spool);
 }
 
-/* What a cron of every ten minutes has put, counted apart from it: wall is where its clock stands. */
+/* What a cron of every ten minutes has put, counted apart from it: wall is where its clock
+ * stands. */
 struct count {
 	int64_t wall, next;
 	uint64_t ticks;

@@ -576,7 +576,8 @@ static void a_queue_deleted_between_two_takes_is_made_again(const weir_ctx *ctx,
 	store_end(ctx, s);
 }
 
-/* Nothing is dropped without a word to the server, which would keep it for the connection's life. */
+/* Nothing is dropped without a word to the server, which would keep it for the connection's
+ * life. */
 static void a_double_of_a_held_job_comes_when_that_has_ended(const weir_ctx *ctx,
                                                              const struct engine *e)
 {

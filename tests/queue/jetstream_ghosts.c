@@ -30,7 +30,8 @@ static int64_t held(const weir_ctx *ctx, struct weir__js *js)
 	return n;
 }
 
-/* The server stops and comes back with what it has written of the consumer, or with that of before. */
+/* The server stops and comes back with what it has written of the consumer, or with that of
+ * before. */
 static void stop_and_start(const weir_ctx *ctx, const struct engine_under_test *t,
                            struct engine_server *e, struct weir__js *js, const char *verb)
 {

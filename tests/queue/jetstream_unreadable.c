@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* White box: a redrive goes on behind a dead message that it cannot read or put, and tells of it. The
- * server is three functions here, since none that is real gives out what cannot be read. */
+/* White box: a redrive goes on behind a dead message that it cannot read or put, and tells of it.
+ * The server is three functions here, since none that is real gives out what cannot be read. */
 #include "queue/far.h"
 #include "queue/jetstream.h"
 #include "queue_test.h"

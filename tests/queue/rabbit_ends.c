@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* White box: the end of a delivery of RabbitMQ is said once over its channel, however late the answer
- * is and whoever asks again. */
+/* White box: the end of a delivery of RabbitMQ is said once over its channel, however late the
+ * answer is and whoever asks again. */
 #include "queue/rabbit_take.c"
 #include "queue_test.h"
 

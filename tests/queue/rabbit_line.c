@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* White box: orders in a line to RabbitMQ, a line that finds no server, and what counts as heard. */
+/* White box: orders in a line to RabbitMQ, a line that finds no server, and what counts as
+ * heard. */
 #include "queue/rabbit_op.c"
 #include "queue_test.h"
 

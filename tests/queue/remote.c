@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* White box: queues in an engine that is made up here, and goes away, is full or brings what finds no
- * memory when the test wants it. */
+/* White box: queues in an engine that is made up here, and goes away, is full or brings what finds
+ * no memory when the test wants it. */
 #include <string.h>
 
 #include "queue/far.h"

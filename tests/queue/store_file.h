@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A durable store in a directory of its own, for the tests that open it again and look into its file. */
+/* A durable store in a directory of its own, for the tests that open it again and look into its
+ * file. */
 #ifndef STORE_FILE_H
 #define STORE_FILE_H
 

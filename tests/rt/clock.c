@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * No limit ends early, whatever its worker believed the time to be: in real time, for a simulation's
- * clock is never old. How late one ends is the machine's business.
+ * No limit ends early, whatever its worker believed the time to be: in real time, for a
+ * simulation's clock is never old. How late one ends is the machine's business.
  */
 #include <fcntl.h>
 #include <time.h>

@@ -212,7 +212,8 @@ static int comes_later(const weir_ctx *ctx, void *arg)
 	return 0;
 }
 
-/* Long enough for the first worker to have it without atomics when the second comes, at any moment. */
+/* Long enough for the first worker to have it without atomics when the second comes, at any
+ * moment. */
 TASK(a_mutex_of_one_worker_becomes_one_of_two)
 {
 	for (int round = 0; round < 300; round++) {

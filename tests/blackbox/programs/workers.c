@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * One job for a C handler, which does what the payload says; then what became of it, as
- * "STATE ATTEMPTS ERROR|RESULT". workers STORE PAYLOAD: put it; workers STORE: the one that is there.
+ * "STATE ATTEMPTS ERROR|RESULT". workers STORE PAYLOAD: put it; workers STORE: the one that is
+ * there.
  */
 #include <signal.h>
 #include <stdio.h>
