@@ -11,6 +11,7 @@
  * counts, the lists and the history.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
