@@ -2,8 +2,15 @@
 /*
  * protobuf-c's messages, packed behind their prefix and unpacked into memory of the call that is
  * given back as a whole when the next message comes.
+ *
+ * protobuf-c unpacks what lies in a message by calling itself, with a kilobyte of stack each time and
+ * without a limit; whoever sends a message chooses how deep it goes. So it is looked at before: one
+ * that is deep is unpacked on a thread with a larger stack, one that is deeper than protobuf's other
+ * libraries allow is refused.
  */
 #include <weir/grpc_protobuf.h>
+
+#include <weir/offload.h>
 
 #include <errno.h>
 #include <stdlib.h>
@@ -11,8 +18,9 @@
 
 #include "base/assert.h"
 #include "grpc/call.h"
+#include "grpc/protowire.h"
 
-enum { ON_STACK = 1024, CHUNK = 4096, AMPLIFIED = 16 };
+enum { ON_STACK = 1024, CHUNK = 4096, AMPLIFIED = 16, SHALLOW = 16 };
 
 static void *unpack_alloc(void *arg, size_t n)
 {
@@ -58,19 +66,49 @@ static void unpack_free(void *arg, void *p)
 	(void)p;
 }
 
-static int unpack(weir_grpc *call, const ProtobufCMessageDescriptor *type, size_t size,
-                  const void *msg, size_t n, void *ret)
+struct unpacking {
+	ProtobufCAllocator alloc;
+	const ProtobufCMessageDescriptor *type;
+	const void *msg;
+	size_t n;
+	ProtobufCMessage *ret;
+};
+
+static int unpack_deep(void *arg)
 {
-	ProtobufCAllocator alloc = { unpack_alloc, unpack_free, call };
-	ProtobufCMessage *m;
+	struct unpacking *u = arg;
+
+	u->ret = protobuf_c_message_unpack(u->type, &u->alloc, u->n, u->msg);
+	return 0;
+}
+
+/* It computes, and for not much longer than it took to send. */
+static void let_it(void *arg)
+{
+	(void)arg;
+}
+
+static int unpack(const weir_ctx *ctx, weir_grpc *call, const ProtobufCMessageDescriptor *type,
+                  size_t size, const void *msg, size_t n, void *ret)
+{
+	struct unpacking u = { { unpack_alloc, unpack_free, call }, type, msg, n, NULL };
+	int r = 1;
 
 	weir__assert(size == type->sizeof_message, "a message of %s in a variable of another type",
 	             type->name);
 	weir__grpc_unpacked_free(call);
-	m = protobuf_c_message_unpack(type, &alloc, n, msg);
-	if (!m)
+	/* Each that lies in another takes two bytes at least. */
+	if (n > 2 * SHALLOW)
+		r = weir__pb_depth(type, (struct weir__pb_bytes){ msg, n });
+	if (r < 0)
+		return r;
+	r = r <= SHALLOW ? unpack_deep(&u) :
+	                   weir_offload_interruptible(ctx, unpack_deep, &u, let_it);
+	if (r < 0)
+		return r;
+	if (!u.ret)
 		return call->unpack_full ? -EMSGSIZE : -EBADMSG;
-	memcpy(ret, &m, sizeof m);
+	memcpy(ret, &u.ret, sizeof u.ret);
 	return 0;
 }
 
@@ -84,7 +122,7 @@ int weir_grpc_recv_pb_(const weir_ctx *ctx, weir_grpc *call, const ProtobufCMess
 	r = weir_grpc_recv(ctx, call, &msg, &n);
 	if (r <= 0)
 		return r;
-	r = unpack(call, type, size, msg, n, ret);
+	r = unpack(ctx, call, type, size, msg, n, ret);
 	return r < 0 ? r : 1;
 }
 
@@ -129,7 +167,7 @@ int weir_grpc_unary_pb_(const weir_ctx *ctx, weir_grpc_channel *ch, const char *
 		free(buf);
 	if (r != 0)
 		return r;
-	r = unpack(*ret_call, type, size, answer, answer_len, ret);
+	r = unpack(ctx, *ret_call, type, size, answer, answer_len, ret);
 	if (r < 0) {
 		weir_grpc_free(*ret_call);
 		*ret_call = NULL;

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <weir/grpc_protobuf.h>
 
+#include "grpc/protowire.h"
 #include "grpc/server.h"
 #include "reflection.pb-c.h"
 
@@ -22,11 +23,6 @@ typedef Grpc__Reflection__V1__ServerReflectionRequest request;
 typedef Grpc__Reflection__V1__ServerReflectionResponse response;
 
 enum { FILES_MAX = 4096, DEPTH_MAX = 32 };
-
-struct text {
-	const char *at;
-	size_t n;
-};
 
 enum kind { SERVICE, METHOD, OTHER, EXTENSION };
 
@@ -39,7 +35,7 @@ struct symbol {
 };
 
 struct file {
-	struct text bytes, name;
+	struct weir__pb_bytes bytes, name;
 };
 
 struct weir__grpc_reflection {
@@ -48,84 +44,21 @@ struct weir__grpc_reflection {
 	struct symbol *symbols, **last;
 };
 
-/* ---- the wire format ---- */
+/* ---- reading a set ---- */
 
-struct field {
-	uint32_t number;
-	uint64_t value;   /* varints */
-	struct text text; /* bytes */
-};
-
-static int varint(struct text *in, uint64_t *ret)
+static struct weir__pb_bytes string_of(struct weir__pb_bytes in, uint32_t number)
 {
-	uint64_t v = 0;
+	struct weir__pb_bytes found = { "", 0 };
+	struct weir__pb_field f;
 
-	for (unsigned shift = 0; shift < 64; shift += 7) {
-		unsigned char c;
-
-		if (!in->n)
-			return -EBADMSG;
-		c = (unsigned char)*in->at++;
-		in->n--;
-		v |= (uint64_t)(c & 127) << shift;
-		if (c < 128) {
-			*ret = v;
-			return 0;
-		}
-	}
-	return -EBADMSG;
-}
-
-/* 1, 0 at the end, -EBADMSG. */
-static int next_field(struct text *in, struct field *ret)
-{
-	uint64_t tag, n = 0;
-
-	*ret = (struct field){ 0 };
-	if (!in->n)
-		return 0;
-	if (varint(in, &tag) < 0)
-		return -EBADMSG;
-	ret->number = (uint32_t)(tag >> 3);
-	switch (tag & 7) {
-	case 0:
-		return varint(in, &ret->value) < 0 ? -EBADMSG : 1;
-	case 1:
-		n = 8;
-		break;
-	case 2:
-		if (varint(in, &n) < 0)
-			return -EBADMSG;
-		break;
-	case 5:
-		n = 4;
-		break;
-	default:
-		return -EBADMSG;
-	}
-	if (n > in->n)
-		return -EBADMSG;
-	ret->text = (struct text){ in->at, (size_t)n };
-	in->at += n;
-	in->n -= (size_t)n;
-	return 1;
-}
-
-static struct text string_of(struct text in, uint32_t number)
-{
-	struct text found = { "", 0 };
-	struct field f;
-
-	while (next_field(&in, &f) > 0)
+	while (weir__pb_next(&in, &f) > 0)
 		if (f.number == number)
-			found = f.text;
+			found = f.bytes;
 	return found;
 }
 
-/* ---- reading a set ---- */
-
 static int add(struct weir__grpc_reflection *refl, enum kind kind, const char *scope,
-               struct text name, int32_t number, struct symbol **ret)
+               struct weir__pb_bytes name, int32_t number, struct symbol **ret)
 {
 	size_t n = strlen(scope), size = n + name.n + 2;
 	struct symbol *s = malloc(sizeof *s + size);
@@ -142,10 +75,11 @@ static int add(struct weir__grpc_reflection *refl, enum kind kind, const char *s
 }
 
 /* FieldDescriptorProto: extendee = 2 (".pkg.Type"), number = 3. */
-static int add_extension(struct weir__grpc_reflection *refl, const char *scope, struct text in)
+static int add_extension(struct weir__grpc_reflection *refl, const char *scope,
+                         struct weir__pb_bytes in)
 {
-	struct text name = string_of(in, 1), extendee = string_of(in, 2);
-	struct field f;
+	struct weir__pb_bytes name = string_of(in, 1), extendee = string_of(in, 2);
+	struct weir__pb_field f;
 	int32_t number = 0;
 	int r;
 
@@ -153,7 +87,7 @@ static int add_extension(struct weir__grpc_reflection *refl, const char *scope, 
 		extendee.at++;
 		extendee.n--;
 	}
-	while ((r = next_field(&in, &f)) > 0)
+	while ((r = weir__pb_next(&in, &f)) > 0)
 		if (f.number == 3)
 			number = (int32_t)f.value;
 	if (r == 0)
@@ -162,24 +96,24 @@ static int add_extension(struct weir__grpc_reflection *refl, const char *scope, 
 }
 
 /* DescriptorProto: field = 2, nested_type = 3, enum_type = 4, extension = 6. */
-static int add_message(struct weir__grpc_reflection *refl, const char *scope, struct text in,
-                       int depth)
+static int add_message(struct weir__grpc_reflection *refl, const char *scope,
+                       struct weir__pb_bytes in, int depth)
 {
 	struct symbol *s;
-	struct field f;
+	struct weir__pb_field f;
 	int r;
 
 	r = add(refl, OTHER, scope, string_of(in, 1), 0, &s);
 	if (r < 0)
 		return r;
-	while ((r = next_field(&in, &f)) > 0) {
+	while ((r = weir__pb_next(&in, &f)) > 0) {
 		if (f.number == 2 || f.number == 4)
-			r = add(refl, OTHER, s->name, string_of(f.text, 1), 0, NULL);
+			r = add(refl, OTHER, s->name, string_of(f.bytes, 1), 0, NULL);
 		else if (f.number == 3)
-			r = depth < DEPTH_MAX ? add_message(refl, s->name, f.text, depth + 1) :
+			r = depth < DEPTH_MAX ? add_message(refl, s->name, f.bytes, depth + 1) :
 			                        -EBADMSG;
 		else if (f.number == 6)
-			r = add_extension(refl, s->name, f.text);
+			r = add_extension(refl, s->name, f.bytes);
 		if (r < 0)
 			break;
 	}
@@ -187,29 +121,30 @@ static int add_message(struct weir__grpc_reflection *refl, const char *scope, st
 }
 
 /* ServiceDescriptorProto: method = 2. */
-static int add_service(struct weir__grpc_reflection *refl, const char *scope, struct text in)
+static int add_service(struct weir__grpc_reflection *refl, const char *scope,
+                       struct weir__pb_bytes in)
 {
 	struct symbol *s;
-	struct field f;
+	struct weir__pb_field f;
 	int r;
 
 	r = add(refl, SERVICE, scope, string_of(in, 1), 0, &s);
 	if (r < 0)
 		return r;
-	while ((r = next_field(&in, &f)) > 0)
+	while ((r = weir__pb_next(&in, &f)) > 0)
 		if (f.number == 2 &&
-		    (r = add(refl, METHOD, s->name, string_of(f.text, 1), 0, NULL)) < 0)
+		    (r = add(refl, METHOD, s->name, string_of(f.bytes, 1), 0, NULL)) < 0)
 			break;
 	return r;
 }
 
 /* FileDescriptorProto: name = 1, package = 2, dependency = 3, message_type = 4, enum_type = 5,
  * service = 6, extension = 7. */
-static int add_file(struct weir__grpc_reflection *refl, struct text in)
+static int add_file(struct weir__grpc_reflection *refl, struct weir__pb_bytes in)
 {
-	struct text package = string_of(in, 2);
+	struct weir__pb_bytes package = string_of(in, 2);
 	struct file *files;
-	struct field f;
+	struct weir__pb_field f;
 	char scope[256];
 	int r;
 
@@ -222,15 +157,15 @@ static int add_file(struct weir__grpc_reflection *refl, struct text in)
 	files[refl->n] = (struct file){ in, string_of(in, 1) };
 	memcpy(scope, package.at, package.n);
 	scope[package.n] = 0;
-	while ((r = next_field(&in, &f)) > 0) {
+	while ((r = weir__pb_next(&in, &f)) > 0) {
 		if (f.number == 4)
-			r = add_message(refl, scope, f.text, 0);
+			r = add_message(refl, scope, f.bytes, 0);
 		else if (f.number == 5)
-			r = add(refl, OTHER, scope, string_of(f.text, 1), 0, NULL);
+			r = add(refl, OTHER, scope, string_of(f.bytes, 1), 0, NULL);
 		else if (f.number == 6)
-			r = add_service(refl, scope, f.text);
+			r = add_service(refl, scope, f.bytes);
 		else if (f.number == 7)
-			r = add_extension(refl, scope, f.text);
+			r = add_extension(refl, scope, f.bytes);
 		if (r < 0)
 			return r;
 	}
@@ -241,7 +176,7 @@ static int add_file(struct weir__grpc_reflection *refl, struct text in)
 
 /* ---- answering ---- */
 
-static int find_file(const struct weir__grpc_reflection *refl, struct text name)
+static int find_file(const struct weir__grpc_reflection *refl, struct weir__pb_bytes name)
 {
 	for (unsigned i = 0; i < refl->n; i++)
 		if (refl->files[i].name.n == name.n &&
@@ -281,11 +216,11 @@ static int give_files(struct sending *to, int first, response *out)
 	to->sent[first] = true;
 	to->queue[n++] = (unsigned)first;
 	for (unsigned i = 0; i < n; i++) {
-		struct text in = refl->files[to->queue[i]].bytes;
-		struct field f;
+		struct weir__pb_bytes in = refl->files[to->queue[i]].bytes;
+		struct weir__pb_field f;
 
-		while (next_field(&in, &f) > 0) {
-			int import = f.number == 3 ? find_file(refl, f.text) : -1;
+		while (weir__pb_next(&in, &f) > 0) {
+			int import = f.number == 3 ? find_file(refl, f.bytes) : -1;
 
 			if (import >= 0 && !to->sent[import]) {
 				to->sent[import] = true;
@@ -299,7 +234,7 @@ static int give_files(struct sending *to, int first, response *out)
 		return -ENOMEM;
 	files->n_file_descriptor_proto = n;
 	for (unsigned i = 0; i < n; i++) {
-		struct text bytes = refl->files[to->queue[i]].bytes;
+		struct weir__pb_bytes bytes = refl->files[to->queue[i]].bytes;
 
 		files->file_descriptor_proto[i] =
 			(ProtobufCBinaryData){ bytes.n, (uint8_t *)(uintptr_t)bytes.at };
@@ -371,8 +306,8 @@ static int answer(struct sending *to, const request *in, response *out)
 
 	switch (in->message_request_case) {
 	case GRPC__REFLECTION__V1__SERVER_REFLECTION_REQUEST__MESSAGE_REQUEST_FILE_BY_FILENAME:
-		file = find_file(to->refl, (struct text){ in->file_by_filename,
-		                                          strlen(in->file_by_filename) });
+		file = find_file(to->refl, (struct weir__pb_bytes){ in->file_by_filename,
+		                                                    strlen(in->file_by_filename) });
 		break;
 	case GRPC__REFLECTION__V1__SERVER_REFLECTION_REQUEST__MESSAGE_REQUEST_FILE_CONTAINING_SYMBOL:
 		file = find_symbol(to->refl, in->file_containing_symbol, 0);
@@ -461,8 +396,8 @@ static int routes(weir_http_server *s, struct weir__grpc_reflection *refl)
 int weir_grpc_reflection_add(weir_http_server *s, const void *set, size_t n)
 {
 	struct weir__grpc_server *g = weir__grpc_server(s);
-	struct text in = { set, n };
-	struct field f;
+	struct weir__pb_bytes in = { set, n };
+	struct weir__pb_field f;
 	int r = 0;
 
 	if (!g)
@@ -475,9 +410,9 @@ int weir_grpc_reflection_add(weir_http_server *s, const void *set, size_t n)
 		r = routes(s, g->reflection);
 	}
 	/* FileDescriptorSet: file = 1. What another set brought already is passed over. */
-	while (r == 0 && (r = next_field(&in, &f)) > 0)
-		r = f.number == 1 && find_file(g->reflection, string_of(f.text, 1)) < 0 ?
-		            add_file(g->reflection, f.text) :
+	while (r == 0 && (r = weir__pb_next(&in, &f)) > 0)
+		r = f.number == 1 && find_file(g->reflection, string_of(f.bytes, 1)) < 0 ?
+		            add_file(g->reflection, f.bytes) :
 		            0;
 	return r;
 }
