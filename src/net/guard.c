@@ -33,6 +33,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -222,6 +223,7 @@ WEIR__NO_SANITIZE _Noreturn static void guard_run(int from)
 
 int weir__guard_start(void)
 {
+	const struct timeval patience = { .tv_sec = 1 };
 	int ends[2];
 	long pid;
 
@@ -237,12 +239,13 @@ int weir__guard_start(void)
 		close(ends[1]);
 		return -EAGAIN;
 	}
+	setsockopt(ends[1], SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
 	guard.owner = getpid();
 	__atomic_store_n(&guard.sock, ends[1], __ATOMIC_RELEASE);
 	return 0;
 }
 
-WEIR__NO_SANITIZE bool weir__guard_tell(bool add, pid_t group, int hold)
+WEIR__NO_SANITIZE int weir__guard_tell(bool add, pid_t group, int hold, bool wait)
 {
 	struct notice n = { .add = add, .group = group };
 	union control control = { .head = { .cmsg_level = SOL_SOCKET,
@@ -257,7 +260,14 @@ WEIR__NO_SANITIZE bool weir__guard_tell(bool add, pid_t group, int hold)
 		msg.msg_controllen = sizeof control;
 	}
 	return syscall(SYS_sendmsg, __atomic_load_n(&guard.sock, __ATOMIC_ACQUIRE), &msg,
-	               MSG_NOSIGNAL | MSG_DONTWAIT) == sizeof n;
+	               MSG_NOSIGNAL | (wait ? 0 : MSG_DONTWAIT)) < 0 ?
+	               -errno :
+	               0;
+}
+
+bool weir__guard_is_dead(int told)
+{
+	return told == -EPIPE || told == -ECONNRESET;
 }
 
 void weir__guard_lost(void)

@@ -13,11 +13,17 @@
 /* Makes sure that there is one. From one thread only. 0 or an error. */
 int weir__guard_start(void);
 
-/* Add or forget a group, and with an added one a descriptor to hold (0: none). False if nobody
- * listens. Never waits; also from a child between clone and exec. */
-bool weir__guard_tell(bool add, pid_t group, int hold);
+/* Add or forget a group, and with an added one a descriptor to hold (0: none). 0; -EPIPE or
+ * -ECONNRESET: nobody listens any more; -EAGAIN and others: not now, or not with this descriptor.
+ * Does not wait unless told to, and then for a second at most; also from a child between clone and
+ * exec. */
+int weir__guard_tell(bool add, pid_t group, int hold, bool wait);
 
-/* Nobody listened: the next weir__guard_start() makes another. From the same thread. */
+/* Was it an answer of nobody? */
+bool weir__guard_is_dead(int told);
+
+/* Then the next weir__guard_start() makes another. From the same thread. (A guard that lives takes
+ * this for our end, and kills all groups that it was told of.) */
 void weir__guard_lost(void);
 
 #endif

@@ -51,8 +51,8 @@ struct start {
 	int in, out; /* out -1: inherited */
 	pid_t parent;
 	pid_t pid;
-	int error;   /* written by the child */
-	bool untold; /* the guard did not hear */
+	int error; /* written by the child … */
+	int told;  /* … and what came of telling the guard */
 };
 
 /* A raw one: the C library and sanitizers write down what handlers a process has, and their notes
@@ -99,7 +99,7 @@ WEIR__NO_SANITIZE static int child_run(void *arg)
 		/* Had it died before, nothing would tell. */
 		if (syscall(SYS_getppid) != s->parent)
 			syscall(SYS_exit_group, 127);
-		s->untold = !weir__guard_tell(1, (pid_t)syscall(SYS_getpid), s->spec->hold_fd);
+		s->told = weir__guard_tell(1, (pid_t)syscall(SYS_getpid), s->spec->hold_fd, false);
 	}
 	if (syscall(SYS_dup3, s->in, 0, 0) < 0 ||
 	    (s->out >= 0 && syscall(SYS_dup3, s->out, 1, 0) < 0))
@@ -136,7 +136,7 @@ static int do_clone(struct start *s)
 	munmap(stack, CHILD_STACK);
 	if (s->pid > 0 && s->error) {
 		if (s->spec->die_with_parent)
-			weir__guard_tell(0, s->pid, 0);
+			weir__guard_tell(0, s->pid, 0, true);
 		while (waitpid(s->pid, &status, 0) < 0 && errno == EINTR) /* offloaded */
 			;
 	}
@@ -158,21 +158,27 @@ static struct {
 
 static int guarded_clone(struct start *s)
 {
-	int r = weir__guard_start();
+	int r = weir__guard_start(), told;
 
 	if (r < 0)
 		return r;
 	r = do_clone(s);
-	if (r == 0 && s->untold) {
-		/* Somebody killed the guard: the next one hears of this child a little late. */
+	if (r < 0 || s->told == 0)
+		return r;
+	/* Somebody killed the guard, or it has fallen behind: it hears of this child a little late. */
+	told = s->told;
+	if (weir__guard_is_dead(told)) {
 		weir__guard_lost();
-		if (weir__guard_start() < 0 || !weir__guard_tell(1, s->pid, s->spec->hold_fd))
-			weir__log(WEIR__WARN, "process",
-			          "no guard: if this process is killed, only the leader of group "
-			          "%d goes with it",
-			          (int)s->pid);
+		told = weir__guard_start();
 	}
-	return r;
+	if (told == 0 || !weir__guard_is_dead(s->told))
+		told = weir__guard_tell(1, s->pid, s->spec->hold_fd, true);
+	if (told < 0)
+		weir__log(WEIR__WARN, "process",
+		          "no guard (%s): if this process is killed, only the leader of group %d "
+		          "goes with it",
+		          strerror(-told), (int)s->pid);
+	return 0;
 }
 
 static void *spawner_main(void *arg)
@@ -342,6 +348,8 @@ int weir__child_start(const weir_process_spec *spec, struct weir__child *ret)
 	} else {
 		r = -errno;
 		weir__child_kill(ret, SIGKILL);
+		if (ret->guarded)
+			weir__guard_tell(0, s.pid, 0, true);
 		while (waitpid(s.pid, NULL, 0) < 0 && errno == EINTR) /* offloaded */
 			;
 	}
@@ -383,7 +391,7 @@ int weir__child_reap(struct weir__child *c, int64_t *ret_cpu_ns)
 	int status;
 
 	weir__child_kill(c, SIGKILL);
-	if (c->guarded && !weir__guard_tell(0, c->pid, 0))
+	if (c->guarded && weir__guard_tell(0, c->pid, 0, false) < 0)
 		weir__log_rare(WEIR__WARN, "process", "the guard does not listen");
 	if (wait4(c->pid, &status, WNOHANG, &usage) != c->pid)
 		status = SIGKILL; /* Gone without a trace. */

@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
@@ -286,6 +287,78 @@ static void dies_with_its_program(const char *script, int n)
 	while (read(ends[0], line, sizeof line) > 0)
 		;
 	close(ends[0]);
+}
+
+struct long_one {
+	int fd; /* where it says that it runs */
+	int code;
+};
+
+static int long_one(const weir_ctx *ctx, void *arg)
+{
+	struct long_one *l = arg;
+	weir_process_result res;
+	char script[80];
+
+	snprintf(script, sizeof script, "echo > /proc/%d/fd/%d; exec sleep 600", (int)getpid(),
+	         l->fd);
+	CHECK_EQ(sh(ctx, script, SPEC(.die_with_parent = true), &res), -ECANCELED);
+	l->code = res.code;
+	free(res.out);
+	return 0;
+}
+
+/* A guard that cannot take a notice is no dead guard; and one that is given up kills. */
+TASK(a_notice_that_the_guard_cannot_take_costs_no_other_command)
+{
+	struct long_one other = { 0 };
+	weir_process_result res;
+	struct pollfd said;
+	weir_group g;
+	int pipe[2];
+
+	CHECK_EQ(pipe2(pipe, O_CLOEXEC), 0);
+	other.fd = pipe[1];
+	weir_group_init(&g, ctx);
+	CHECK_EQ(weir_group_go(&g, long_one, &other), 0);
+	said = (struct pollfd){ .fd = pipe[0], .events = POLLIN };
+	while (poll(&said, 1, 0) == 0)
+		CHECK_EQ(weir_yield(ctx), 0);
+	CHECK_EQ(sh(ctx, "exit 3", SPEC(.die_with_parent = true, .hold_fd = 100000), &res), 0);
+	CHECK_EQ(res.code, 3);
+	free(res.out);
+	CHECK_EQ(sh(ctx, "exit 0", SPEC(.die_with_parent = true), &res), 0);
+	free(res.out);
+	weir_group_cancel(&g);
+	CHECK_EQ(weir_group_wait(&g), 0);
+	CHECK_EQ(other.code, -SIGTERM);
+	close(pipe[0]);
+	close(pipe[1]);
+}
+
+/* Of a command that could not be watched the guard keeps nothing either. */
+TASK(a_start_without_a_descriptor_to_spare_leaves_the_guard_none)
+{
+	weir_process_result res;
+	struct rlimit all, few;
+	int ends[2];
+	char byte;
+
+	CHECK_EQ(sh(ctx, "exit 3", SPEC(.die_with_parent = true), &res), 0);
+	free(res.out);
+	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+	CHECK_EQ(getrlimit(RLIMIT_NOFILE, &all), 0);
+	few = all;
+	few.rlim_cur = (rlim_t)dup(ends[0]) + 1; /* room for its stdin, and no more */
+	close((int)few.rlim_cur - 1);
+	CHECK_EQ(setrlimit(RLIMIT_NOFILE, &few), 0);
+	CHECK_EQ(sh(ctx, "exit 3", SPEC(.die_with_parent = true, .hold_fd = ends[0]), &res),
+	         -EMFILE);
+	CHECK_EQ(setrlimit(RLIMIT_NOFILE, &all), 0);
+	close(ends[0]);
+	CHECK_EQ(poll(&(struct pollfd){ .fd = ends[1], .events = POLLIN }, 1, 5000), 1);
+	CHECK_EQ(read(ends[1], &byte, 1), 0);
+	close(ends[1]);
 }
 
 TEST(a_killed_program_takes_its_command_along)
