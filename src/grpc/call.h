@@ -125,6 +125,8 @@ int weir__grpc_at_end(const weir_ctx *ctx, weir_grpc *call);
 int weir__grpc_send_framed(const weir_ctx *ctx, weir_grpc *call, char *msg, size_t n);
 
 void weir__grpc_unpacked_free(weir_grpc *call);
+/* Memory beside the last message that was unpacked, which goes with it; NULL without. */
+void *weir__grpc_alloc_until_next(weir_grpc *call, size_t n);
 
 /* Is a content type gRPC's ("application/grpc", "…+proto", "…;x")? */
 bool weir__grpc_type_ok(const char *type);

@@ -22,9 +22,8 @@
 
 enum { ON_STACK = 1024, CHUNK = 4096, AMPLIFIED = 16, SHALLOW = 16 };
 
-static void *unpack_alloc(void *arg, size_t n)
+void *weir__grpc_alloc_until_next(weir_grpc *call, size_t n)
 {
-	weir_grpc *call = arg;
 	struct weir__grpc_chunk *k = call->unpacked;
 	size_t size;
 	void *p;
@@ -58,6 +57,11 @@ static void *unpack_alloc(void *arg, size_t n)
 	p = k->bytes + k->used;
 	k->used += n;
 	return p;
+}
+
+static void *unpack_alloc(void *arg, size_t n)
+{
+	return weir__grpc_alloc_until_next(arg, n);
 }
 
 static void unpack_free(void *arg, void *p)

@@ -14,8 +14,8 @@ struct weir__pb_bytes {
 
 struct weir__pb_field {
 	uint32_t number;
-	uint64_t value;               /* of a varint */
-	bool prefixed;                /* its length stood before it: text, bytes, a message, or packed */
+	uint64_t value; /* of a varint */
+	bool prefixed;  /* its length stood before it: text, bytes, a message, or packed */
 	struct weir__pb_bytes bytes; /* of all but varints */
 };
 

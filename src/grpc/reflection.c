@@ -7,7 +7,7 @@
  * need for descriptor.proto's own messages: a walk over the wire format does.
  *
  * An answer to a question for a file holds it and all that it imports, but what was sent on this
- * stream before.
+ * stream before. It is made in the memory of its question, which goes with the next one.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -209,7 +209,7 @@ static int give_files(struct sending *to, int first, response *out)
 	const struct weir__grpc_reflection *refl = to->refl;
 	unsigned n = 0;
 
-	files = weir_grpc_alloc(to->call, sizeof *files);
+	files = weir__grpc_alloc_until_next(to->call, sizeof *files);
 	if (!files)
 		return -ENOMEM;
 	grpc__reflection__v1__file_descriptor_response__init(files);
@@ -229,7 +229,7 @@ static int give_files(struct sending *to, int first, response *out)
 		}
 	}
 	files->file_descriptor_proto =
-		weir_grpc_alloc(to->call, n * sizeof *files->file_descriptor_proto);
+		weir__grpc_alloc_until_next(to->call, n * sizeof *files->file_descriptor_proto);
 	if (!files->file_descriptor_proto)
 		return -ENOMEM;
 	files->n_file_descriptor_proto = n;
@@ -253,12 +253,12 @@ static int give_services(struct sending *to, response *out)
 
 	for (const struct symbol *s = to->refl->symbols; s; s = s->next)
 		n += s->kind == SERVICE;
-	list = weir_grpc_alloc(to->call, sizeof *list);
-	v = weir_grpc_alloc(to->call, n * sizeof *v);
+	list = weir__grpc_alloc_until_next(to->call, sizeof *list);
+	v = weir__grpc_alloc_until_next(to->call, n * sizeof *v);
 	if (!list || !v)
 		return -ENOMEM;
 	grpc__reflection__v1__list_service_response__init(list);
-	list->service = weir_grpc_alloc(to->call, n * sizeof *list->service);
+	list->service = weir__grpc_alloc_until_next(to->call, n * sizeof *list->service);
 	if (!list->service)
 		return -ENOMEM;
 	for (struct symbol *s = to->refl->symbols; s; s = s->next) {
@@ -283,13 +283,14 @@ static int give_numbers(struct sending *to, const char *type, response *out)
 		return -ENOENT;
 	for (const struct symbol *s = to->refl->symbols; s; s = s->next)
 		n += s->kind == EXTENSION && !strcmp(s->name, type);
-	all = weir_grpc_alloc(to->call, sizeof *all);
+	all = weir__grpc_alloc_until_next(to->call, sizeof *all);
 	if (!all)
 		return -ENOMEM;
 	grpc__reflection__v1__extension_number_response__init(all);
-	all->base_type_name = weir_grpc_printf(to->call, "%s", type);
-	all->extension_number = weir_grpc_alloc(to->call, n * sizeof *all->extension_number);
-	if (!all->base_type_name || !all->extension_number)
+	all->base_type_name = (char *)(uintptr_t)type;
+	all->extension_number =
+		weir__grpc_alloc_until_next(to->call, n * sizeof *all->extension_number);
+	if (!all->extension_number)
 		return -ENOMEM;
 	for (const struct symbol *s = to->refl->symbols; s; s = s->next)
 		if (s->kind == EXTENSION && !strcmp(s->name, type))

@@ -89,8 +89,8 @@ SIM(a_message_may_be_a_hundred_deep_and_no_deeper, SEEDS)
 		size_t n = nest(room + sizeof room, depths[i]), len;
 		weir_grpc *call;
 		const void *msg;
-		int r = weir_grpc_unary(ctx, d.channel, "/t.T/Depth", NULL,
-		                        room + sizeof room - n, n, &call, &msg, &len);
+		int r = weir_grpc_unary(ctx, d.channel, "/t.T/Depth", NULL, room + sizeof room - n,
+		                        n, &call, &msg, &len);
 
 		CHECK_EQ(r, depths[i] <= LIMIT ? WEIR_GRPC_OK : WEIR_GRPC_INTERNAL);
 		CHECK_EQ(seen, depths[i] <= LIMIT ? depths[i] : 0);
