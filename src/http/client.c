@@ -165,7 +165,7 @@ static int take_authority(struct weir_http_client *c, const char *text)
 	const char *colon, *bracket;
 
 	if (n == 0 || n >= sizeof c->host || (text[n] && strcmp(text + n, "/") != 0) ||
-	    memchr(text, '@', n))
+	    memchr(text, '@', n) || !weir__h1_is_value(text, n) || strcspn(text, " \t") < n)
 		return -EINVAL;
 	memcpy(c->host, text, n);
 	c->host[n] = 0;

@@ -369,8 +369,10 @@ TEST(base_urls_are_checked)
 		                            "HTTP://localhost:1",
 		                            "unix:/run/x",
 		                            "mem:x" };
-	static const char *const bad[] = { "",          "127.0.0.1:80", "ftp://x",     "http://",
-		                           "http:///x", "http://a/b",   "http://u@h:1" };
+	static const char *const bad[] = {
+		"",           "127.0.0.1:80", "ftp://x",    "http://",          "http:///x",
+		"http://a/b", "http://u@h:1", "http://a b", "http://a\r\nX: 1", "http2://a\x7f"
+	};
 	weir_http_client *c;
 
 	for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
