@@ -328,8 +328,9 @@ WEIR_API void weir_job_retry_after(weir_job *j, int64_t delay_ns);
  * soon as it is its turn. */
 WEIR_API void weir_job_defer(weir_job *j, int64_t delay_ns);
 
-/* `n` tasks of the group that take and run until drain (then they finish what they run) or cancel.
- * 0 or -ENOMEM. opt may be NULL. */
+/* `n` tasks of the group that take and run until drain (then they finish what they run) or cancel;
+ * while there is no memory, or no room for the queue, they ask again each second. 0 or
+ * -ENOMEM. */
 WEIR_API int weir_workers_start(weir_group *g, weir_store *s, const char *queue, unsigned n,
                                 weir_job_fn *fn, void *arg);
 

@@ -16,7 +16,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "queue/inner.h"
+
+#define NO_ROOM WEIR_SEC(1) /* until a worker asks again */
 
 struct crew {
 	weir_store *store;
@@ -115,8 +118,17 @@ static int worker(const weir_ctx *ctx, void *arg)
 	int r;
 
 	weir_task_name("worker %s", c->queue);
-	while ((r = weir_job_take(&live, c->store, c->queue, &opt, &job)) > 0)
-		run(ctx, c, job);
+	do {
+		while ((r = weir_job_take(&live, c->store, c->queue, &opt, &job)) > 0)
+			run(ctx, c, job);
+		if (r != -ENOMEM && r != -ENOSPC)
+			break;
+		/* There will be room again; a worker that left would be missed for ever. */
+		weir__log_rare(WEIR__WARN, "queue", "the workers of %s wait: %s", c->queue,
+		               r == -ENOMEM ? "there is no memory" :
+		                              "there are as many queues as there may be");
+		r = weir_sleep(&live, NO_ROOM);
+	} while (r == 0);
 	leave(c);
 	return r;
 }

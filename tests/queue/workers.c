@@ -186,6 +186,28 @@ SIM(a_failing_handler_is_retried_and_einval_is_dead_at_once, 50)
 	store_end(ctx, s);
 }
 
+SIM(workers_of_a_queue_for_which_there_is_no_room_wait_for_it, 50)
+{
+	weir_store *s = store_with(
+		ctx, &(weir_store_options){ .queues_max = 1, .finished_ns = WEIR_SEC(1) });
+	struct crew c = { .sleep_ns = WEIR_MS(1) };
+	weir_group g;
+
+	put(ctx, s, "other", "x");
+	weir_group_init(&g, ctx);
+	CHECK_EQ(weir_workers_start(&g, s, "q", 2, work, &c), 0);
+	CHECK_EQ(weir_sleep(ctx, WEIR_SEC(5)), 0);
+	CHECK_EQ(weir_group_count(&g), 2);
+	CHECK_EQ(weir_job_ack(ctx, take(ctx, s, "other"), NULL, 0), 0);
+	CHECK_EQ(weir_sleep(ctx, WEIR_SEC(5)), 0); /* It is forgotten, and its queue with it. */
+	put(ctx, s, "q", "x");
+	until_finished(ctx, s, "q", 1);
+	CHECK_EQ(c.runs, 1);
+	weir_group_drain(&g);
+	CHECK_EQ(weir_group_wait(&g), 0);
+	store_end(ctx, s);
+}
+
 SIM(closing_the_store_ends_the_workers, 100)
 {
 	weir_store *s = store(ctx);
