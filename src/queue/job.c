@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/room.h"
 #include "queue/far.h"
 
 static const char alphabet[] = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
@@ -102,6 +103,7 @@ struct weir__record *weir__job_new(const weir_job_spec *spec)
 
 	if (__builtin_add_overflow(sizeof *j + type + key + 1, spec->len, &n))
 		return NULL;
+	weir__room_ahead(n);
 	j = malloc(n);
 	if (!j)
 		return NULL;
