@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Dialing: one address after the other until one answers. An address that is not the last gets a
- * part of the time only, since the kernel alone would try a silent one for two minutes before the
- * next had its turn.
+ * Dialing: one address after the other until one answers. An address that is not the last gets its
+ * part of the time that is left, and never more than TURN_NS, since the kernel alone would try a
+ * silent one for two minutes before the next had its turn.
  */
 #include <weir/net.h>
 #include <weir/task.h>
@@ -95,13 +95,20 @@ static int dial_one(const weir_ctx *ctx, const union weir__sockaddr *to, socklen
 	return 0;
 }
 
+static weir_ctx turn_of(const weir_ctx *ctx, int left)
+{
+	int64_t ns = weir_ctx_left(ctx) / left;
+
+	return weir_ctx_timeout(ctx, ns < TURN_NS ? ns : TURN_NS);
+}
+
 static int dial_each(const weir_ctx *ctx, const union weir__sockaddr *to, const socklen_t *len,
                      int n, weir_conn **ret)
 {
 	int r = -EHOSTUNREACH;
 
 	for (int i = 0; i < n; i++) {
-		weir_ctx turn = i < n - 1 ? weir_ctx_timeout(ctx, TURN_NS) : *ctx;
+		weir_ctx turn = i < n - 1 ? turn_of(ctx, n - i) : *ctx;
 		int stop;
 
 		r = dial_one(&turn, &to[i], len[i], ret);

@@ -438,3 +438,37 @@ TASK(a_full_unix_queue_is_waited_for)
 	weir_conn_free(c);
 	weir_conn_free(d);
 }
+
+/* A host of two addresses of which the first is silent: its queue is full, and what comes is dropped. */
+TASK(a_silent_address_leaves_the_next_one_its_part_of_the_time)
+{
+	weir_ctx soon = weir_ctx_timeout(ctx, WEIR_SEC(2));
+	struct sockaddr_in at = { .sin_family = AF_INET,
+		                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t len = sizeof at;
+	int silent = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), full[8];
+	weir_listener *l;
+	char addr[40];
+	weir_conn *c;
+
+	CHECK_EQ(bind(silent, (struct sockaddr *)&at, len), 0);
+	CHECK_EQ(listen(silent, 0), 0);
+	CHECK_EQ(getsockname(silent, (struct sockaddr *)&at, &len), 0);
+	snprintf(addr, sizeof addr, "[::1]:%u", ntohs(at.sin_port));
+	if (weir_listen(addr, &l) < 0) {
+		printf("# skipped: no IPv6\n");
+		close(silent);
+		return;
+	}
+	for (size_t i = 0; i < sizeof full / sizeof *full; i++) {
+		full[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+		(void)connect(full[i], (struct sockaddr *)&at, len);
+	}
+	snprintf(addr, sizeof addr, "localhost:%u", ntohs(at.sin_port));
+	CHECK_EQ(weir_dial(&soon, addr, &c), 0);
+	weir_conn_free(c);
+	weir_listener_free(l);
+	for (size_t i = 0; i < sizeof full / sizeof *full; i++)
+		close(full[i]);
+	close(silent);
+}
