@@ -38,6 +38,11 @@ void weir__grpc_init(weir_grpc *call, const struct weir__grpc_io *io, const char
 	call->message = call->peer = "";
 }
 
+size_t weir__grpc_recv_max(size_t max)
+{
+	return max == 0 ? WEIR__GRPC_RECV_MAX : max < UINT32_MAX ? max : UINT32_MAX;
+}
+
 static void free_chunks(struct weir__grpc_chunk **first)
 {
 	struct weir__grpc_chunk *k;
@@ -376,6 +381,14 @@ static int add_field(weir_grpc *call, struct weir__grpc_fields *to, const char *
 		value = bin.data ? bin.data : "";
 		n = bin.len;
 	} else {
+		const char *text_value = value;
+
+		/* HTTP/2 refuses a head for space around a value (RFC 9113 §8.2.1). */
+		while (n && text_value[n - 1] == ' ')
+			n--;
+		while (n && *text_value == ' ')
+			text_value++, n--;
+		value = text_value;
 		for (size_t i = 0; i < n; i++)
 			if (((const char *)value)[i] < 0x20 || ((const char *)value)[i] > 0x7e)
 				return -EINVAL;

@@ -19,6 +19,7 @@
 #include <weir/sim.h>
 
 #include "base/assert.h"
+#include "net/addr.h"
 #include "rt/msg.h"
 #include "rt/wait.h"
 
@@ -146,6 +147,7 @@ int weir_grpc_channel_new(const char *target, const weir_grpc_channel_options *o
 {
 	weir_grpc_channel_options o = opt ? *opt : (weir_grpc_channel_options){ 0 };
 	int workers = weir_worker_count();
+	struct weir__addr address;
 	weir_grpc_channel *ch;
 	bool tls;
 
@@ -158,7 +160,7 @@ int weir_grpc_channel_new(const char *target, const weir_grpc_channel_options *o
 		target += 7;
 	else if (strncmp(target, "unix:", 5) != 0 && strncmp(target, "mem:", 4) != 0)
 		return -EINVAL;
-	if (!*target || (strchr(target, '/') && strncmp(target, "unix:", 5) != 0))
+	if (weir__addr_parse(target, &address) < 0)
 		return -EINVAL;
 	ch = aligned_alloc(64,
 	                   (sizeof *ch + (size_t)workers * sizeof *ch->slots + 63) & ~(size_t)63);
@@ -172,9 +174,9 @@ int weir_grpc_channel_new(const char *target, const weir_grpc_channel_options *o
 		weir__list_init(&ch->slots[i].turn.waiting);
 	}
 	ch->address = copy(target);
-	ch->authority = copy(o.authority         ? o.authority :
-	                     strchr(target, '/') ? "localhost" :
-	                                           target);
+	ch->authority = copy(o.authority                     ? o.authority :
+	                     address.kind == WEIR__ADDR_UNIX ? "localhost" :
+	                                                       target);
 	if (tls)
 		ch->host = host_of(target);
 	if (!ch->address || !ch->authority || (tls && !ch->host)) {
@@ -182,7 +184,7 @@ int weir_grpc_channel_new(const char *target, const weir_grpc_channel_options *o
 		return -ENOMEM;
 	}
 	o.authority = NULL;
-	o.recv_max = o.recv_max ? o.recv_max : WEIR__GRPC_RECV_MAX;
+	o.recv_max = weir__grpc_recv_max(o.recv_max);
 	o.backoff_ns = o.backoff_ns ? o.backoff_ns : WEIR_SEC(1);
 	o.backoff_max_ns = o.backoff_max_ns ? o.backoff_max_ns : WEIR_SEC(120);
 	o.connect_ns = o.connect_ns ? o.connect_ns : WEIR_SEC(20);

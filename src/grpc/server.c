@@ -372,7 +372,7 @@ int weir_grpc_recv_max(weir_http_server *s, size_t max)
 
 	if (!g)
 		return -ENOMEM;
-	g->recv_max = max ? max : WEIR__GRPC_RECV_MAX;
+	g->recv_max = weir__grpc_recv_max(max);
 	return 0;
 }
 

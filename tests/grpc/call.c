@@ -747,3 +747,54 @@ SIM(a_message_beyond_the_limit_is_refused, SEEDS)
 	weir_grpc_free(call);
 	demo_stop(&d);
 }
+
+static int says_v(const weir_ctx *ctx, weir_grpc *call, void *arg)
+{
+	const char *v = weir_grpc_get(call, "v", NULL), *none = weir_grpc_get(call, "none", NULL);
+
+	(void)ctx;
+	(void)arg;
+	return weir_grpc_fail(call, WEIR_GRPC_ABORTED, "<%s> <%s>", v ? v : "-", none ? none : "-");
+}
+
+SIM(space_around_metadata_is_left_out, SEEDS)
+{
+	struct demo d;
+	weir_grpc *call;
+
+	demo_new(&d);
+	demo_method(&d, "/t.T/V", says_v, NULL);
+	demo_start(ctx, &d);
+	CHECK_EQ(weir_grpc_start(ctx, d.channel, "/t.T/V", NULL, &call), 0);
+	CHECK_EQ(weir_grpc_set(call, "v", "  a b  ", 7), 0);
+	CHECK_EQ(weir_grpc_set(call, "none", "  ", 2), 0);
+	CHECK_EQ(weir_grpc_finish(ctx, call), WEIR_GRPC_ABORTED);
+	CHECK_STR(weir_grpc_message(call), "<a b> <>");
+	weir_grpc_free(call);
+	demo_stop(&d);
+}
+
+TASK(a_limit_that_is_none_leaves_room_for_what_a_call_keeps)
+{
+	weir_grpc_channel_options opt = { .recv_max = SIZE_MAX };
+	weir_grpc_channel *ch;
+	weir_grpc *call;
+
+	CHECK_EQ(weir_grpc_channel_new("mem:nobody", &opt, &ch), 0);
+	CHECK_EQ(weir_grpc_start(ctx, ch, "/t.T/V", NULL, &call), 0);
+	CHECK(weir_grpc_alloc(call, 100000) != NULL);
+	weir_grpc_free(call);
+	weir_grpc_channel_free(ch);
+}
+
+TASK(a_target_that_is_no_address_is_refused)
+{
+	static const char *const bad[] = { "grpc://",      "grpc://host",  "grpc://h:99999",
+		                           "grpc://1.2:3", "grpc://a:1/b", "unix:",
+		                           "http://a:1",   "mem:" };
+	weir_grpc_channel *ch;
+
+	(void)ctx;
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+		CHECK_EQ(weir_grpc_channel_new(bad[i], NULL, &ch), -EINVAL);
+}
