@@ -397,7 +397,13 @@ static int begin(const weir_ctx *ctx, struct weir__http_conn *c)
 {
 	int r;
 
-	if (c->serving->tls && (r = secure(ctx, c)) < 0)
+	/* Not on its own scope: the limit and the client's leaving cancel that, and a hook hears
+	 * one cancel only; the stop's would not be heard after them. */
+	c->hook.fn = stopped;
+	r = weir_hook_add(c->serving->conns.ctx.scope, &c->hook);
+	if (r == 0 && c->serving->tls)
+		r = secure(ctx, c);
+	if (r < 0)
 		return r;
 	c->scope = weir__scope_new(c->serving->conns.ctx.scope, weir__current());
 	if (!c->scope)
@@ -407,12 +413,6 @@ static int begin(const weir_ctx *ctx, struct weir__http_conn *c)
 	weir__list_append(&c->worker->streams, &c->stream.link);
 	weir__lock_release(&c->worker->lock);
 	weir__stat_add(c->worker, conns_total, 1);
-	c->hook.fn = stopped;
-	/* Not on its own scope: the limit and the client's leaving cancel that, and a hook hears
-	 * one cancel only; the stop's would not be heard after them. */
-	r = weir_hook_add(c->serving->conns.ctx.scope, &c->hook);
-	if (r < 0)
-		return r;
 	r = weir__conn_on_gone(c->io, client_gone, c);
 	c->stream.peer_left = r > 0;
 	return r;
@@ -561,10 +561,10 @@ void weir__http_conn_end(struct weir__http_conn *c)
 		weir__lock_acquire(&c->worker->lock);
 		weir__list_remove(&c->stream.link);
 		weir__lock_release(&c->worker->lock);
-		weir_hook_remove(&c->hook);
 		weir_scope_cancel(c->scope, -EPIPE, "the connection ended");
 		weir__scope_free(c->scope);
 	}
+	weir_hook_remove(&c->hook);
 	weir__timer_stop(&c->timer);
 	weir_conn_free(c->io);
 	__atomic_sub_fetch(&c->worker->conn_count, 1, __ATOMIC_RELAXED);

@@ -90,6 +90,27 @@ SIM(a_cancel_does_not_wait_for_the_rest_of_a_head, 50)
 	weir_conn_free(c);
 }
 
+/* Its 400 lingers, for the client to read it. */
+TASK(a_cancel_does_not_wait_for_who_spoke_no_tls)
+{
+	struct site s;
+	weir_conn *c;
+
+	if (!tls_built())
+		return;
+	if (!site_tls.server)
+		site_make_tls();
+	site_new(&s, NULL);
+	site_start(ctx, &s);
+	CHECK_EQ(weir_dial(ctx, site_at, &c), 0);
+	say(ctx, c, GET("/"));
+	HAS(hear(ctx, c, NULL), "HTTP/1.1 400 ");
+	weir_group_cancel(&s.group);
+	joins_within(&s, WEIR_MS(1500));
+	weir_conn_free(c);
+	site_free_tls();
+}
+
 SIM(connections_that_begin_while_the_server_is_cancelled_end, 500)
 {
 	unsigned begun = 0;
