@@ -151,6 +151,13 @@ const char *weir_grpc_peer(const weir_grpc *call)
 
 enum { FREE_BYTES = 16 * 1024 }; /* of each call, which nobody counts */
 
+static int charge_growth(weir_grpc *call, size_t from, size_t to)
+{
+	if (from < FREE_BYTES)
+		from = FREE_BYTES;
+	return to > from && call->io->charge ? call->io->charge(call, to - from) : 0;
+}
+
 /* Makes room for a message of `need` bytes, prefix included: all of it if it is small, else twice
  * what has arrived. */
 static int make_room(weir_grpc *call, size_t need)
@@ -169,12 +176,9 @@ static int make_room(weir_grpc *call, size_t need)
 	cap = 2 * call->in_cap < FREE_BYTES ? FREE_BYTES : 2 * call->in_cap;
 	if (cap > need && need > FREE_BYTES)
 		cap = need;
-	if (cap > FREE_BYTES && call->io->charge) {
-		r = call->io->charge(call,
-		                     cap - (call->in_cap > FREE_BYTES ? call->in_cap : FREE_BYTES));
-		if (r < 0)
-			return r;
-	}
+	r = charge_growth(call, call->in_cap, cap);
+	if (r < 0)
+		return r;
 	in = call->in == call->in_here ? malloc(cap) : realloc(call->in, cap);
 	if (!in)
 		return -ENOMEM;
@@ -211,14 +215,20 @@ static int fill(const weir_ctx *ctx, weir_grpc *call, size_t need)
 
 static int unzip(weir_grpc *call, const void **ret, size_t *ret_len)
 {
+	size_t had = call->unzipped.cap;
 	int r;
 
 	if (!call->in_gzip)
 		return -EBADMSG;
 	weir__buf_clear(&call->unzipped);
 	r = weir__gunzip(&call->unzipped, *ret, *ret_len, call->recv_max);
-	if (r < 0)
+	/* The buffer stays with the call, and a thousandth of its size was enough to fill it. */
+	if (r == 0)
+		r = charge_growth(call, had, call->unzipped.cap);
+	if (r < 0) {
+		weir__buf_free(&call->unzipped);
 		return r;
+	}
 	*ret = call->unzipped.data;
 	*ret_len = call->unzipped.len;
 	return 0;

@@ -798,3 +798,39 @@ TASK(a_target_that_is_no_address_is_refused)
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
 		CHECK_EQ(weir_grpc_channel_new(bad[i], NULL, &ch), -EINVAL);
 }
+
+static int take_one(const weir_ctx *ctx, weir_grpc *call, void *arg)
+{
+	const void *msg;
+	size_t n;
+	int r = weir_grpc_recv(ctx, call, &msg, &n);
+
+	if (r > 0)
+		*(size_t *)arg = n;
+	return r < 0 ? r : 0;
+}
+
+SIM(what_a_small_message_swells_to_is_counted_too, 5)
+{
+	static const char zeros[200000];
+	size_t sizes[] = { 10000, 100000, 200000 }, got;
+	weir_grpc *call;
+	struct demo d;
+
+	site_new(&d.site, &(weir_http_limits){ .bodies_max = 150000 });
+	demo_method(&d, "/t.T/Take", take_one, &got);
+	demo_start(ctx, &d);
+	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+		bool fits = sizes[i] < 150000;
+
+		got = 0;
+		CHECK_EQ(weir_grpc_start(ctx, d.channel, "/t.T/Take", NULL, &call), 0);
+		weir_grpc_compress(call, true);
+		CHECK_EQ(weir_grpc_send(ctx, call, zeros, sizes[i]), 0);
+		CHECK_EQ(weir_grpc_finish(ctx, call),
+		         fits ? WEIR_GRPC_OK : WEIR_GRPC_RESOURCE_EXHAUSTED);
+		CHECK_EQ(got, fits ? sizes[i] : 0);
+		weir_grpc_free(call);
+	}
+	demo_stop(&d);
+}
