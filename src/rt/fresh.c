@@ -2,10 +2,35 @@
 /* Stealing, and what else is seldom done to the queues of new tasks. See fresh.h. */
 #include "rt/fresh.h"
 
-enum { STEAL_MAX = 256 }; /* of twice as many the owner would wait for long */
+/* At a time: so long the owner may have to wait. Of a very long queue more, for there the thief need not
+ * walk from task to task. */
+enum { STEAL_MAX = 256, STEAL_MAX_LONG = 4096, ASIDE_MAX = 256 };
 #define THIEF_EVERY_NS WEIR_US(50)
 #define STEAL_PAYS_NS  1000 /* a task */
 #define STEAL_PAUSE_NS WEIR_MS(1)
+#define SMALL_PAYS_NS  WEIR_US(50)
+#define SMALL_EVERY_NS WEIR_US(200)
+
+/* How long must a queue be that is stolen from now? */
+static uint32_t least_loot(void)
+{
+	int64_t none = __atomic_load_n(&weir__rt.no_steal_until, __ATOMIC_RELAXED);
+	int64_t small = __atomic_load_n(&weir__rt.no_small_until, __ATOMIC_RELAXED);
+
+	if (weir__unlikely(none) && weir__now_coarse() < none)
+		return UINT32_MAX;
+	return weir__unlikely(small) && weir_now() < small ? STEAL_MAX : 2;
+}
+
+static bool can_steal_from(const struct weir__worker *from, uint32_t least)
+{
+	uint32_t count = __atomic_load_n(&from->fresh_count, __ATOMIC_SEQ_CST);
+
+	/* How many were put aside is not known; the owner has other things to do than to take them. */
+	if (__atomic_load_n(&from->fresh_aside, __ATOMIC_SEQ_CST))
+		count += 2;
+	return count >= least;
+}
 
 void weir__fresh_wake_one(struct weir__worker *not_this)
 {
@@ -16,8 +41,7 @@ void weir__fresh_wake_one(struct weir__worker *not_this)
 	/* Waking costs a system call; while a burst of small tasks is spawned, one in a while is
 	 * enough. */
 	now = weir__now_coarse();
-	if (now < not_this->no_wake_until ||
-	    now < __atomic_load_n(&weir__rt.no_steal_until, __ATOMIC_RELAXED))
+	if (now < not_this->no_wake_until || !can_steal_from(not_this, least_loot()))
 		return;
 	not_this->no_wake_until = now + THIEF_EVERY_NS;
 	for (int i = 0; i < weir__rt.count; i++) {
@@ -29,11 +53,49 @@ void weir__fresh_wake_one(struct weir__worker *not_this)
 	}
 }
 
+/* By its owner. False: there is no more room. */
+static bool put_aside(struct weir__worker *w, weir__task *t)
+{
+	weir__task *newest = __atomic_load_n(&w->fresh_aside, __ATOMIC_RELAXED);
+
+	if (!newest)
+		w->aside_count = 0;
+	if (w->aside_count == ASIDE_MAX)
+		return false;
+	w->aside_count++;
+	do {
+		t->next = newest;
+		weir__point();
+	} while (!__atomic_compare_exchange_n(&w->fresh_aside, &newest, t, false, __ATOMIC_SEQ_CST,
+	                                      __ATOMIC_RELAXED));
+	return true;
+}
+
+void weir__fresh_gather(struct weir__worker *w)
+{
+	weir__task *t = __atomic_exchange_n(&w->fresh_aside, NULL, __ATOMIC_ACQUIRE);
+	weir__task *oldest = NULL, *next;
+
+	for (; t; t = next) {
+		next = t->next;
+		t->next = oldest;
+		oldest = t;
+	}
+	for (t = oldest; t; t = next) {
+		next = t->next;
+		weir__fresh_link(w, t);
+	}
+}
+
 uint32_t weir__fresh_append_locked(struct weir__worker *w, weir__task *t)
 {
 	uint32_t count;
 
-	weir__bias_acquire(&w->fresh_lock, weir__here());
+	if (w != weir__self() || !weir__lock_try(&w->fresh_lock.lock)) {
+		if (w == weir__self() && put_aside(w, t))
+			return __atomic_load_n(&w->fresh_count, __ATOMIC_RELAXED) + 1;
+		weir__bias_acquire(&w->fresh_lock, weir__here());
+	}
 	count = weir__fresh_append(w, t);
 	weir__bias_release(&w->fresh_lock, weir__here());
 	if (w != weir__self())
@@ -57,47 +119,92 @@ weir__task *weir__fresh_wake_one_and(struct weir__worker *w, weir__task *t)
 	return t;
 }
 
-static bool can_steal_from(const struct weir__worker *from, uint32_t least)
+weir__task *weir__fresh_adopt(struct weir__worker *w, weir__task *t)
 {
-	return __atomic_load_n(&from->fresh_count, __ATOMIC_SEQ_CST) >= least;
+	struct weir__part *part = weir__scope_part(t->ctx.scope, w->index);
+
+	if (!part) {
+		/* Without memory for it the task goes back to where it was started. */
+		weir__place(t, t->worker);
+		return NULL;
+	}
+	t->member.part = part;
+	__atomic_store_n(&t->worker, w, __ATOMIC_RELAXED); /* For good. */
+	return t;
 }
 
-/* Moves half of the other's new tasks here, at most STEAL_MAX. Takes both locks in turn, never
- * together. */
+void weir__fresh_mark(struct weir__worker *w, weir__task *t, uint32_t count)
+{
+	t->next_mark = NULL;
+	w->marks.after = 0;
+	if (w->marks.first) {
+		w->marks.last->next_mark = t;
+	} else {
+		w->marks.first = t;
+		w->marks.before = count;
+	}
+	w->marks.last = t;
+}
+
+/* Under the lock of who is stolen from: the last task of those that go, and how many they are. */
+static weir__task *last_to_take(struct weir__worker *from, uint32_t *ret_n)
+{
+	struct weir__marks *m = &from->marks;
+	weir__task *last = from->fresh_first;
+	uint32_t most = (from->fresh_count + 1) / 2, n = 0;
+
+	if (m->first && m->before <= most) {
+		if (most > STEAL_MAX_LONG)
+			most = STEAL_MAX_LONG;
+		do {
+			last = m->first;
+			n += m->before;
+			weir__fresh_next_mark(from);
+		} while (m->first && n + WEIR__STRETCH <= most);
+	} else {
+		if (most > STEAL_MAX)
+			most = STEAL_MAX;
+		for (n = 1; n < most; n++)
+			last = last->next;
+		if (m->first)
+			m->before -= n;
+	}
+	*ret_n = n;
+	return last;
+}
+
+/* Moves half of the other's new tasks here, up to a bound. Takes both locks in turn, never together. */
 static bool steal_from(struct weir__worker *w, struct weir__worker *from)
 {
-	weir__task *first = NULL, **last = &first, *t;
+	weir__task *first, *last;
 	uint32_t n;
 
 	weir__bias_acquire(&from->fresh_lock, weir__here());
-	n = (from->fresh_count + 1) / 2;
-	if (n > STEAL_MAX)
-		n = STEAL_MAX;
+	/* Its owner does that sooner, for it has them in its cache; unless it starts no more. */
+	if (from->fresh_count < STEAL_MAX)
+		weir__fresh_gather(from);
+	first = from->fresh_first;
 	/* Without memory for a part of its scope here, leave it where it is. */
-	w->loot_ended = w->ended;
-	while (n-- && from->fresh_first) {
-		struct weir__part *part = weir__scope_part(from->fresh_first->ctx.scope, w->index);
-
-		if (!part)
-			break;
-		t = weir__fresh_take(from);
-		t->member.part = part;
-		weir__count(&w->counts.steals, 1);
-		w->loot++;
-		t->next = NULL;
-		*last = t;
-		last = &t->next;
-	}
-	weir__bias_release(&from->fresh_lock, weir__here());
-	if (!first)
+	if (!first || !weir__scope_part(first->ctx.scope, w->index)) {
+		weir__bias_release(&from->fresh_lock, weir__here());
 		return false;
-	w->loot_at = weir__now_coarse();
+	}
+	last = last_to_take(from, &n);
+	from->fresh_first = last->next;
+	if (!from->fresh_first)
+		from->fresh_last = &from->fresh_first;
+	last->next = NULL;
+	__atomic_store_n(&from->fresh_count, from->fresh_count - n, __ATOMIC_RELEASE);
+	weir__bias_release(&from->fresh_lock, weir__here());
+	weir__count(&w->counts.steals, n);
+	w->loot = n;
+	w->loot_ended = w->ended;
+	w->loot_at = weir_now();
 	weir__bias_acquire(&w->fresh_lock, weir__here());
-	for (t = first; t; t = t->next)
-		__atomic_store_n(&w->fresh_count, w->fresh_count + 1, __ATOMIC_RELEASE);
 	*w->fresh_last = first;
-	w->fresh_last = last;
-	w->fresh_crowd.count = 0;
+	w->fresh_last = &last->next;
+	weir__fresh_forget(w);
+	__atomic_store_n(&w->fresh_count, w->fresh_count + n, __ATOMIC_RELEASE);
 	weir__bias_release(&w->fresh_lock, weir__here());
 	return true;
 }
@@ -109,17 +216,26 @@ static void judge_loot(struct weir__worker *w)
 
 	if (!w->loot || weir__simulating)
 		return;
-	now = weir__now_coarse();
+	now = weir_now();
 	if (w->ended - w->loot_ended >= w->loot && now - w->loot_at < w->loot * STEAL_PAYS_NS)
 		__atomic_store_n(&weir__rt.no_steal_until, now + STEAL_PAUSE_NS, __ATOMIC_RELAXED);
+	else if (now - w->loot_at < SMALL_PAYS_NS)
+		__atomic_store_n(&weir__rt.no_small_until, w->loot_at + SMALL_EVERY_NS,
+		                 __ATOMIC_RELAXED);
 	w->loot = 0;
 }
 
-static bool may_steal(void)
+static bool loot_around(uint32_t least)
 {
-	int64_t until = __atomic_load_n(&weir__rt.no_steal_until, __ATOMIC_RELAXED);
+	for (int i = 0; i < weir__rt.count; i++)
+		if (can_steal_from(&weir__rt.workers[i], least))
+			return true;
+	return false;
+}
 
-	return weir__likely(!until) || weir__now_coarse() >= until;
+bool weir__loot_around(void)
+{
+	return loot_around(least_loot());
 }
 
 weir__task *weir__steal(struct weir__worker *w)
@@ -127,11 +243,11 @@ weir__task *weir__steal(struct weir__worker *w)
 	bool any = __atomic_load_n(&w->steal_any, __ATOMIC_RELAXED) &&
 	           __atomic_exchange_n(&w->steal_any, 0, __ATOMIC_RELAXED);
 	bool got = false;
-	uint32_t least = any || weir__simulating ? 1 : 2;
-	uint32_t start = weir_random((uint32_t)weir__rt.count);
+	uint32_t start = weir_random((uint32_t)weir__rt.count), least;
 
 	judge_loot(w);
-	if (!any && !weir__simulating && !weir__loot_around())
+	least = any || weir__simulating ? 1 : least_loot();
+	if (!any && !weir__simulating && !loot_around(least))
 		return NULL;
 	__atomic_add_fetch(&weir__rt.searching, 1, __ATOMIC_RELAXED);
 	for (int i = 0; i < weir__rt.count && !got; i++) {
@@ -142,12 +258,4 @@ weir__task *weir__steal(struct weir__worker *w)
 	}
 	__atomic_sub_fetch(&weir__rt.searching, 1, __ATOMIC_RELAXED);
 	return got ? weir__fresh_pop(w) : NULL;
-}
-
-bool weir__loot_around(void)
-{
-	for (int i = 0; i < weir__rt.count && may_steal(); i++)
-		if (can_steal_from(&weir__rt.workers[i], 2))
-			return true;
-	return false;
 }

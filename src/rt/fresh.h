@@ -6,9 +6,14 @@
  * Stealing: only what never ran, and only from a queue of two or more, since the owner takes a
  * single one soon (a sleeper is woken when such a queue grows or shrinks, but not more often than
  * every THIEF_EVERY_NS); if it does not, the supervisor notices and lets a sleeper take it
- * (steal_any). Stealing costs both some microseconds: if all that was stolen ended in less than that,
- * nobody steals for STEAL_PAUSE_NS. (What waits for something instead of ending lives on here: that is
- * worth a theft.)
+ * (steal_any). Stealing costs both some 20 µs: if all that was stolen ended in less than a microsecond
+ * each, nobody steals for STEAL_PAUSE_NS. (What waits for something instead of ending lives on here: that
+ * is worth a theft.) And if the thief was through with it sooner than it is worth, the next theft comes
+ * SMALL_EVERY_NS after that one, or when there is more to take.
+ *
+ * The owner does not wait for a thief when it starts tasks: while another has the lock it puts them aside,
+ * newest first, on a short list that it alone adds to and whoever has the lock takes as a whole: itself,
+ * mostly.
  */
 #ifndef WEIR_RT_FRESH_H
 #define WEIR_RT_FRESH_H
@@ -16,15 +21,19 @@
 #include "rt/task.h"
 
 /* A queue as long as this is longer than the caches. Its tasks know who comes a little later, as those of
- * a crowd do. */
+ * a crowd do, and some of them are marked. */
 enum { WEIR__FRESH_LONG = 2048 };
 
 /* Lets a worker that sleeps look for what it may steal. */
 void weir__fresh_wake_one(struct weir__worker *not_this);
 
+/* Under the lock: what was put aside joins the queue. */
+void weir__fresh_gather(struct weir__worker *w);
+
 /* Where it has to be shared, a moment ago or often: the slow halves of what is below. */
 uint32_t weir__fresh_append_locked(struct weir__worker *w, weir__task *t);
 weir__task *weir__fresh_take_locked(struct weir__worker *w);
+weir__task *weir__fresh_adopt(struct weir__worker *w, weir__task *t);
 weir__task *weir__fresh_wake_one_and(struct weir__worker *w, weir__task *t);
 
 /* Moves tasks of others here and gives the first of them, or NULL. */
@@ -49,8 +58,37 @@ static inline bool weir__fresh_wants_thief(uint32_t count)
 	       (count < 8 || count % 8 == 0);
 }
 
-/* Under the lock. */
-static inline uint32_t weir__fresh_append(struct weir__worker *w, weir__task *t)
+/* Are there new tasks in its queue? */
+static inline bool weir__fresh_any(const struct weir__worker *w)
+{
+	return __atomic_load_n(&w->fresh_count, __ATOMIC_SEQ_CST) ||
+	       __atomic_load_n(&w->fresh_aside, __ATOMIC_SEQ_CST);
+}
+
+static inline bool weir__fresh_has_aside(const struct weir__worker *w)
+{
+	return weir__unlikely(__atomic_load_n(&w->fresh_aside, __ATOMIC_RELAXED) != NULL);
+}
+
+/* Under the lock: the task, the queue's last of `count`, is a mark. */
+void weir__fresh_mark(struct weir__worker *w, weir__task *t, uint32_t count);
+
+/* Under the lock: who is in the queue is of no crowd and no mark. */
+static inline void weir__fresh_forget(struct weir__worker *w)
+{
+	w->fresh_crowd.count = 0;
+	w->marks = (struct weir__marks){ .first = NULL };
+}
+
+/* Under the lock: the first mark is no longer in the queue. */
+static inline void weir__fresh_next_mark(struct weir__worker *w)
+{
+	w->marks.first = w->marks.first->next_mark;
+	w->marks.before = WEIR__STRETCH;
+}
+
+/* Under the lock: at the end of the queue as it is. */
+static inline uint32_t weir__fresh_link(struct weir__worker *w, weir__task *t)
 {
 	uint32_t count = w->fresh_count + 1;
 
@@ -60,25 +98,40 @@ static inline uint32_t weir__fresh_append(struct weir__worker *w, weir__task *t)
 	if (weir__unlikely(count > WEIR__FRESH_LONG)) {
 		/* Who is in the crowd is among the last of the queue, or was taken from a short one. */
 		if (count == WEIR__FRESH_LONG + 1)
-			w->fresh_crowd.count = 0;
+			weir__fresh_forget(w);
 		weir__crowd_add(&w->fresh_crowd, t);
+		if (weir__unlikely(++w->marks.after >= WEIR__STRETCH))
+			weir__fresh_mark(w, t, count);
 	}
 	__atomic_store_n(&w->fresh_count, count, __ATOMIC_RELEASE);
 	return count;
 }
 
 /* Under the lock. */
+static inline uint32_t weir__fresh_append(struct weir__worker *w, weir__task *t)
+{
+	if (weir__fresh_has_aside(w))
+		weir__fresh_gather(w);
+	return weir__fresh_link(w, t);
+}
+
+/* Under the lock. */
 static inline weir__task *weir__fresh_take(struct weir__worker *w)
 {
-	weir__task *t = w->fresh_first;
+	weir__task *t;
 
+	if (weir__fresh_has_aside(w))
+		weir__fresh_gather(w);
+	t = w->fresh_first;
 	if (weir__unlikely(!t))
 		return NULL;
+	if (weir__unlikely(w->marks.first != NULL) && --w->marks.before == 0)
+		weir__fresh_next_mark(w);
 	w->fresh_first = t->next;
 	if (!w->fresh_first)
 		w->fresh_last = &w->fresh_first;
-	else if (weir__unlikely(w->fresh_count > WEIR__FRESH_LONG))
-		weir__expect((weir__task *)((uintptr_t)t->msg.next - offsetof(weir__task, msg)));
+	else if (weir__unlikely(t->msg.next != NULL))
+		weir__crowd_expect(t);
 	else
 		weir__expect(w->fresh_first);
 	__atomic_store_n(&w->fresh_count, w->fresh_count - 1, __ATOMIC_RELEASE);
@@ -105,7 +158,7 @@ static inline weir__task *weir__fresh_pop(struct weir__worker *w)
 {
 	weir__task *t;
 
-	if (!__atomic_load_n(&w->fresh_count, __ATOMIC_RELAXED))
+	if (!__atomic_load_n(&w->fresh_count, __ATOMIC_RELAXED) && !weir__fresh_has_aside(w))
 		return NULL;
 	if (weir__likely(weir__bias_enter(&w->fresh_lock, w->index))) {
 		t = weir__fresh_take(w);
@@ -115,7 +168,8 @@ static inline weir__task *weir__fresh_pop(struct weir__worker *w)
 	}
 	if (weir__unlikely(!t))
 		return NULL;
-	__atomic_store_n(&t->worker, w, __ATOMIC_RELAXED); /* For good. */
+	if (weir__unlikely(t->worker != w))
+		t = weir__fresh_adopt(w, t);
 	if (weir__fresh_wants_thief(__atomic_load_n(&w->fresh_count, __ATOMIC_RELAXED)))
 		return weir__fresh_wake_one_and(w, t);
 	return t;

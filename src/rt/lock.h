@@ -78,6 +78,16 @@ static inline void weir__lock_acquire(weir__lock *l)
 		weir__lock_slow(l);
 }
 
+/* False while somebody holds it. */
+static inline bool weir__lock_try(weir__lock *l)
+{
+	uint32_t free_word = 0;
+
+	weir__point();
+	return __atomic_compare_exchange_n(&l->word, &free_word, 1, false, __ATOMIC_ACQUIRE,
+	                                   __ATOMIC_RELAXED);
+}
+
 static inline void weir__lock_release(weir__lock *l)
 {
 	if (weir__unlikely(__atomic_exchange_n(&l->word, 0, __ATOMIC_RELEASE) == 2))

@@ -49,16 +49,10 @@ uint32_t weir__outsiders;
 uint32_t weir__budget = WEIR__BUDGET;
 __thread struct weir__worker *weir__self_tls __attribute__((tls_model("initial-exec")));
 
-/* Has the lines of a task and of its first frames fetched; if there is none, nothing happens. */
 static __attribute__((noinline)) weir__task *one_of_crowd(struct weir__worker *w, weir__task *t)
 {
-	enum { FRAMES = 5 };
-	uintptr_t later = (uintptr_t)t->msg.next - offsetof(weir__task, msg);
-
 	w->crowd--;
-	for (uintptr_t at = later - FRAMES * WEIR__CACHE_LINE;
-	     at < later + offsetof(weir__task, name); at += WEIR__CACHE_LINE)
-		__builtin_prefetch((void *)at, 1);
+	weir__crowd_expect(t);
 	return t;
 }
 
@@ -287,8 +281,7 @@ static void run(struct weir__worker *w, weir__task *t)
 
 static bool work_around(const struct weir__worker *w)
 {
-	if (__atomic_load_n(&w->inbox, __ATOMIC_SEQ_CST) ||
-	    __atomic_load_n(&w->fresh_count, __ATOMIC_SEQ_CST) ||
+	if (__atomic_load_n(&w->inbox, __ATOMIC_SEQ_CST) || weir__fresh_any(w) ||
 	    __atomic_load_n(&weir__rt.stopping, __ATOMIC_SEQ_CST))
 		return true;
 	return weir__loot_around();
@@ -457,7 +450,7 @@ void weir__worker_loop(struct weir__worker *w)
 		w->direct = 0;
 		if (t)
 			run(w, t);
-		else if (!run_late(w))
+		else if (!run_late(w) && (weir__simulating || !weir__stacks_ahead()))
 			go_idle(w);
 	}
 	while (run_inbox(w) || run_late(w))

@@ -84,7 +84,7 @@ static void task_entry(void *arg)
 	__builtin_unreachable();
 }
 
-/* Hands to a worker a task that nobody else may take. */
+/* On the worker to which a task was handed that nobody else may take. */
 static void placed(struct weir__msg *m)
 {
 	weir__task *t = weir__container(m, weir__task, msg);
@@ -93,6 +93,15 @@ static void placed(struct weir__msg *m)
 	t->next = NULL;
 	*w->ready_last = t;
 	w->ready_last = &t->next;
+}
+
+void weir__place(weir__task *t, struct weir__worker *to)
+{
+	t->msg.fn = placed;
+	if (to == weir__self())
+		placed(&t->msg);
+	else
+		weir__post_to(to, &t->msg);
 }
 
 /* Numbers are taken by the block, so that workers do not meet at each spawn. */
@@ -198,15 +207,10 @@ static __attribute__((noinline)) int spawn_any(const weir_ctx *ctx, int worker, 
 	if (!t)
 		return -ENOMEM;
 	describe(t, next_id(w), fn, arg, name, place, end, owner);
-	if (worker < 0) {
+	if (worker < 0)
 		weir__fresh_push(to, t);
-		return 0;
-	}
-	t->msg.fn = placed;
-	if (to == w)
-		placed(&t->msg);
 	else
-		weir__post(worker, &t->msg);
+		weir__place(t, to);
 	return 0;
 }
 

@@ -6,7 +6,9 @@
  * as many mappings as there are slabs; it is probed by calling it. Else mprotect, which splits a
  * mapping per stack and fails near 32,000 of them (vm.max_map_count): then spawn fails and says
  * so. Beyond the first few stacks of a program several are made ready at once, their guards and the
- * pages of their tops by one system call each: so the kernel takes a quarter less time for each.
+ * pages of their tops by one system call each: so the kernel takes a quarter less time for each. And
+ * without the lock: two threads that make stacks ready, each in a slab of its own, are nearly twice as
+ * fast as one. So for each run of them a worker that is out of work makes another.
  *
  * The guard is 36 KiB or more because libraries of Debian have unprobed frames of up to 33 KB
  * that would jump over a single page.
@@ -19,7 +21,8 @@
  * free costs as much as the rest of a task's end, and a program that had a million tasks soon
  * wants them again.
  *
- * Lock: `lock` guards the slabs and what is written at their beginnings. Slabs are never
+ * Lock: `lock` guards the slabs and what is written at their beginnings. Who makes stacks of a slab
+ * ready, or gives back its pages, takes it out of its lists meanwhile. Slabs are never
  * unmapped; the fault handler reads their table without the lock, so it only grows.
  */
 #include "rt/stack.h"
@@ -65,19 +68,21 @@ enum {
 	SLAB = 64 << 20,
 	GUARD_MIN = 36 * 1024,
 	SLABS_MAX = 1 << 15,
-	MOVE = 128,              /* between a cache and the slabs at a time */
-	FREE_KEEP = 4096,        /* free stacks whose pages stay */
-	ALONE = 64,              /* the first stacks, made ready one at a time; later … */
-	TOGETHER = 8,            /* … so many */
+	MOVE = 128,       /* between a cache and the slabs at a time */
+	FREE_KEEP = 4096, /* free stacks whose pages stay */
+	ALONE = 64,       /* the first stacks, made ready one at a time; later … */
+	TOGETHER = 8,     /* … so many */
+	AHEAD = 8,        /* runs of as many that idle workers may make before they are wanted */
 	UNIT = WEIR__STACK_UNIT, /* a slab has fewer than 2^16 */
 };
 #define TRIM_NS WEIR_SEC(5)
 
 struct slab {
 	struct weir__list link; /* in free_slabs; unlinked: nothing is free */
+	struct weir__list open; /* in open_slabs; unlinked: it is full, or somebody is at it */
 	uint32_t first, stride; /* where the first stack begins, and how far it is to the next */
-	uint32_t guarded;       /* ready to be carved */
-	uint32_t carved, free_count;
+	uint32_t carved;        /* stacks that were made ready */
+	uint32_t free_count;
 	bool kept;          /* free stacks have pages */
 	int64_t free_since; /* all of them */
 	uint16_t free[];    /* where the free ones begin, in units; the last is taken first */
@@ -87,11 +92,15 @@ static weir__lock lock;
 /* Those with free stacks: taken from the front, put back at the front when the first of their
  * stacks becomes free. */
 static struct weir__list free_slabs = { &free_slabs, &free_slabs };
+/* Those of which more stacks can be made. */
+static struct weir__list open_slabs = { &open_slabs, &open_slabs };
+static uint32_t wanted;     /* atomic: runs of stacks that idle workers should make */
 static uint32_t free_count; /* in all slabs */
 static uint32_t idle_slabs; /* kept, and all their stacks are free */
 static char *slabs[SLABS_MAX];
 static uint32_t slab_count;
-static bool guard_by_mprotect;
+/* Atomic, relaxed: what the kernel was seen not to do. */
+static bool guard_by_mprotect, one_by_one;
 #ifdef WEIR__ASAN
 bool weir__stack_watched = true;
 #else
@@ -159,12 +168,15 @@ static bool is_writable(char *at)
 static bool install_guard(char *at, size_t size)
 {
 	static struct weir__log_limit limit;
-	static bool seen;
+	static bool seen; /* atomic, relaxed */
 
-	if (!guard_by_mprotect) {
-		if (madvise(at, size, MADV_GUARD_INSTALL) == 0 && (seen || !is_writable(at)))
-			return seen = true;
-		guard_by_mprotect = true;
+	if (!__atomic_load_n(&guard_by_mprotect, __ATOMIC_RELAXED)) {
+		if (madvise(at, size, MADV_GUARD_INSTALL) == 0 &&
+		    (__atomic_load_n(&seen, __ATOMIC_RELAXED) || !is_writable(at))) {
+			__atomic_store_n(&seen, true, __ATOMIC_RELAXED);
+			return true;
+		}
+		__atomic_store_n(&guard_by_mprotect, true, __ATOMIC_RELAXED);
 	}
 	if (mprotect(at, size, PROT_NONE) == 0)
 		return true;
@@ -174,17 +186,14 @@ static bool install_guard(char *at, size_t size)
 	return false;
 }
 
-/* Guards of the next `n` stacks from `at` on, by one call: how many are in place. The pages of their
- * tops come with them, since they are wanted soon. */
-static uint32_t install_guards(char *at, uint32_t n)
+/* Guards of `n` stacks from `at` on, by one call: how many are in place. The pages of their tops come
+ * with them, since they are wanted soon. */
+static uint32_t install_together(char *at, uint32_t n)
 {
-	static bool refused;
 	struct iovec guards[TOGETHER], tops[TOGETHER];
 	size_t page = weir__page_size();
 	ssize_t done;
 
-	if (guard_by_mprotect || refused || RUNNING_ON_VALGRIND)
-		return 0;
 	for (uint32_t i = 0; i < n; i++, at += stride()) {
 		guards[i] = (struct iovec){ at - guard_size(), guard_size() };
 		tops[i] = (struct iovec){ at + WEIR__STACK_SIZE - page, page };
@@ -192,7 +201,7 @@ static uint32_t install_guards(char *at, uint32_t n)
 	done = syscall(SYS_process_madvise, PIDFD_SELF_PROCESS, guards, (size_t)n,
 	               MADV_GUARD_INSTALL, 0);
 	if (done <= 0) {
-		refused = true;
+		__atomic_store_n(&one_by_one, true, __ATOMIC_RELAXED);
 		return 0;
 	}
 	n = (uint32_t)((size_t)done / guard_size());
@@ -202,20 +211,13 @@ static uint32_t install_guards(char *at, uint32_t n)
 	return n;
 }
 
-/* Under the lock: at least one more stack of this slab has its guard. */
-static bool make_ready(struct slab *s)
+static uint32_t install_guards(char *at, uint32_t n)
 {
-	char *at = numbered(s, s->guarded);
-	uint32_t n = per_slab() - s->guarded;
+	uint32_t done = n > 1 ? install_together(at, n) : 0;
 
-	if (s != (struct slab *)slabs[0] || s->guarded >= ALONE)
-		s->guarded += install_guards(at, n < TOGETHER ? n : TOGETHER);
-	if (s->carved < s->guarded)
-		return true;
-	if (!install_guard(at - guard_size(), guard_size()))
-		return false;
-	s->guarded++;
-	return true;
+	while (done < n && install_guard(at + done * stride() - guard_size(), guard_size()))
+		done++;
+	return done;
 }
 
 /* Address space, aligned to its own size. */
@@ -236,45 +238,121 @@ static char *map_slab(void)
 	return at + before;
 }
 
-/* Under the lock: the top of a stack that never was one. */
-static char *carve(void)
-{
-	struct slab *s = slab_count ? (struct slab *)slabs[slab_count - 1] : NULL;
-	char *at;
-
-	if (!s || s->carved == per_slab()) {
-		if (slab_count == SLABS_MAX)
-			return NULL;
-		at = map_slab();
-		if (!at) {
-			weir__log_rare(WEIR__ERROR, "rt",
-			               "no address space or mapping left for stacks (see "
-			               "vm.max_map_count)");
-			return NULL;
-		}
-		if (RUNNING_ON_VALGRIND)
-			weir__stack_watched = true;
-		s = (struct slab *)at;
-		s->first = (uint32_t)(head() + guard_size());
-		s->stride = (uint32_t)stride();
-		slabs[slab_count] = at;
-		__atomic_store_n(&slab_count, slab_count + 1, __ATOMIC_RELEASE);
-	}
-	if (s->carved == s->guarded && !make_ready(s))
-		return NULL;
-	at = numbered(s, s->carved++);
-	(void)VALGRIND_STACK_REGISTER(at, at + WEIR__STACK_SIZE); /* Never unmapped. */
-	return top_of(at);
-}
-
-/* Under the lock. */
-static char *take(void)
+/* Under the lock: an open slab, taken out of the list. */
+static struct slab *open_slab(void)
 {
 	struct slab *s;
 
-	if (weir__list_empty(&free_slabs))
-		return carve();
-	s = weir__container(free_slabs.next, struct slab, link);
+	if (!weir__list_empty(&open_slabs))
+		return weir__container(weir__list_pop(&open_slabs), struct slab, open);
+	s = slab_count < SLABS_MAX ? (struct slab *)map_slab() : NULL;
+	if (!s) {
+		weir__log_rare(WEIR__ERROR, "rt",
+		               "no address space or mapping left for stacks (see "
+		               "vm.max_map_count)");
+		return NULL;
+	}
+	if (RUNNING_ON_VALGRIND)
+		weir__stack_watched = true;
+	s->first = (uint32_t)(head() + guard_size());
+	s->stride = (uint32_t)stride();
+	slabs[slab_count] = (char *)s;
+	__atomic_store_n(&slab_count, slab_count + 1, __ATOMIC_RELEASE);
+	return s;
+}
+
+/* Of this slab's next stacks, how many are to be made ready at a time? */
+static uint32_t run_of(const struct slab *s)
+{
+	uint32_t left = per_slab() - s->carved;
+
+	if ((s == (struct slab *)slabs[0] && s->carved < ALONE) || RUNNING_ON_VALGRIND ||
+	    __atomic_load_n(&guard_by_mprotect, __ATOMIC_RELAXED) ||
+	    __atomic_load_n(&one_by_one, __ATOMIC_RELAXED))
+		return 1;
+	return left < TOGETHER ? left : TOGETHER;
+}
+
+/* Under the lock: the next `n` stacks of a slab are ready, and free. */
+static void add_free(struct slab *s, uint32_t n)
+{
+	if (s->kept && s->free_count == s->carved)
+		idle_slabs--;
+	if (!s->free_count && n)
+		weir__list_prepend(&free_slabs, &s->link);
+	for (uint32_t i = 0; i < n; i++)
+		s->free[s->free_count++] =
+			(uint16_t)((size_t)(numbered(s, s->carved + i) - (char *)s) / UNIT);
+	s->carved += n;
+	free_count += n;
+	s->kept = s->carved > 0;
+	if (s->kept && s->free_count == s->carved) {
+		s->free_since = weir__now_coarse();
+		idle_slabs++;
+	}
+}
+
+/* Under the lock, which is left meanwhile: how many stacks more are free. */
+static uint32_t make_stacks(void)
+{
+	struct slab *s = open_slab();
+	uint32_t n;
+	char *at;
+
+	if (!s)
+		return 0;
+	at = numbered(s, s->carved);
+	n = run_of(s);
+	/* In a simulation that would be a point where others may run, and which stacks are made ready
+	 * depends on earlier runs. */
+	if (!weir__simulating)
+		weir__lock_release(&lock);
+	n = install_guards(at, n);
+	for (uint32_t i = 0; i < n; i++, at += stride())
+		(void)VALGRIND_STACK_REGISTER(at, at + WEIR__STACK_SIZE); /* Never unmapped. */
+	if (!weir__simulating)
+		weir__lock_acquire(&lock);
+	add_free(s, n);
+	if (s->carved < per_slab())
+		weir__list_prepend(&open_slabs, &s->open);
+	return n;
+}
+
+/* Under the lock, which may be left meanwhile: is there a free one? */
+static bool some_free(void)
+{
+	uint32_t n;
+
+	while (weir__list_empty(&free_slabs)) {
+		n = make_stacks();
+		if (n == TOGETHER && wanted < AHEAD)
+			__atomic_store_n(&wanted, wanted + 1, __ATOMIC_RELAXED);
+		if (!n)
+			return !weir__list_empty(&free_slabs);
+	}
+	return true;
+}
+
+bool weir__stacks_ahead(void)
+{
+	uint32_t n = 0;
+
+	if (!__atomic_load_n(&wanted, __ATOMIC_RELAXED))
+		return false;
+	weir__lock_acquire(&lock);
+	if (wanted) {
+		__atomic_store_n(&wanted, wanted - 1, __ATOMIC_RELAXED);
+		n = make_stacks();
+	}
+	weir__lock_release(&lock);
+	return n > 0;
+}
+
+/* Under the lock; some are free. */
+static char *take(void)
+{
+	struct slab *s = weir__container(free_slabs.next, struct slab, link);
+
 	if (s->free_count == s->carved && s->kept)
 		idle_slabs--;
 	if (s->free_count == 1)
@@ -305,16 +383,12 @@ static __attribute__((noinline)) bool refill(struct weir__stack_cache *cache)
 {
 	/* How many are free depends on earlier runs; a simulation must not. */
 	unsigned most = weir__simulating ? 1 : MOVE;
-	char *top;
 
 	weir__lock_acquire(&lock);
-	/* Only what is free already: a stack that is carved costs memory. */
-	do {
-		top = take();
-		if (!top)
-			break;
-		cache->free[cache->count++] = top;
-	} while (cache->count < most && !weir__list_empty(&free_slabs));
+	if (some_free())
+		do
+			cache->free[cache->count++] = take();
+		while (cache->count < most && !weir__list_empty(&free_slabs));
 	weir__lock_release(&lock);
 	return cache->count > 0;
 }
@@ -335,7 +409,7 @@ char *weir__stack_get_slow(struct weir__stack_cache *cache)
 		return NULL;
 	if (!cache) {
 		weir__lock_acquire(&lock);
-		top = take();
+		top = some_free() ? take() : NULL;
 		weir__lock_release(&lock);
 		return top;
 	}
@@ -367,7 +441,7 @@ void weir__stack_put_slow(struct weir__stack_cache *cache, char *top, void *deep
 	cache->free[cache->count++] = top;
 }
 
-/* Under the lock: a slab whose pages may go, out of the list so that nobody takes from it. */
+/* Under the lock: a slab whose pages may go, out of the lists so that nobody is at it meanwhile. */
 static struct slab *find_idle(int64_t now_ns)
 {
 	weir__list_each (node, &free_slabs) {
@@ -375,6 +449,10 @@ static struct slab *find_idle(int64_t now_ns)
 
 		if (!s->kept || s->free_count < s->carved || now_ns - s->free_since < TRIM_NS)
 			continue;
+		if (weir__list_linked(&s->open))
+			weir__list_remove(&s->open);
+		else if (s->carved < per_slab())
+			continue; /* Somebody makes more of it. */
 		weir__list_remove(&s->link);
 		free_count -= s->free_count;
 		idle_slabs--;
@@ -393,7 +471,7 @@ int64_t weir__stacks_trim(int64_t now_ns)
 		weir__lock_acquire(&lock);
 		more = idle_slabs > 0 && free_count > FREE_KEEP;
 		s = more ? find_idle(now_ns) : NULL;
-		size = s ? s->carved * stride() : 0; /* More may be carved meanwhile. */
+		size = s ? s->carved * stride() : 0;
 		weir__lock_release(&lock);
 		if (!s)
 			return more ? now_ns + TRIM_NS : WEIR_NEVER;
@@ -403,6 +481,8 @@ int64_t weir__stacks_trim(int64_t now_ns)
 		s->kept = false;
 		free_count += s->free_count;
 		weir__list_append(&free_slabs, &s->link);
+		if (s->carved < per_slab())
+			weir__list_append(&open_slabs, &s->open);
 		weir__lock_release(&lock);
 	}
 }

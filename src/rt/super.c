@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "rt/fresh.h"
 #include "rt/hog.h"
 #include "rt/lock.h"
 #include "rt/task.h"
@@ -261,7 +262,7 @@ static bool watch(void)
 		if (turn != seen->turn || !asleep)
 			active = true;
 		if (turn == seen->turn && !asleep) {
-			uint32_t fresh = __atomic_load_n(&w->fresh_count, __ATOMIC_RELAXED);
+			bool fresh = weir__fresh_any(w);
 
 			if (++seen->same == HOG_TICKS)
 				weir__hog_report(w);

@@ -42,7 +42,10 @@ struct weir__task {
 	struct weir__wait *wait; /* what it is parked on */
 	const char *what;        /* what it waits on; NULL: ready or running */
 	void *lowest;            /* the deepest stack pointer seen at a switch */
-	weir_scope *wait_scope;
+	union {
+		weir_scope *wait_scope;
+		weir__task *next_mark; /* before it runs: see struct weir__marks */
+	};
 	const void *on;
 	int64_t since_ns, until_ns; /* for those who look; until only while it waits */
 	weir_scope *checked;        /* the last scope found fit for its waits */
@@ -104,6 +107,17 @@ struct weir__crowd {
 	unsigned count;
 };
 
+/*
+ * Of a very long queue of new tasks each 256th is marked and knows the next mark, so that a thief takes
+ * whole stretches without a walk along tasks that are in no cache.
+ */
+enum { WEIR__STRETCH = 256 };
+struct weir__marks {
+	weir__task *first, *last; /* first: NULL, there are none */
+	uint32_t before;          /* tasks up to the first mark, itself included */
+	uint32_t after;           /* tasks since the last one */
+};
+
 struct weir__worker {
 	int index;
 	pthread_t thread;
@@ -116,7 +130,8 @@ struct weir__worker {
 	uint64_t glanced;    /* at the counter; its value */
 	uint64_t looked;     /* at descriptors and timers; the counter's value */
 	uint64_t id, id_end; /* for new tasks */
-	/* What it stole last: how many tasks, when, and how many had ended here before. */
+	/* What it stole last: how many tasks, when (by the exact clock), and how many had ended here
+	 * before. */
 	uint32_t loot;
 	int64_t loot_at;
 	uint64_t loot_ended;
@@ -166,7 +181,10 @@ struct weir__worker {
 	__attribute__((aligned(64))) struct weir__bias fresh_lock;
 	weir__task *fresh_first, **fresh_last; /* new tasks that may be stolen */
 	uint32_t fresh_count;                  /* atomic too, for a look without the lock */
-	struct weir__crowd fresh_crowd;        /* its last ones, while it is very long */
+	uint32_t aside_count;                  /* its own: an upper bound of them */
+	weir__task *fresh_aside; /* atomic: its newest ones, started while another had the lock */
+	struct weir__marks marks;
+	struct weir__crowd fresh_crowd; /* its last ones, while it is very long */
 
 	/* Simulation. */
 	struct weir__fiber sim_fiber; /* the scheduler's stack when logical */
@@ -189,6 +207,7 @@ struct weir__runtime {
 	uint32_t searching;     /* atomic: workers looking for work to steal */
 	uint32_t next_worker;   /* atomic: for spawns from foreign threads */
 	int64_t no_steal_until; /* atomic: stealing has not paid */
+	int64_t no_small_until; /* atomic: nor has stealing a few */
 	int64_t wake_ns;        /* atomic: what waking a sleeping worker takes */
 	uint64_t next_id;       /* atomic */
 };
@@ -225,6 +244,9 @@ static inline void weir__count(uint64_t *n, uint64_t more)
 int weir__spawn(const weir_ctx *ctx, int worker, weir_task_fn *fn, void *arg, const char *name,
                 const char *place, void (*end)(weir__task *t), void *owner);
 
+/* Hands a task that never ran to a worker for good. */
+void weir__place(weir__task *t, struct weir__worker *to);
+
 /* Frees the stack of the task that ended last, now that it was left. */
 void weir__bury(struct weir__worker *w);
 
@@ -249,6 +271,18 @@ static inline void weir__crowd_add(struct weir__crowd *crowd, weir__task *t)
 		(*place)->msg.next = &t->msg;
 	*place = t;
 	t->msg.next = &t->msg;
+}
+
+/* Has the lines fetched of the task that will run a little later than this one, and those of its first
+ * frames; if there is none, nothing happens. */
+static inline void weir__crowd_expect(const weir__task *t)
+{
+	enum { FRAMES = 5 };
+	uintptr_t later = (uintptr_t)t->msg.next - offsetof(weir__task, msg);
+
+	for (uintptr_t at = later - FRAMES * WEIR__CACHE_LINE;
+	     at < later + offsetof(weir__task, name); at += WEIR__CACHE_LINE)
+		__builtin_prefetch((void *)at, 1);
 }
 
 static inline void weir__ready_in_crowd(struct weir__worker *w, weir__task *t,

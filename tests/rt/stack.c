@@ -59,6 +59,29 @@ TEST(stacks_free_for_long_give_their_memory_back_and_work_again)
 		weir__stack_put(NULL, stacks[i], stacks[i]);
 }
 
+/* Of a program that makes many, when the kernel makes several ready at a time: where it does not, there
+ * is nothing to make ahead. */
+TEST(who_is_out_of_work_makes_a_bounded_number_of_stacks_ahead)
+{
+	static char *more[MANY];
+	int runs = 0;
+
+	for (int i = 0; i < MANY; i++) {
+		stacks[i] = weir__stack_get(NULL);
+		more[i] = weir__stack_get(NULL);
+		CHECK(stacks[i] && more[i]);
+	}
+	while (weir__stacks_ahead())
+		CHECK(++runs <= 8);
+	for (int i = 0; i < MANY; i++) {
+		CHECK(more[i] != stacks[i]);
+		use(more[i]);
+		weir__stack_put(NULL, stacks[i], stacks[i]);
+		weir__stack_put(NULL, more[i], more[i]);
+	}
+	CHECK(!weir__stacks_ahead());
+}
+
 TEST(a_stack_that_went_deep_gives_back_all_but_its_top)
 {
 	char *top = weir__stack_get(NULL), *bottom = weir__stack_bottom(top);
