@@ -10,9 +10,8 @@ SIM(a_stream_of_questions_does_not_use_up_its_memory, SEEDS)
 	static const char set[] = "\x0a\x0e\x0a\x07"
 				  "a.proto\x32\x03\x0a\x01S";
 	/* By name, of the file of a symbol, all services, extensions' numbers; each is answered. */
-	static const char *const questions[] = { "\x1a\x07"
-		                                 "a.proto",
-		                                 "\x22\x01S", "\x3a\x01*", "\x32\x01S" };
+	static const char *const questions[] = { "\x1a\x07\x61.proto", "\x22\x01S", "\x3a\x01*",
+		                                 "\x32\x01S" };
 	const void *msg;
 	weir_grpc *call;
 	struct demo d;
