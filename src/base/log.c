@@ -5,8 +5,9 @@
  * program. So a write first waits for room, a second at most; once that was in vain nothing waits
  * until there is room again, and how many lines were lost is said then. A worker waits for some
  * milliseconds only, for thousands of others wait for it: enough for a reader that is there, to
- * whom a burst came that the pipe does not hold. One thread at a time: room for one is not room for
- * two.
+ * whom a burst came that the pipe does not hold. That those were in vain does not say that a second
+ * will be: who has more patience than was in vain still waits, or one burst would cost a stop its
+ * last words. One thread at a time: room for one is not room for two.
  *
  * Rejected: O_NONBLOCK on standard error, which is shared with whoever else has that file open.
  * (Who writes there too may take the room between our look and our write: that is left.)
@@ -32,8 +33,9 @@ static _Atomic int log_form = WEIR__LOG_TEXT;
 enum { LINE_BYTES = 4096 };
 static _Thread_local int patience_ms = WEIR__LOG_LAST_WORDS_MS;
 static pthread_mutex_t writing = PTHREAD_MUTEX_INITIALIZER;
-static bool taken;  /* atomic: somebody waited for `writing` in vain */
-static bool unread; /* under writing: the last write found no room */
+/* So many milliseconds somebody waited in vain; 0: nobody since it last went well. */
+static int taken;   /* atomic: for `writing` */
+static int unread;  /* under writing: for room */
 static size_t lost; /* atomic; lines nobody was told of */
 
 static const char *const names[] = { "debug", "info", "warn", "error" };
@@ -122,6 +124,11 @@ static int own_description(int fd)
 	return open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 }
 
+static int longer(int a, int b)
+{
+	return a > b ? a : b;
+}
+
 /* Under `writing`. A pipe with room has PIPE_BUF bytes of it. */
 static int write_piece(int fd, const char *p, size_t n)
 {
@@ -130,9 +137,9 @@ static int write_piece(int fd, const char *p, size_t n)
 	int r, own;
 
 	do
-		r = poll(&room, 1, unread ? 0 : patience_ms);
+		r = poll(&room, 1, patience_ms > unread ? patience_ms : 0);
 	while (r < 0 && errno == EINTR);
-	unread = r == 0;
+	unread = r ? 0 : longer(unread, patience_ms);
 	if (r <= 0)
 		return r ? -errno : -EAGAIN;
 	own = own_description(fd);
@@ -140,7 +147,7 @@ static int write_piece(int fd, const char *p, size_t n)
 		done = write(own < 0 ? fd : own, p, n < PIPE_BUF ? n : PIPE_BUF);
 	while (done < 0 && errno == EINTR);
 	r = done < 0 ? -errno : (int)done;
-	unread = r == -EAGAIN;
+	unread = r == -EAGAIN ? patience_ms : 0;
 	if (own >= 0)
 		close(own);
 	return r;
@@ -148,19 +155,19 @@ static int write_piece(int fd, const char *p, size_t n)
 
 int weir__log_write(int fd, const char *p, size_t n)
 {
+	int in_vain = __atomic_load_n(&taken, __ATOMIC_RELAXED), r = 0;
 	struct timespec until;
-	int r = 0;
 
 	clock_gettime(CLOCK_REALTIME, &until);
 	until.tv_nsec += patience_ms % 1000 * 1000000L;
 	until.tv_sec += patience_ms / 1000 + until.tv_nsec / 1000000000;
 	until.tv_nsec %= 1000000000;
-	if (__atomic_load_n(&taken, __ATOMIC_RELAXED) ? pthread_mutex_trylock(&writing) :
-	                                                pthread_mutex_timedlock(&writing, &until)) {
-		__atomic_store_n(&taken, true, __ATOMIC_RELAXED);
+	if (patience_ms > in_vain ? pthread_mutex_timedlock(&writing, &until) :
+	                            pthread_mutex_trylock(&writing)) {
+		__atomic_store_n(&taken, longer(in_vain, patience_ms), __ATOMIC_RELAXED);
 		return -EAGAIN;
 	}
-	__atomic_store_n(&taken, false, __ATOMIC_RELAXED);
+	__atomic_store_n(&taken, 0, __ATOMIC_RELAXED);
 	for (; n > 0; p += r, n -= (size_t)r) {
 		r = write_piece(fd, p, n);
 		if (r < 0)

@@ -98,6 +98,25 @@ TEST(a_worker_gives_up_a_pipe_that_nobody_reads_long_before_a_second)
 	CHECK(least < 900 * 1000000LL);
 }
 
+TEST(who_has_more_patience_than_was_in_vain_still_waits_for_a_reader)
+{
+	static char much[100000];
+	int64_t from;
+	int p[2];
+
+	memset(much, 'x', sizeof much);
+	weir__log_patience(WEIR__LOG_WORKER_MS);
+	CHECK_EQ(pipe2(p, O_CLOEXEC), 0);
+	CHECK_EQ(weir__log_write(p[1], much, sizeof much), -EAGAIN);
+	CHECK_EQ(weir__log_patience(5 * WEIR__LOG_WORKER_MS), WEIR__LOG_WORKER_MS);
+	from = now();
+	CHECK_EQ(weir__log_write(p[1], "two\n", 4), -EAGAIN);
+	CHECK(now() - from > 4 * WEIR__LOG_WORKER_MS * 1000000LL);
+	close(p[0]);
+	close(p[1]);
+	weir__log_patience(WEIR__LOG_LAST_WORDS_MS);
+}
+
 TEST(a_text_into_a_terminal_that_nobody_reads_is_given_up)
 {
 	int reader = posix_openpt(O_RDWR | O_NOCTTY), terminal;
