@@ -2,8 +2,8 @@
 /* Stealing, and what else is seldom done to the queues of new tasks. See fresh.h. */
 #include "rt/fresh.h"
 
-/* At a time: so long the owner may have to wait. Of a very long queue more, for there the thief need not
- * walk from task to task. */
+/* At a time: so long the owner may have to wait. Of a very long queue more, for there the thief
+ * need not walk from task to task. */
 enum { STEAL_MAX = 256, STEAL_MAX_LONG = 4096, ASIDE_MAX = 256 };
 #define THIEF_EVERY_NS WEIR_US(50)
 #define STEAL_PAYS_NS  1000 /* a task */
@@ -26,7 +26,8 @@ static bool can_steal_from(const struct weir__worker *from, uint32_t least)
 {
 	uint32_t count = __atomic_load_n(&from->fresh_count, __ATOMIC_SEQ_CST);
 
-	/* How many were put aside is not known; the owner has other things to do than to take them. */
+	/* How many were put aside is not known; the owner has other things to do than to take
+	 * them. */
 	if (__atomic_load_n(&from->fresh_aside, __ATOMIC_SEQ_CST))
 		count += 2;
 	return count >= least;
@@ -73,7 +74,8 @@ static bool put_aside(struct weir__worker *w, weir__task *t)
 
 void weir__fresh_gather(struct weir__worker *w)
 {
-	weir__task *t = __atomic_exchange_n(&w->fresh_aside, NULL, __ATOMIC_ACQUIRE);
+	/* Release: who finds nothing there finds the lock taken, or the queue longer. */
+	weir__task *t = __atomic_exchange_n(&w->fresh_aside, NULL, __ATOMIC_ACQ_REL);
 	weir__task *oldest = NULL, *next;
 
 	for (; t; t = next) {
@@ -173,7 +175,8 @@ static weir__task *last_to_take(struct weir__worker *from, uint32_t *ret_n)
 	return last;
 }
 
-/* Moves half of the other's new tasks here, up to a bound. Takes both locks in turn, never together. */
+/* Moves half of the other's new tasks here, up to a bound. Takes both locks in turn, never
+ * together. */
 static bool steal_from(struct weir__worker *w, struct weir__worker *from)
 {
 	weir__task *first, *last;
