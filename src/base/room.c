@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A block that is made and freed at once leaves its room at the heap's top, where the next
- * allocations are taken from. STEP is below what the C library would map apart (128 KiB) and what it
- * would give back from the top (as much); MARGIN of it counts as used up by what it keeps itself.
+ * allocations are taken from. STEP is below what the C library would map apart (128 KiB) and what
+ * it would give back from the top (as much); MARGIN of it counts as used up by what it keeps itself.
  */
 #include "base/room.h"
 
@@ -32,8 +32,8 @@ void weir__room_ahead(size_t n)
 	block = (malloc)(STEP);
 	if (!block)
 		return;
-	/* Older kernels do not know this, and with larger pages it is refused: then they come one by
-	 * one. */
+	/* Older kernels do not know this, and with larger pages it is refused: then they come one
+	 * by one. */
 	page = (char *)(((uintptr_t)block + PAGE - 1) & ~(uintptr_t)(PAGE - 1));
 	(void)madvise(page, STEP - PAGE, MADV_POPULATE_WRITE);
 	free(block);

@@ -5,8 +5,8 @@
  * its own: a backlog of small things pays both for every few of them. Who says what is about to be
  * kept gets room for 96 KiB of it at once.
  *
- * A hint: nothing is kept for it, without memory nothing happens, and simulated refusals of memory do
- * not reach it. Under AddressSanitizer, whose heap is another, it does nothing.
+ * A hint: nothing is kept for it, without memory nothing happens, and simulated refusals of memory
+ * do not reach it. Under AddressSanitizer, whose heap is another, it does nothing.
  */
 #ifndef WEIR_BASE_ROOM_H
 #define WEIR_BASE_ROOM_H

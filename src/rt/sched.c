@@ -426,8 +426,8 @@ static void go_idle(struct weir__worker *w)
 			weir__poll(w, left > 0 ? left : 0);
 		}
 		note_wake(w);
-		/* That was a look, with the timers below: one before the task that it woke runs would find
-		 * nothing. */
+		/* That was a look, with the timers below: one before the task that it woke runs
+		 * would find nothing. */
 		w->looked = weir__cycles();
 	}
 	__atomic_store_n(&w->sleeping, 0, __ATOMIC_SEQ_CST);

@@ -6,9 +6,9 @@
  * as many mappings as there are slabs; it is probed by calling it. Else mprotect, which splits a
  * mapping per stack and fails near 32,000 of them (vm.max_map_count): then spawn fails and says
  * so. Beyond the first few stacks of a program several are made ready at once, their guards and the
- * pages of their tops by one system call each: so the kernel takes a quarter less time for each. And
- * without the lock: two threads that make stacks ready, each in a slab of its own, are nearly twice as
- * fast as one. So for each run of them a worker that is out of work makes another.
+ * pages of their tops by one system call each: so the kernel takes a quarter less time for each.
+ * And without the lock: two threads that make stacks ready, each in a slab of its own, are nearly
+ * twice as fast as one. So for each run of them a worker that is out of work makes another.
  *
  * The guard is 36 KiB or more because libraries of Debian have unprobed frames of up to 33 KB
  * that would jump over a single page.
@@ -186,8 +186,8 @@ static bool install_guard(char *at, size_t size)
 	return false;
 }
 
-/* Guards of `n` stacks from `at` on, by one call: how many are in place. The pages of their tops come
- * with them, since they are wanted soon. */
+/* Guards of `n` stacks from `at` on, by one call: how many are in place. The pages of their tops
+ * come with them, since they are wanted soon. */
 static uint32_t install_together(char *at, uint32_t n)
 {
 	struct iovec guards[TOGETHER], tops[TOGETHER];
@@ -303,8 +303,8 @@ static uint32_t make_stacks(void)
 		return 0;
 	at = numbered(s, s->carved);
 	n = run_of(s);
-	/* In a simulation that would be a point where others may run, and which stacks are made ready
-	 * depends on earlier runs. */
+	/* In a simulation that would be a point where others may run, and which stacks are made
+	 * ready depends on earlier runs. */
 	if (!weir__simulating)
 		weir__lock_release(&lock);
 	n = install_guards(at, n);

@@ -78,8 +78,8 @@ static inline void weir__stack_put(struct weir__stack_cache *cache, char *top, v
 
 void weir__stack_cache_flush(struct weir__stack_cache *cache, unsigned left);
 
-/* For who is out of work: makes a few stacks ready if many are being made. False: there was nothing to
- * do. */
+/* For who is out of work: makes a few stacks ready if many are being made. False: there was nothing
+ * to do. */
 bool weir__stacks_ahead(void);
 
 /* Each that ever was handed out, free ones too. Any thread. */

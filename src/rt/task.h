@@ -108,8 +108,8 @@ struct weir__crowd {
 };
 
 /*
- * Of a very long queue of new tasks each 256th is marked and knows the next mark, so that a thief takes
- * whole stretches without a walk along tasks that are in no cache.
+ * Of a very long queue of new tasks each 256th is marked and knows the next mark, so that a thief
+ * takes whole stretches without a walk along tasks that are in no cache.
  */
 enum { WEIR__STRETCH = 256 };
 struct weir__marks {
@@ -273,8 +273,8 @@ static inline void weir__crowd_add(struct weir__crowd *crowd, weir__task *t)
 	t->msg.next = &t->msg;
 }
 
-/* Has the lines fetched of the task that will run a little later than this one, and those of its first
- * frames; if there is none, nothing happens. */
+/* Has the lines fetched of the task that will run a little later than this one, and those of its
+ * first frames; if there is none, nothing happens. */
 static inline void weir__crowd_expect(const weir__task *t)
 {
 	enum { FRAMES = 5 };

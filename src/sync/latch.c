@@ -4,8 +4,8 @@
  * has returned 0. So the last touch of weir_latch_down() is the unlocking store, waking goes by
  * nodes it has won, and a wait looks at the count only under the lock: it cannot see zero before
  * the unlock. A lock-free look at the count would be faster and wrong. Not so a count that leaves
- * something over: no wait can have returned meanwhile, so all but the last go without the lock, in which
- * a million tasks of two workers would meet.
+ * something over: no wait can have returned meanwhile, so all but the last go without the lock, in
+ * which a million tasks of two workers would meet.
  */
 #include <weir/sync.h>
 

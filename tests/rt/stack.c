@@ -59,8 +59,8 @@ TEST(stacks_free_for_long_give_their_memory_back_and_work_again)
 		weir__stack_put(NULL, stacks[i], stacks[i]);
 }
 
-/* Of a program that makes many, when the kernel makes several ready at a time: where it does not, there
- * is nothing to make ahead. */
+/* Of a program that makes many, when the kernel makes several ready at a time: where it does not,
+ * there is nothing to make ahead. */
 TEST(who_is_out_of_work_makes_a_bounded_number_of_stacks_ahead)
 {
 	static char *more[MANY];
