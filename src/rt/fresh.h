@@ -100,7 +100,8 @@ static inline uint32_t weir__fresh_link(struct weir__worker *w, weir__task *t)
 	*w->fresh_last = t;
 	w->fresh_last = &t->next;
 	if (weir__unlikely(count > WEIR__FRESH_LONG)) {
-		/* Who is in the crowd is among the last of the queue, or was taken from a short one. */
+		/* Who is in the crowd is among the last of the queue, or was taken from a short
+		 * one. */
 		if (count == WEIR__FRESH_LONG + 1)
 			weir__fresh_forget(w);
 		weir__crowd_add(&w->fresh_crowd, t);

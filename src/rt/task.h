@@ -130,8 +130,8 @@ struct weir__worker {
 	uint64_t glanced;    /* at the counter; its value */
 	uint64_t looked;     /* at descriptors and timers; the counter's value */
 	uint64_t id, id_end; /* for new tasks */
-	/* What it stole last: how many tasks, when (by the exact clock), and how many had ended here
-	 * before. */
+	/* What it stole last: how many tasks, when (by the exact clock), and how many had ended
+	 * here before. */
 	uint32_t loot;
 	int64_t loot_at;
 	uint64_t loot_ended;
