@@ -211,7 +211,8 @@ static void keep(struct stayed *k, struct weir__delivery *d)
 		free(small);
 }
 
-static void give_back(const weir_ctx *ctx, struct weir__sqs_queue *q, struct stayed *k)
+/* Frees them all; `tells` SQS of them first. */
+static void give_back(const weir_ctx *ctx, struct weir__sqs_queue *q, struct stayed *k, bool tells)
 {
 	struct weir__sqs_entry e[WEIR__SQS_BATCH];
 	weir_ctx late = weir_ctx_shield(ctx, ANSWER);
@@ -219,7 +220,7 @@ static void give_back(const weir_ctx *ctx, struct weir__sqs_queue *q, struct sta
 
 	for (size_t i = 0; i < k->n; i++) {
 		e[m] = (struct weir__sqs_entry){ .json = WEIR__BUF_INIT };
-		m += write_end(&e[m].json, k->d[i]->token, 0) == 0;
+		m += tells && write_end(&e[m].json, k->d[i]->token, 0) == 0;
 		free(k->d[i]);
 		if (m == WEIR__SQS_BATCH || i + 1 == k->n) {
 			(void)weir__sqs_send(&late, &q->rebury, e, m);
@@ -312,8 +313,7 @@ int weir__sqs_redrive(const weir_ctx *ctx, void *engine, const char *queue,
 		r = redrive_some(ctx, engine, q,
 		                 rest < WEIR__SQS_BATCH ? (size_t)rest : WEIR__SQS_BATCH, d,
 		                 &stayed);
-	if (r != -ENOTCONN)
-		give_back(ctx, q, &stayed);
+	give_back(ctx, q, &stayed, r != -ENOTCONN);
 	if (r == 0 && rest > 0) {
 		d->left.n += rest;
 		if (!*d->left.why)
