@@ -213,7 +213,8 @@ static int run_service(const weir_ctx *ctx, void *arg)
 
 	if (r < 0 && weir_ctx_err(ctx) == 0)
 		v->told = end_by(v->server, v->is.name, r);
-	return r;
+	/* Its time is the server's, and when that is over nothing has failed. */
+	return r == -ETIMEDOUT && weir_ctx_err(ctx) == r ? 0 : r;
 }
 
 static int open_services(weir_server *s)
@@ -293,7 +294,10 @@ static int serve_listener(const weir_ctx *ctx, void *arg)
 		r = weir_nats_serve(ctx, s->nats, v->listener, v->tls);
 	else
 		r = weir_http_serve_tls(ctx, s->http, v->listener, v->tls);
-	(void)end_by(s, weir_listener_addr(v->listener), r);
+	if (r == -ETIMEDOUT && weir_ctx_err(ctx) == r)
+		r = 0; /* As with services; the server hears the same. */
+	else
+		(void)end_by(s, weir_listener_addr(v->listener), r);
 	free(v);
 	return r;
 }

@@ -241,6 +241,32 @@ SIM(two_servers_run_in_one_program_at_once_and_in_turn, 50)
 	}
 }
 
+static int sleep_long(const weir_ctx *ctx, void *arg)
+{
+	(void)arg;
+	return weir_sleep(ctx, WEIR_HOUR(1));
+}
+
+static int run_for_a_second(const weir_ctx *ctx, void *arg)
+{
+	weir_ctx second = weir_ctx_timeout(ctx, WEIR_SEC(1));
+
+	return run_server(&second, arg);
+}
+
+SIM(a_server_whose_time_is_over_has_stopped_cleanly_and_the_program_goes_on, 50)
+{
+	struct running run = { .server = weir_server_new(NULL) };
+
+	CHECK_EQ(weir_server_service(run.server, "sleeper", sleep_long, NULL, NULL), 0);
+	CHECK_EQ(weir_server_listen(run.server, "mem:time"), 0);
+	weir_group_init(&run.group, ctx);
+	CHECK_EQ(weir_group_go(&run.group, run_for_a_second, &run), 0);
+	finish(&run);
+	CHECK_EQ(run.result, 0);
+	CHECK(weir_stop_left() == WEIR_NEVER);
+}
+
 SIM(what_was_opened_is_closed_when_a_later_service_fails, 50)
 {
 	struct running run;
