@@ -123,8 +123,8 @@ WEIR_API bool weir_grpc_was_compressed(const weir_grpc *call);
 
 /*
  * Metadata. Names are lower case; those that end in "-bin" hold any bytes, the others printable
- * ASCII, of which spaces at the ends are left out. Initial metadata is set before the first message, trailing metadata by servers until the
- * handler returns. -EINVAL (no such name or value), -EALREADY (has left), -ENOSPC (more than
+ * ASCII, of which spaces at the ends are left out. Initial metadata is set before the first
+ * message, trailing metadata by servers until the handler returns. -EINVAL (no such name or value), -EALREADY (has left), -ENOSPC (more than
  * 32 KiB), -ENOMEM.
  */
 WEIR_API int weir_grpc_set(weir_grpc *call, const char *name, const void *value, size_t n);

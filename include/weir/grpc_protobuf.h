@@ -27,8 +27,9 @@
 
 WEIR_BEGIN
 
-/* As weir_grpc_recv(); what is no such message, or has more than 100 in each other, is -EBADMSG, and
- * one that needs more than 16 times the longest message's memory -EMSGSIZE. A variable of another size than the type aborts. */
+/* As weir_grpc_recv(); what is no such message, or has more than 100 in each other, is -EBADMSG,
+ * and one that needs more than 16 times the longest message's memory -EMSGSIZE. A variable of
+ * another size than the type aborts. */
 #define weir_grpc_recv_pb(ctx, call, type, ret) \
 	weir_grpc_recv_pb_((ctx), (call), &type##__descriptor, sizeof **(ret), (ret))
 WEIR_API int weir_grpc_recv_pb_(const weir_ctx *ctx, weir_grpc *call,

@@ -79,8 +79,9 @@ WEIR_API int weir_tls_self_signed(const char *cert_file, const char *key_file);
  * meanwhile, except to shut it down. `name` is whom the client wants to talk to, a name or an
  * address without port: the certificate has to be for it. Wait. 0; -EKEYREJECTED (the peer's
  * certificate, or the lack of one; weir_tls_why() tells more); -EPROTOTYPE (what came from the
- * client is no TLS); -EPROTO; -ECONNRESET; -EPIPE (*io was shut down); -ENOMEM; the context's error, -ETIMEDOUT after
- * handshake_ns. After an error *io is what it was, still the caller's, and fit only to be freed.
+ * client is no TLS); -EPROTO; -ECONNRESET; -EPIPE (*io was shut down); -ENOMEM; the context's
+ * error, -ETIMEDOUT after handshake_ns. After an error *io is what it was, still the caller's, and
+ * fit only to be freed.
  *
  * While the context drains, a server gives a client that has not said anything yet 100 ms, and one
  * in the middle of its handshake 2 s.

@@ -113,7 +113,8 @@ struct weir_grpc {
 
 void weir__grpc_init(weir_grpc *call, const struct weir__grpc_io *io, const char *path,
                      size_t recv_max);
-/* The limit that was asked for: 0 is the default, and no message is longer than its prefix can say. */
+/* The limit that was asked for: 0 is the default, and no message is longer than its prefix can
+ * say. */
 size_t weir__grpc_recv_max(size_t max);
 void weir__grpc_fini(weir_grpc *call);
 /* Aborts on what is no call, or in a task of another worker. */

@@ -142,7 +142,8 @@ static int have_stream(const weir_ctx *ctx, struct client_call *cc)
 	weir__h2c *conn;
 	int r;
 
-	/* While this task waits for a connection the call's other one may have opened the stream. */
+	/* While this task waits for a connection the call's other one may have opened the
+	 * stream. */
 	while (!cc->stream) {
 		if (call->status >= 0)
 			return -EPIPE;

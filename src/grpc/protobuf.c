@@ -3,10 +3,10 @@
  * protobuf-c's messages, packed behind their prefix and unpacked into memory of the call that is
  * given back as a whole when the next message comes.
  *
- * protobuf-c unpacks what lies in a message by calling itself, with a kilobyte of stack each time and
- * without a limit; whoever sends a message chooses how deep it goes. So it is looked at before: one
- * that is deep is unpacked on a thread with a larger stack, one that is deeper than protobuf's other
- * libraries allow is refused.
+ * protobuf-c unpacks what lies in a message by calling itself, with a kilobyte of stack each time
+ * and without a limit; whoever sends a message chooses how deep it goes. So it is looked at before:
+ * one that is deep is unpacked on a thread with a larger stack, one that is deeper than protobuf's
+ * other libraries allow is refused.
  */
 #include <weir/grpc_protobuf.h>
 

@@ -481,8 +481,8 @@ static bool has_field(const weir_http *x, const char *name)
 	return false;
 }
 
-/* What was said of an answer that does not come: its error is to be neither unpacked nor kept in its
- * place. */
+/* What was said of an answer that does not come: its error is to be neither unpacked nor kept in
+ * its place. */
 static void forget(weir_http *x)
 {
 	static const char *const of[] = { "content-encoding", "content-range", "etag",

@@ -174,8 +174,8 @@ void weir__h2_server_kept(struct weir__http_conn *c)
 		notice(c->h2);
 }
 
-/* Handlers hear it by their scopes. A client that begins what it does not end, or takes nothing, has
- * one more second. */
+/* Handlers hear it by their scopes. A client that begins what it does not end, or takes nothing,
+ * has one more second. */
 void weir__h2_server_cancel(struct weir__http_conn *c)
 {
 	struct weir__h2_server *s = c->h2;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A request's path: cut at its slashes, then each segment decoded, then dot segments resolved. In
- * this order, so that "%2F" stays inside its segment and "%2e%2e" cannot climb; nor can "..%2F", which is refused.
+ * this order, so that "%2F" stays inside its segment and "%2e%2e" cannot climb; nor can "..%2F",
+ * which is refused.
  */
 #ifndef WEIR_HTTP_PATH_H
 #define WEIR_HTTP_PATH_H

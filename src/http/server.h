@@ -7,7 +7,8 @@
  *
  *	RUNNING  a task of the server's group serves requests, with a block of buffers and an exchange
  *	IDLE     between requests: no task, no block; a watch, a timer, a hook
- *	LINGER   the answer is out and the sending side shut; what still comes is discarded, so that the client can read it
+ *	LINGER   the answer is out and the sending side shut; what still comes is discarded, so that
+ *	         the client can read it
  *	STREAM   its exchange was handed over (exchange.h)
  *
  * A stream is what one exchange runs on: the connection itself in HTTP/1.1, one of many in HTTP/2
@@ -106,7 +107,8 @@ struct weir__out_field {
 /* In decimal, at most 20 digits: the end. answer.c. */
 char *weir__put_number(char *p, uint64_t v);
 
-/* A copy in the exchange's memory, its name in lower case for HTTP/2. NULL without memory. answer.c. */
+/* A copy in the exchange's memory, its name in lower case for HTTP/2. NULL without memory.
+ * answer.c. */
 struct weir__out_field *weir__out_field(weir_http *x, const char *name, const char *value);
 
 struct weir__arena_chunk {

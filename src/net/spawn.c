@@ -165,7 +165,8 @@ static int guarded_clone(struct start *s)
 	r = do_clone(s);
 	if (r < 0 || s->told == 0)
 		return r;
-	/* Somebody killed the guard, or it has fallen behind: it hears of this child a little late. */
+	/* Somebody killed the guard, or it has fallen behind: it hears of this child a little
+	 * late. */
 	told = s->told;
 	if (weir__guard_is_dead(told)) {
 		weir__guard_lost();

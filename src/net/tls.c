@@ -7,10 +7,11 @@
  * back to here but the context that OpenSSL itself counts. So a reload has nobody to wait for, and
  * one that fails changes nothing.
  *
- * One context is that of all connections of a set: options, tickets, ALPN. The others only
- * lend certificate and key, and trust whom it trusts, chosen by the name the client asks for. X509_check_host() is asked of
- * one certificate after the other: that is at most WEIR__TLS_PAIRS_MAX times some microseconds in a
- * handshake that costs a hundred, and the rules about wildcards are OpenSSL's.
+ * One context is that of all connections of a set: options, tickets, ALPN. The others only lend
+ * certificate and key, chosen by the name the client asks for, and trust whom it trusts.
+ * X509_check_host() is asked of one certificate after the other: that is at most
+ * WEIR__TLS_PAIRS_MAX times some microseconds in a handshake that costs a hundred, and the rules
+ * about wildcards are OpenSSL's.
  *
  * OpenSSL's own cache of sessions is off: tickets hold them, at the client's.
  */

@@ -45,9 +45,8 @@
 #include "rt/wait.h"
 
 enum {
-	RECORD =
-		16
-		<< 10, /* bytes of plaintext at most (RFC 8446 §5.1), if the client wants no less */
+	/* bytes of plaintext in a record at most (RFC 8446 §5.1), if the client wants no less */
+	RECORD = 16 << 10,
 	GATHER = 4 << 10,  /* small pieces of a write share a record up to this */
 	FIRST = 5,         /* a record's head */
 	HANDSHAKE = 22,    /* its type */
@@ -214,7 +213,8 @@ static ssize_t tls_try_read(weir_conn *c, void *buf, size_t n)
 	return sum ? (ssize_t)sum : got;
 }
 
-/* Takes the next piece of a write, at most a record: of one part, or small parts gathered in buf. */
+/* Takes the next piece of a write, at most a record: of one part, or small parts gathered in
+ * buf. */
 static size_t next_piece(const struct iovec **iov, int *n, size_t *skip, size_t record, char *buf,
                          const char **ret)
 {

@@ -7,7 +7,8 @@ enum { MANY = 8 };
 
 static unsigned calls;
 
-/* The first is answered; when MANY more have come their connection is lost; later ones are answered. */
+/* The first is answered; when MANY more have come their connection is lost; later ones are
+ * answered. */
 static int answer(const weir_ctx *ctx, weir_http *x, void *arg)
 {
 	unsigned n = __atomic_fetch_add(&calls, 1, __ATOMIC_RELAXED);

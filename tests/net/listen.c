@@ -439,7 +439,8 @@ TASK(a_full_unix_queue_is_waited_for)
 	weir_conn_free(d);
 }
 
-/* A host of two addresses of which the first is silent: its queue is full, and what comes is dropped. */
+/* A host of two addresses of which the first is silent: its queue is full, and what comes is
+ * dropped. */
 TASK(a_silent_address_leaves_the_next_one_its_part_of_the_time)
 {
 	weir_ctx soon = weir_ctx_timeout(ctx, WEIR_SEC(2));
