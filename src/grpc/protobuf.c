@@ -20,6 +20,10 @@
 #include "grpc/call.h"
 #include "grpc/protowire.h"
 
+/* For its turn at such a thread: its context may only have ended a wait, and the message has left
+ * the stream by then and would be lost. */
+#define UNPACK_NS WEIR_SEC(10)
+
 enum { ON_STACK = 1024, CHUNK = 4096, AMPLIFIED = 16, SHALLOW = 16 };
 
 void *weir__grpc_alloc_until_next(weir_grpc *call, size_t n)
@@ -106,8 +110,13 @@ static int unpack(const weir_ctx *ctx, weir_grpc *call, const ProtobufCMessageDe
 		r = weir__pb_depth(type, (struct weir__pb_bytes){ msg, n });
 	if (r < 0)
 		return r;
-	r = r <= SHALLOW ? unpack_deep(&u) :
-	                   weir_offload_interruptible(ctx, unpack_deep, &u, let_it);
+	if (r <= SHALLOW) {
+		r = unpack_deep(&u);
+	} else {
+		weir_ctx own = weir_ctx_shield(ctx, UNPACK_NS);
+
+		r = weir_offload_interruptible(&own, unpack_deep, &u, let_it);
+	}
 	if (r < 0)
 		return r;
 	if (!u.ret)

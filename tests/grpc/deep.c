@@ -100,3 +100,39 @@ SIM(a_message_may_be_a_hundred_deep_and_no_deeper, SEEDS)
 	}
 	demo_stop(&d);
 }
+
+/* Looks for it now and then, with no time to wait. */
+static int glance(const weir_ctx *ctx, weir_grpc *call, void *arg)
+{
+	bool *here = arg;
+	Node *in;
+	int r;
+
+	do {
+		weir_ctx now = weir_ctx_timeout(ctx, 1);
+
+		r = weir_sleep(ctx, WEIR_MS(1));
+		r = r < 0 ? r : weir_grpc_recv_pb(&now, call, node, &in);
+	} while (r == -ETIMEDOUT);
+	*here = r == 1;
+	return r < 0 ? r : 0;
+}
+
+SIM(a_deep_message_is_not_lost_to_the_end_of_a_wait, SEEDS)
+{
+	unsigned char room[TOO_LONG];
+	size_t n = nest(room + sizeof room, LIMIT), len;
+	bool here = false;
+	weir_grpc *call;
+	const void *msg;
+	struct demo d;
+
+	demo_new(&d);
+	demo_method(&d, "/t.T/Glance", glance, &here);
+	demo_start(ctx, &d);
+	(void)weir_grpc_unary(ctx, d.channel, "/t.T/Glance", NULL, room + sizeof room - n, n, &call,
+	                      &msg, &len);
+	CHECK(here);
+	weir_grpc_free(call);
+	demo_stop(&d);
+}
