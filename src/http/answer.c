@@ -250,7 +250,10 @@ int weir__answer_finish(const weir_ctx *ctx, weir_http *x)
 		               "route \"%s\" set content-length %llu and wrote %llu bytes",
 		               x->route ? x->route->pattern : "none", (unsigned long long)x->length,
 		               (unsigned long long)x->sent);
-		return x->head_sent ? -ECANCELED : weir__answer_error(ctx, x, 500, NULL);
+		if (x->head_sent)
+			return -ECANCELED;
+		weir__answer_forget(x);
+		return weir__answer_error(ctx, x, 500, NULL);
 	}
 	return push(ctx, x, NULL, 0, true);
 }
@@ -481,12 +484,10 @@ static bool has_field(const weir_http *x, const char *name)
 	return false;
 }
 
-/* What was said of an answer that does not come: its error is to be neither unpacked nor kept in
- * its place. */
-static void forget(weir_http *x)
+void weir__answer_forget(weir_http *x)
 {
-	static const char *const of[] = { "content-encoding", "content-range", "etag",
-		                          "last-modified",    "cache-control", "expires" };
+	static const char *const of[] = { "content-range", "etag", "last-modified", "cache-control",
+		                          "expires" };
 
 	for (size_t i = 0; i < sizeof of / sizeof *of; i++)
 		unset(x, of[i], strlen(of[i]));
@@ -501,7 +502,7 @@ int weir__answer_error(const weir_ctx *ctx, weir_http *x, int status, const char
 	x->status = status;
 	x->sized = false;
 	x->out_len = x->out_lent;
-	forget(x);
+	unset(x, "content-encoding", 16); /* The text of the error has none. */
 	if (status == 503 && !x->head_sent && !has_field(x, "retry-after"))
 		add_field(x, "retry-after", "1", true);
 	r = add_field(x, "content-type", "application/problem+json", true);

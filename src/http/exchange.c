@@ -466,6 +466,7 @@ static int answer(const weir_ctx *ctx, weir_http *x, int r)
 		return -ECANCELED; /* Too late to say so: the answer is cut. */
 	if (status == 503)
 		detail = "Try again later.";
+	weir__answer_forget(x);
 	return weir__answer_error(ctx, x, status, detail);
 }
 

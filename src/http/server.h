@@ -259,6 +259,8 @@ static inline void weir__http_live(const weir_http *x, const char *call)
 int weir__answer_finish(const weir_ctx *ctx, weir_http *x);
 bool weir__answer_claim(weir_http *x);
 bool weir__answer_silent(const weir_http *x); /* it has no body */
+/* What was said of an answer that failed: its error is not to be kept in its place. */
+void weir__answer_forget(weir_http *x);
 int weir__answer_error(const weir_ctx *ctx, weir_http *x, int status, const char *detail);
 static inline enum weir__claim weir__answer_owner(const struct weir__http_stream *s)
 {

@@ -536,6 +536,32 @@ TASK(an_error_takes_nothing_over_from_the_answer_that_failed)
 	site_stop(&s);
 }
 
+static int out_of_range(const weir_ctx *ctx, weir_http *x, void *arg)
+{
+	(void)ctx;
+	(void)arg;
+	CHECK_EQ(weir_http_set(x, "Content-Range", "bytes */7"), 0);
+	CHECK_EQ(weir_http_set(x, "Content-Encoding", "gzip"), 0);
+	CHECK_EQ(weir_http_set(x, "Cache-Control", "no-store"), 0);
+	return 416;
+}
+
+TASK(a_status_that_the_handler_chose_goes_with_what_it_set)
+{
+	struct site s;
+	const char *got;
+
+	site_new(&s, NULL);
+	site_route(&s, "GET /", out_of_range, NULL);
+	site_start(ctx, &s);
+	got = ask(ctx, GET_CLOSE("/"));
+	HAS(got, "HTTP/1.1 416 ");
+	HAS(got, "\r\nContent-Range: bytes */7\r\n");
+	HAS(got, "\r\nCache-Control: no-store\r\n");
+	LACKS(got, "gzip");
+	site_stop(&s);
+}
+
 static int late_length(const weir_ctx *ctx, weir_http *x, void *arg)
 {
 	(void)arg;
