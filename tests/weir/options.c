@@ -296,7 +296,7 @@ TEST(mistakes_of_a_file_are_told_with_their_place)
 		{ "queues: {mail: {}, mail: {}}\n", "queues.mail is here for the second time" },
 		{ "queues: {a b: {}}\n", "\"a b\" in queues is not a name" },
 		{ "queues: {mail: {rate: 10/d}}\n", "\"10/d\" is not a rate; write it like 10/s" },
-		{ "queues: {mail: {rate: 0/s}}\n", "is not a rate" },
+		{ "queues: {mail: {rate: 0/s}}\n", "\"0/s\" would let no job run: pause the queue" },
 		{ "queues: {mail: {paused: yes}}\n",
 		  "\"yes\" is not true or false; did you mean \"true\"?" },
 		{ "queues: {mail: {paused: 'true'}}\n", "leave the quotes out" },
