@@ -28,7 +28,7 @@
 #include "rt/task.h"
 #include "rt/wait.h"
 
-enum { THREADS_MAX = 16, THREAD_STACK = 512 * 1024 };
+enum { THREADS_MAX = 16 };
 enum { ABANDON, INTERRUPT, POOLS };
 
 struct record {
@@ -157,7 +157,7 @@ static int enqueue(struct pool *p, struct record *rec)
 		pthread_t thread;
 
 		pthread_attr_init(&attr);
-		pthread_attr_setstacksize(&attr, THREAD_STACK);
+		pthread_attr_setstacksize(&attr, WEIR__OFFLOAD_STACK);
 		r = -pthread_create(&thread, &attr, thread_main, p);
 		pthread_attr_destroy(&attr);
 		if (r == 0)

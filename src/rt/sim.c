@@ -27,13 +27,21 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 #include <weir/sim.h>
 
+#include "rt/offload.h"
 #include "rt/task.h"
 #include "rt/wall.h"
+#if __has_include(<valgrind/valgrind.h>)
+#include <valgrind/valgrind.h>
+#else
+#define VALGRIND_STACK_REGISTER(low, high) 0
+#endif
 
 enum { SWITCH_ONE_IN = 8, WORKERS_MAX = 3, ALONE_MAX = 500, STEPS_LOG_MAX = 10, CRASHED = 86 };
+enum { GUARD = 64 * 1024 };
 
 bool weir__simulating;
 uint64_t weir__sim_runs;
@@ -174,6 +182,24 @@ static void worker_entry(void *arg)
 	weir__fiber_switch(&w->fiber, &sim.driver, true);
 }
 
+/* A logical worker's, kept for later runs; offloaded calls run on it too, and have as much of it as on
+ * threads of their own. */
+static char *stack_of(int worker)
+{
+	static char *stacks[WORKERS_MAX];
+	char *at = stacks[worker];
+
+	if (at)
+		return at;
+	at = mmap(NULL, GUARD + WEIR__OFFLOAD_STACK, PROT_READ | PROT_WRITE,
+	          MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+	weir__assert(at != MAP_FAILED && mprotect(at, GUARD, PROT_NONE) == 0,
+	             "no memory for a simulation");
+	at += GUARD;
+	(void)VALGRIND_STACK_REGISTER(at, at + WEIR__OFFLOAD_STACK);
+	return stacks[worker] = at;
+}
+
 static void root_ended(weir__task *t)
 {
 	weir__rt.result = t->result;
@@ -232,7 +258,6 @@ int weir_sim(uint64_t seed, weir_task_fn *fn, void *arg)
 {
 	static __attribute__((aligned(64))) struct weir__worker workers[WORKERS_MAX];
 	weir_ctx ctx = { .deadline_ns = WEIR_NEVER };
-	char *stacks[WORKERS_MAX];
 	struct weir__worker *w;
 	int r;
 
@@ -253,11 +278,8 @@ int weir_sim(uint64_t seed, weir_task_fn *fn, void *arg)
 	for (int i = 0; i < weir__rt.count; i++) {
 		weir__worker_init(&workers[i], i);
 		workers[i].error = &errno;
-		stacks[i] = weir__stack_get(NULL);
-		weir__assert(stacks[i] != NULL, "no memory for a simulation");
-		/* Below the place of a task, where those who look see that none lives. */
-		weir__fiber_init(&workers[i].fiber, weir__stack_bottom(stacks[i]),
-		                 weir__task_at(stacks[i]), worker_entry, &workers[i]);
+		weir__fiber_init(&workers[i].fiber, stack_of(i), stack_of(i) + WEIR__OFFLOAD_STACK,
+		                 worker_entry, &workers[i]);
 		workers[i].sim_at = &workers[i].fiber;
 	}
 	weir__self_tls = &workers[0];
@@ -286,7 +308,6 @@ int weir_sim(uint64_t seed, weir_task_fn *fn, void *arg)
 	for (int i = 0; i < weir__rt.count; i++) {
 		weir__fiber_fini(&workers[i].fiber);
 		weir__worker_fini(&workers[i]);
-		weir__stack_put(NULL, stacks[i], weir__stack_bottom(stacks[i]));
 	}
 	weir__rt.workers = NULL;
 	weir__rt.count = 0;
