@@ -241,6 +241,15 @@ bool weir__loot_around(void)
 	return loot_around(least_loot());
 }
 
+int64_t weir__steal_again(void)
+{
+	int64_t none = __atomic_load_n(&weir__rt.no_steal_until, __ATOMIC_RELAXED);
+	int64_t small = __atomic_load_n(&weir__rt.no_small_until, __ATOMIC_RELAXED);
+	int64_t until = none > small ? none : small;
+
+	return weir__unlikely(until) && until > weir__now_coarse() ? until : WEIR_NEVER;
+}
+
 weir__task *weir__steal(struct weir__worker *w)
 {
 	bool any = __atomic_load_n(&w->steal_any, __ATOMIC_RELAXED) &&

@@ -42,6 +42,9 @@ weir__task *weir__fresh_wake_one_and(struct weir__worker *w, weir__task *t);
 weir__task *weir__steal(struct weir__worker *w);
 /* Could that find something? */
 bool weir__loot_around(void);
+/* When does a pause in stealing end, in which nobody is woken for what is there to take? WEIR_NEVER: there
+ * is none. */
+int64_t weir__steal_again(void);
 
 /* The task at `t` and its first frame will be wanted next: have the lines here by then. */
 static inline void weir__expect(weir__task *t)

@@ -396,7 +396,7 @@ static bool spin(struct weir__worker *w, bool woke)
 static void go_idle(struct weir__worker *w)
 {
 	bool woke = w->has_woken;
-	int64_t next;
+	int64_t next, again;
 
 	if (weir__simulating) {
 		if (!work_around(w))
@@ -418,6 +418,9 @@ static void go_idle(struct weir__worker *w)
 	if (!work_around(w)) {
 		weir__count(&w->counts.parks, 1);
 		next = weir__timer_next(w);
+		again = weir__steal_again();
+		if (again < next)
+			next = again;
 		__atomic_store_n(&w->sleeps_until, next, __ATOMIC_RELAXED);
 		if (next == WEIR_NEVER) {
 			weir__poll(w, WEIR_NEVER);
