@@ -133,7 +133,9 @@ WEIR_API int weir_http_tls_info(const weir_http *x, weir_tls_info *ret);
 /* NULL if absent; the first */
 WEIR_API const char *weir_http_header(const weir_http *x, const char *name);
 
-/* A {name} of the route, decoded; a wrong name aborts. As a number: 0 or -EINVAL. */
+/* A {name} of the route, decoded; a wrong name aborts. A {name...} has no dot segments, but begins
+ * with a slash where the client wrote "//" or "%2F": who opens a file by it has to refuse that. As
+ * a number: 0 or -EINVAL. */
 WEIR_API const char *weir_http_path(weir_http *x, const char *name);
 WEIR_API int weir_http_path_u64(weir_http *x, const char *name, uint64_t *ret);
 
