@@ -229,6 +229,7 @@ static int open_services(weir_server *s)
 			return r;
 		}
 		v->opened = true;
+		v->told = false; /* A run that failed before it served may be tried again. */
 		if (!v->is.run)
 			continue;
 		weir_group_init(&v->group, &s->inner);
