@@ -43,9 +43,10 @@ OVER_GRPC = {"work", "work_killed"}
 # Fuzz targets of parts that may not be built.
 OPTIONAL_FUZZ = {"chunks", "config", "grpc", "h1", "h2", "path", "sse"}
 
-# What --quick leaves out: each takes over 15 s on a quiet machine.
-SLOW = {"check install", "check models", "check valgrind", "program bounds", "program dashboard", "program engines", "program idle",
-        "program interop", "program nats_clients", "program sqs", "program worker_forms", "unit queue-engines"}
+# What --quick leaves out: each takes some 15 s or more on a quiet machine.
+SLOW = {"check aarch64", "check install", "check models", "check valgrind", "program bounds", "program dashboard", "program engines",
+        "program idle", "program interop", "program nats_clients", "program sqs", "program tls", "program worker_forms",
+        "unit queue-engines"}
 
 
 class Step:
