@@ -182,8 +182,8 @@ static void worker_entry(void *arg)
 	weir__fiber_switch(&w->fiber, &sim.driver, true);
 }
 
-/* A logical worker's, kept for later runs; offloaded calls run on it too, and have as much of it as on
- * threads of their own. */
+/* A logical worker's, kept for later runs; offloaded calls run on it too, and have as much of it as
+ * on threads of their own. */
 static char *stack_of(int worker)
 {
 	static char *stacks[WORKERS_MAX];

@@ -128,10 +128,9 @@ static void say_last_words(void)
 	if (weir__rt.opt.report) {
 		weir__rt.opt.report(STDERR_FILENO, weir__rt.opt.report_arg);
 	} else if (super.last_words.next) {
-		for (struct weir__list *l = super.last_words.next; l != &super.last_words;
-		     l = l->next) {
+		weir__list_each (node, &super.last_words) {
 			struct weir__last_word *w =
-				weir__container(l, struct weir__last_word, link);
+				weir__container(node, struct weir__last_word, link);
 
 			w->fn(STDERR_FILENO, w);
 		}

@@ -32,21 +32,30 @@ static void joins_within(struct site *s, int64_t ns)
 	CHECK(weir_now() - from < ns);
 }
 
+/* The client of a server that has answered at the handler's limit. */
+static weir_conn *takes_nothing(const weir_ctx *ctx, struct site *s, int64_t write_ns,
+                                unsigned *begun)
+{
+	weir_conn *c;
+
+	site_new(s, &(weir_http_limits){ .handler_ns = WEIR_SEC(1),
+	                                 .write_ns = write_ns,
+	                                 .keepalive_ns = WEIR_NEVER });
+	site_route(s, "GET /", nap, begun);
+	site_start(ctx, s);
+	c = dial(ctx);
+	begin(ctx, c, END_STREAM | END_HEADERS);
+	weir_sleep(ctx, WEIR_MS(1500));
+	CHECK_EQ(*begun, 1);
+	return c;
+}
+
 SIM(the_answer_at_the_limit_is_cut_if_nobody_takes_it, 50)
 {
 	unsigned begun = 0;
 	struct site s;
-	weir_conn *c;
+	weir_conn *c = takes_nothing(ctx, &s, WEIR_SEC(2), &begun);
 
-	site_new(&s, &(weir_http_limits){ .handler_ns = WEIR_SEC(1),
-	                                  .write_ns = WEIR_SEC(2),
-	                                  .keepalive_ns = WEIR_NEVER });
-	site_route(&s, "GET /", nap, &begun);
-	site_start(ctx, &s);
-	c = dial(ctx);
-	begin(ctx, c, END_STREAM | END_HEADERS);
-	weir_sleep(ctx, WEIR_MS(1500));
-	CHECK_EQ(begun, 1);
 	weir_group_drain(&s.group);
 	joins_within(&s, WEIR_SEC(6));
 	weir_conn_free(c);
@@ -56,17 +65,8 @@ SIM(a_cancel_does_not_wait_for_who_takes_no_answer, 50)
 {
 	unsigned begun = 0;
 	struct site s;
-	weir_conn *c;
+	weir_conn *c = takes_nothing(ctx, &s, WEIR_NEVER, &begun);
 
-	site_new(&s, &(weir_http_limits){ .handler_ns = WEIR_SEC(1),
-	                                  .write_ns = WEIR_NEVER,
-	                                  .keepalive_ns = WEIR_NEVER });
-	site_route(&s, "GET /", nap, &begun);
-	site_start(ctx, &s);
-	c = dial(ctx);
-	begin(ctx, c, END_STREAM | END_HEADERS);
-	weir_sleep(ctx, WEIR_MS(1500));
-	CHECK_EQ(begun, 1);
 	weir_group_cancel(&s.group);
 	joins_within(&s, WEIR_SEC(2));
 	weir_conn_free(c);
